@@ -1,0 +1,371 @@
+//! From sections to [`Config`], with the checks that span several keys.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::reader::{Fault, Reader, Section};
+use super::{
+    ComponentConfig, Config, KafkaConfig, Limits, LogConfig, LogFormat, PostgresConfig, PostgresUrl, RedisConfig,
+    RelayConfig, Secret, ServiceConfig, SubscriptionConfig, TelemetryConfig, TimerConfig, TopicConfig,
+};
+
+/// Bytes that a token must have, so that nobody guesses it.
+const LEAST_TOKEN_BYTES: usize = 16;
+const DAY_MS: u64 = 86_400_000;
+
+pub(super) fn config(
+    text: &str,
+    directory: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<Fault>> {
+    let reader = Reader::new(text, directory, environment);
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        let line = error.span().map(|span| reader.line_at(span.start));
+        reader.fault(line, "", format!("is not TOML: {}", error.message()));
+    }
+    if !syntax.is_empty() {
+        // What stands after a syntax error may belong elsewhere: its faults would be noise.
+        return Err(reader.into_faults());
+    }
+    let config = whole(Section::root(&reader, table.get_ref()));
+    let faults = reader.into_faults();
+    if faults.is_empty() { Ok(config) } else { Err(faults) }
+}
+
+fn whole(root: Section<'_, '_>) -> Config {
+    let limits = limits(&root, &Limits::default());
+    let kafka = kafka(&root);
+    let mut services = BTreeMap::new();
+    for (name, section) in root.named_sections("services") {
+        if !is_service_name(&name) {
+            section.fault_here("a service's name is 1 to 40 of a-z, 0-9 and -, and begins with a letter");
+        }
+        services.insert(name.clone(), service(name, section, &limits, kafka.as_ref()));
+    }
+    if services.is_empty() {
+        root.fault("services", "names no service; for example [services.hello] with a token");
+    }
+    check_tokens_differ(&root, &services);
+    let (relay, log, telemetry, redis) = (relay(&root), log(&root), telemetry(&root), redis(&root));
+    root.finish();
+    Config { relay, log, telemetry, limits, redis, kafka, services }
+}
+
+fn limits(parent: &Section<'_, '_>, base: &Limits) -> Limits {
+    let section = parent.section("limits");
+    let limits = Limits::read(&section, base);
+    if limits.statement_timeout_ms > limits.transaction_timeout_ms {
+        section.fault("statement_timeout_ms", "is longer than transaction_timeout_ms; a statement can't outlast its unit of work");
+    }
+    if limits.delivery_backoff_ms > limits.delivery_backoff_max_ms {
+        section.fault("delivery_backoff_ms", "is longer than delivery_backoff_max_ms");
+    }
+    section.finish();
+    limits
+}
+
+fn relay(root: &Section<'_, '_>) -> RelayConfig {
+    let section = root.section("relay");
+    let address = "an address and a port, such as 127.0.0.1:7070";
+    let config = RelayConfig {
+        listen: section.parsed("listen", ([127, 0, 0, 1], 7070).into(), address),
+        admin_listen: section.parsed("admin_listen", ([127, 0, 0, 1], 7071).into(), address),
+        instance: section.text("instance").unwrap_or_else(default_instance),
+        shutdown_deadline: Duration::from_millis(section.integer("shutdown_deadline_ms", 10_000, 0..=600_000)),
+    };
+    if config.instance.is_empty() || config.instance.len() > 200 {
+        section.fault("instance", "must have 1 to 200 bytes; leave it out to get hostname-pid");
+    }
+    if config.listen == config.admin_listen && config.listen.port() != 0 {
+        section.fault("admin_listen", "is the same as listen; health and metrics need a port of their own");
+    }
+    section.finish();
+    config
+}
+
+fn default_instance() -> String {
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let hostname = match hostname.trim() {
+        "" => "relay",
+        name => name,
+    };
+    format!("{hostname}-{}", std::process::id())
+}
+
+fn log(root: &Section<'_, '_>) -> LogConfig {
+    let section = root.section("log");
+    let format = match section.text("format").as_deref() {
+        None | Some("json") => LogFormat::Json,
+        Some("pretty") => LogFormat::Pretty,
+        Some(_) => {
+            section.fault("format", "must be \"json\" or \"pretty\"");
+            LogFormat::Json
+        }
+    };
+    let filter = section.text("filter").unwrap_or_else(|| "info".into());
+    if let Err(error) = filter.parse::<tracing_subscriber::EnvFilter>() {
+        section.fault("filter", format!("is not a filter such as \"info\" or \"info,towpath_relay=debug\": {error}"));
+    }
+    section.finish();
+    LogConfig { format, filter }
+}
+
+fn telemetry(root: &Section<'_, '_>) -> TelemetryConfig {
+    let section = root.section("telemetry");
+    let otlp_endpoint = section
+        .text("otlp_endpoint")
+        .or_else(|| root.reader().environment("OTEL_EXPORTER_OTLP_ENDPOINT"))
+        .filter(|endpoint| !endpoint.is_empty())
+        .map(|endpoint| endpoint.trim_end_matches('/').to_owned());
+    if otlp_endpoint.as_deref().is_some_and(|url| !is_http_url(url)) {
+        section.fault("otlp_endpoint", "must be http://host:port, a collector that takes OTLP over HTTP");
+    }
+    section.finish();
+    TelemetryConfig { otlp_endpoint }
+}
+
+fn redis(root: &Section<'_, '_>) -> RedisConfig {
+    let section = root.section("redis");
+    let url = section.required_secret("url", "\"redis://127.0.0.1:6379\"");
+    if !url.expose().is_empty() && ::redis::Client::open(url.expose()).is_err() {
+        section.fault("url", "must be redis://[user:password@]host:port[/db]");
+    }
+    let prefix = section.text("prefix").unwrap_or_else(|| "towpath".into());
+    if prefix.is_empty() || prefix.len() > 64 || prefix.bytes().any(|b| b.is_ascii_whitespace() || b == b':') {
+        section.fault("prefix", "must have 1 to 64 bytes, without spaces and colons");
+    }
+    section.finish();
+    RedisConfig { url, prefix }
+}
+
+fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
+    let section = root.section("kafka");
+    if !section.is_present() {
+        return None;
+    }
+    let brokers = section.required("brokers", "\"127.0.0.1:29092\"");
+    let mut topics = BTreeMap::new();
+    for (name, topic) in section.named_sections("topics") {
+        if !is_topic_name(&name) {
+            topic.fault_here("a topic's name is 1 to 200 of a-z, A-Z, 0-9, ., _ and -");
+        }
+        let config = TopicConfig {
+            partitions: topic.required_integer("partitions", 8, 1..=10_000) as u32,
+            replication_factor: topic.required_integer("replication_factor", 1, 1..=100) as u16,
+            settings: topic.map("settings", Section::text),
+        };
+        topic.finish();
+        topics.insert(name, config);
+    }
+    let properties = section.map("properties", Section::secret);
+    section.finish();
+    Some(KafkaConfig { brokers, topics, properties })
+}
+
+fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<&KafkaConfig>) -> ServiceConfig {
+    let token = token(&section);
+    let postgres = postgres(&section);
+    let publish = publish(&section, kafka);
+    if !publish.is_empty() && !section.has("postgres") {
+        section.fault("publish", "needs [services.….postgres]: events are published out of the service's database");
+    }
+    let component = component(&section);
+    let subscriptions = subscriptions(&section, kafka);
+    let timers = timers(&section);
+    if !section.has("component") && !(subscriptions.is_empty() && timers.is_empty()) {
+        section.fault("component", "is missing: subscriptions and timers need the url and token of the component");
+    }
+    if !timers.is_empty() && !section.has("postgres") {
+        section.fault("timers", "need [services.….postgres]: it keeps which relay calls them");
+    }
+    let limits = limits(&section, base);
+    section.finish();
+    ServiceConfig { name, token, postgres, publish, component, subscriptions, timers, limits }
+}
+
+fn token(section: &Section<'_, '_>) -> Secret {
+    let token = section.required_secret("token", "\"${TOWPATH_TOKEN_X}\"");
+    let length = token.expose().len();
+    if (1..LEAST_TOKEN_BYTES).contains(&length) {
+        section.fault("token", format!("has {length} bytes; take {LEAST_TOKEN_BYTES} or more, from a random generator"));
+    }
+    if !token.expose().bytes().all(|b| b.is_ascii_graphic()) {
+        section.fault("token", "may hold only visible ASCII, as it travels in a header");
+    }
+    token
+}
+
+fn check_tokens_differ(root: &Section<'_, '_>, services: &BTreeMap<String, ServiceConfig>) {
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, service) in services {
+        let token = service.token.expose();
+        if token.is_empty() {
+            continue;
+        }
+        if let Some(other) = owners.insert(token, name) {
+            let path = format!("services.{name}.token");
+            let message = format!("is also the token of {other}; the token decides which service calls, so each needs its own");
+            root.reader().fault(None, path, message);
+        }
+    }
+}
+
+fn postgres(parent: &Section<'_, '_>) -> Option<PostgresConfig> {
+    let section = parent.section("postgres");
+    if !section.is_present() {
+        return None;
+    }
+    let example = "\"postgres://user:password@127.0.0.1:5432/database\"";
+    let url = postgres_url(&section, "url", Some(section.required_secret("url", example)));
+    let relay_url = postgres_url(&section, "relay_url", Some(section.required_secret("relay_url", example)));
+    let admin_url = postgres_url(&section, "admin_url", section.optional_secret("admin_url"));
+    let replica_url = postgres_url(&section, "replica_url", section.secret("replica_url"));
+    let migrations = section.text("migrations").map(|path| section.reader().directory().join(path));
+    let pool_size = section.integer("pool_size", 16, 1..=10_000) as usize;
+    let relay_pool_size = section.integer("relay_pool_size", 6, 2..=10_000) as usize;
+    let replica_pool_size = section.integer("replica_pool_size", 16, 1..=10_000) as usize;
+    if let (Some(url), Some(relay_url)) = (&url, &relay_url)
+        && url.user() == relay_url.user()
+    {
+        section.fault("relay_url", "has the role of url; the service's role must not reach the relay's own tables");
+    }
+    section.finish();
+    Some(PostgresConfig {
+        url: url?,
+        relay_url: relay_url?,
+        admin_url,
+        replica_url,
+        migrations,
+        pool_size,
+        relay_pool_size,
+        replica_pool_size,
+    })
+}
+
+fn postgres_url(section: &Section<'_, '_>, key: &str, secret: Option<Secret>) -> Option<PostgresUrl> {
+    let secret = secret.filter(|secret| !secret.expose().is_empty())?;
+    match secret.expose().parse() {
+        Ok(url) => Some(url),
+        Err(message) => {
+            section.fault(key, message);
+            None
+        }
+    }
+}
+
+fn publish(parent: &Section<'_, '_>, kafka: Option<&KafkaConfig>) -> Vec<String> {
+    let section = parent.section("publish");
+    let topics = section.texts("topics").unwrap_or_default();
+    for topic in &topics {
+        check_topic(&section, "topics", topic, kafka);
+    }
+    section.finish();
+    topics
+}
+
+fn check_topic(section: &Section<'_, '_>, key: &str, topic: &str, kafka: Option<&KafkaConfig>) {
+    match kafka {
+        None => section.fault(key, "needs [kafka] with brokers"),
+        Some(kafka) if !kafka.topics.contains_key(topic) => section.fault(
+            key,
+            format!("{topic:?} is not declared; add [kafka.topics.{topic:?}] with partitions and replication_factor"),
+        ),
+        Some(_) => {}
+    }
+}
+
+fn component(parent: &Section<'_, '_>) -> Option<ComponentConfig> {
+    let section = parent.section("component");
+    if !section.is_present() {
+        return None;
+    }
+    let url = section.required("url", "\"http://127.0.0.1:3000/_relay/name\"").trim_end_matches('/').to_owned();
+    if !url.is_empty() && !is_http_url(&url) {
+        section.fault("url", "must be http://host:port/path, without a query; the relay stands beside its components");
+    }
+    let token = token(&section);
+    section.finish();
+    Some(ComponentConfig { url, token })
+}
+
+fn subscriptions(parent: &Section<'_, '_>, kafka: Option<&KafkaConfig>) -> Vec<SubscriptionConfig> {
+    let mut subscriptions: Vec<SubscriptionConfig> = Vec::new();
+    for section in parent.sections("subscriptions") {
+        let topic = section.required("topic", "\"things.events\"");
+        if !topic.is_empty() {
+            check_topic(&section, "topic", &topic, kafka);
+        }
+        let types = section.texts("types");
+        if types.as_ref().is_some_and(Vec::is_empty) {
+            section.fault("types", "is empty, so nothing would be delivered; leave it out to get all");
+        }
+        let subscription = SubscriptionConfig { topic, types, route: route(&section) };
+        if let Some(kind) = subscriptions.iter().find_map(|other| overlap(other, &subscription)) {
+            section.fault_here(format!("{kind} of this topic has a route already; an event goes to one route"));
+        }
+        section.finish();
+        subscriptions.push(subscription);
+    }
+    subscriptions
+}
+
+/// What both subscriptions would get.
+fn overlap(a: &SubscriptionConfig, b: &SubscriptionConfig) -> Option<String> {
+    if a.topic != b.topic {
+        return None;
+    }
+    match (&a.types, &b.types) {
+        (None, _) | (_, None) => Some("every type".into()),
+        (Some(a), Some(b)) => a.iter().find(|kind| b.contains(kind)).map(|kind| format!("{kind:?}")),
+    }
+}
+
+fn timers(parent: &Section<'_, '_>) -> Vec<TimerConfig> {
+    let mut timers: Vec<TimerConfig> = Vec::new();
+    for section in parent.sections("timers") {
+        let name = section.required("name", "\"tidy-up\"");
+        if timers.iter().any(|timer| timer.name == name) {
+            section.fault("name", format!("{name:?} is the name of another timer"));
+        }
+        if name.len() > 100 || !name.bytes().all(|b| b.is_ascii_graphic()) {
+            section.fault("name", "must have 1 to 100 visible ASCII characters");
+        }
+        let every = Duration::from_millis(section.required_integer("every_ms", 60_000, 100..=365 * DAY_MS));
+        let route = route(&section);
+        section.finish();
+        timers.push(TimerConfig { name, every, route });
+    }
+    timers
+}
+
+fn route(section: &Section<'_, '_>) -> String {
+    let route = section.required("route", "\"/events\"");
+    let is_path = route.starts_with('/') && route.parse::<http::uri::PathAndQuery>().is_ok_and(|p| p.query().is_none());
+    if !route.is_empty() && !is_path {
+        section.fault("route", "must be a path that begins with /, without a query");
+    }
+    route
+}
+
+fn is_http_url(url: &str) -> bool {
+    url.parse::<http::Uri>()
+        .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some() && uri.query().is_none())
+}
+
+fn is_service_name(name: &str) -> bool {
+    name.len() <= 40
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Kafka allows 249 characters; the dead letters' topic needs some of them.
+fn is_topic_name(name: &str) -> bool {
+    (1..=200).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}

@@ -1,0 +1,118 @@
+//! Beginning and end: who stops when.
+//!
+//! A graceful stop goes in this order, within one deadline: listeners, consumers and timers take nothing new
+//! ([`stop_taking`]); units of work, deliveries and timer calls in flight finish and offsets are committed ([`takers`]
+//! is empty); outbox publishers flush what is acknowledged and release their leases ([`stop_publishing`],
+//! [`publishers`]); the rest of the background ends and the pools close. At the deadline, or at a second signal,
+//! [`forced`] ends what is left: it is safe at any moment, as after a crash, but leases then run out instead of being
+//! released.
+//!
+//! [`stop_taking`]: Lifecycle::stop_taking
+//! [`takers`]: Lifecycle::takers
+//! [`stop_publishing`]: Lifecycle::stop_publishing
+//! [`publishers`]: Lifecycle::publishers
+//! [`forced`]: Lifecycle::forced
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The stages of a stop, and the tasks that each waits for.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    /// First: take nothing new.
+    pub stop_taking: CancellationToken,
+    /// Units of work, queries, consumer groups with their deliveries, timers. Spawn them here.
+    pub takers: TaskTracker,
+    /// Then: publish what is left, release leases.
+    pub stop_publishing: CancellationToken,
+    /// Outbox publishers. Spawn them here.
+    pub publishers: TaskTracker,
+    /// Then: everything else in the background, such as connections to Redis.
+    pub stop_background: CancellationToken,
+    /// Everything else in the background. Spawn it here.
+    pub background: TaskTracker,
+    /// At once, whatever is in flight.
+    pub forced: CancellationToken,
+}
+
+impl Lifecycle {
+    /// Everything stands, nothing stops.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Goes through the stages. Answers whether all ended by themselves within the deadline.
+    pub async fn stop(&self, deadline: Duration) -> bool {
+        let at = Instant::now() + deadline;
+        let stages = [
+            ("taking", &self.stop_taking, &self.takers),
+            ("publishing", &self.stop_publishing, &self.publishers),
+            ("background", &self.stop_background, &self.background),
+        ];
+        let mut graceful = true;
+        for (stage, token, tracker) in stages {
+            token.cancel();
+            tracker.close();
+            graceful &= self.end(stage, tracker, at).await;
+        }
+        self.forced.cancel();
+        graceful
+    }
+
+    async fn end(&self, stage: &'static str, tracker: &TaskTracker, at: Instant) -> bool {
+        let ended = tokio::select! {
+            biased;
+            ended = timeout_at(at, tracker.wait()) => ended.is_ok(),
+            () = self.forced.cancelled() => false,
+        };
+        if !ended {
+            tracing::warn!(stage, left = tracker.len(), "gave up waiting for what is in flight");
+            self.forced.cancel();
+        }
+        ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn publishers_stop_only_when_the_last_taker_is_done() {
+        let life = Lifecycle::new();
+        let (taker, publisher) = (life.clone(), life.clone());
+        life.takers.spawn(async move {
+            taker.stop_taking.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(!taker.stop_publishing.is_cancelled());
+        });
+        let published = life.publishers.spawn(async move { publisher.stop_publishing.cancelled().await });
+        assert!(life.stop(Duration::from_secs(5)).await);
+        assert!(published.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_is_one_for_all_stages() {
+        let life = Lifecycle::new();
+        for tracker in [&life.takers, &life.publishers, &life.background] {
+            tracker.spawn(std::future::pending::<()>());
+        }
+        let began = Instant::now();
+        assert!(!life.stop(Duration::from_secs(5)).await);
+        assert_eq!(began.elapsed(), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn force_ends_the_wait_at_once() {
+        let life = Lifecycle::new();
+        life.takers.spawn(std::future::pending::<()>());
+        life.forced.cancel();
+        let began = Instant::now();
+        assert!(!life.stop(Duration::from_secs(5)).await);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}

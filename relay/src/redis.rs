@@ -1,0 +1,214 @@
+//! One connection to Redis for all requests, and a keeper that keeps it.
+//!
+//! A call never waits longer than `limits.redis_timeout_ms`, whatever Redis does: refuses, hangs, or was stopped. Once
+//! it is known to be away calls fail at once instead of each waiting in vain, until the keeper has it back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, FromRedisValue, ProtocolVersion, PushInfo, PushKind, RedisError};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::error::Failure;
+
+/// How often the keeper looks whether the connection still answers.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+const RECONNECT_AT_FIRST: Duration = Duration::from_millis(50);
+const RECONNECT_AT_MOST: Duration = Duration::from_secs(1);
+/// Calls that may be queued on the connection before further ones wait for their turn.
+const QUEUE: usize = 1024;
+
+/// Why a call to Redis came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisFailure {
+    /// It was away already when the call came.
+    #[error("Redis is away")]
+    Away,
+    /// It didn't answer in time.
+    #[error("Redis didn't answer within {0:?}")]
+    Slow(Duration),
+    /// It refused, or the connection broke.
+    #[error(transparent)]
+    Refused(#[from] RedisError),
+}
+
+impl From<RedisFailure> for Failure {
+    fn from(failure: RedisFailure) -> Self {
+        Self::unavailable("Redis", failure)
+    }
+}
+
+#[derive(Clone)]
+enum Link {
+    /// Nobody knows yet: calls wait for the outcome.
+    Connecting,
+    Up(MultiplexedConnection),
+    Away,
+}
+
+/// The handle on Redis. Cheap to clone.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+    prefix: Arc<str>,
+    timeout: Duration,
+    link: Arc<watch::Sender<Link>>,
+    /// Somebody met an error: the keeper shall look now.
+    suspect: Arc<Notify>,
+}
+
+impl Redis {
+    /// A handle that isn't connected: [`keep`](Self::keep) connects it.
+    ///
+    /// # Errors
+    /// Where the URL isn't one.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let client = Client::open(config.redis.url.expose())?;
+        let info = client.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Ok(Self {
+            client: Client::open(info.set_redis_settings(settings))?,
+            prefix: config.redis.prefix.as_str().into(),
+            timeout: Duration::from_millis(config.limits.redis_timeout_ms),
+            link: Arc::new(watch::Sender::new(Link::Connecting)),
+            suspect: Arc::new(Notify::new()),
+        })
+    }
+
+    /// What every key and channel starts with, without a colon at its end.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The client, for whoever needs a connection of its own.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How long one call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether the connection stands, as far as is known.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(*self.link.borrow(), Link::Up(_))
+    }
+
+    /// Runs commands on the connection, all of them within one timeout.
+    ///
+    /// # Errors
+    /// Where Redis is away, slow, or refuses.
+    pub async fn call<T>(
+        &self,
+        commands: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, RedisFailure> {
+        let call = async {
+            let mut connection = self.connection().await?;
+            Ok(commands(&mut connection).await?)
+        };
+        let answer = timeout(self.timeout, call).await.unwrap_or(Err(RedisFailure::Slow(self.timeout)));
+        match &answer {
+            Err(RedisFailure::Slow(_)) => self.suspect.notify_one(),
+            Err(RedisFailure::Refused(error)) if error.is_io_error() => self.suspect.notify_one(),
+            _ => {}
+        }
+        answer
+    }
+
+    /// Runs one command.
+    ///
+    /// # Errors
+    /// Where Redis is away, slow, or refuses.
+    pub async fn command<T: FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T, RedisFailure> {
+        self.call(async |connection| command.query_async(connection).await).await
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
+        let mut link = self.link.subscribe();
+        let known = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
+        match known.as_deref() {
+            Ok(Link::Up(connection)) => Ok(connection.clone()),
+            _ => Err(RedisFailure::Away),
+        }
+    }
+
+    /// Connects, looks after the connection, and reconnects, until told to stop.
+    pub async fn keep(self, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.keep_for_ever()).await;
+        self.link.send_replace(Link::Away);
+    }
+
+    async fn keep_for_ever(&self) {
+        let mut wait = RECONNECT_AT_FIRST;
+        loop {
+            match self.connect().await {
+                Ok(connection) => {
+                    tracing::info!("Redis is connected");
+                    wait = RECONNECT_AT_FIRST;
+                    self.link.send_replace(Link::Up(connection.clone()));
+                    let failure = self.until_it_fails(connection).await;
+                    tracing::warn!(cause = %failure, "Redis was lost");
+                    // A broken line is often back at once; one that hangs is not, and nobody shall wait for it.
+                    let slow = matches!(failure, RedisFailure::Slow(_));
+                    self.link.send_replace(if slow { Link::Away } else { Link::Connecting });
+                }
+                Err(failure) => {
+                    let first = self.link.send_if_modified(|link| {
+                        let first = !matches!(link, Link::Away);
+                        *link = Link::Away;
+                        first
+                    });
+                    if first {
+                        tracing::warn!(cause = %failure, "Redis can't be reached; trying on");
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RECONNECT_AT_MOST);
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisFailure> {
+        let suspect = Arc::clone(&self.suspect);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_pipeline_buffer_size(QUEUE)
+            .set_push_sender(move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    suspect.notify_one();
+                }
+                Ok::<(), ::redis::aio::SendError>(())
+            });
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        Ok(timeout(self.timeout, connecting).await.map_err(|_| RedisFailure::Slow(self.timeout))??)
+    }
+
+    async fn until_it_fails(&self, mut connection: MultiplexedConnection) -> RedisFailure {
+        loop {
+            let _ = timeout(CHECK_EVERY, self.suspect.notified()).await;
+            match timeout(self.timeout, ::redis::cmd("PING").query_async::<()>(&mut connection)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_timeout() => return RedisFailure::Slow(self.timeout),
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return RedisFailure::Slow(self.timeout),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("prefix", &self.prefix).field("is_up", &self.is_up()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,5 @@
+//! Logs and traces.
+
+mod context;
+
+pub use context::TraceContext;

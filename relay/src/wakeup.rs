@@ -1,0 +1,254 @@
+//! Wake-ups: a unit of work tells those who wait for its keys to look again.
+//!
+//! A wake-up is a hint and may be lost; whoever waits looks again by itself from time to time. Within the process it
+//! arrives at once. Other relays that serve the same service hear it through Redis pub/sub; after a reconnect every
+//! waiter is woken, since nobody knows what was missed.
+//!
+//! The order that loses nothing: register, look, wait. A wake-up that comes between the first and the last is kept.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::redis::Redis;
+
+/// Wake-ups that wait for Redis; further ones stay within the process.
+const QUEUE: usize = 4096;
+/// Wake-ups that go to Redis in one round trip.
+const BATCH: usize = 256;
+/// How often a silent subscription is asked whether it still stands.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const RECONNECT_AT_FIRST: Duration = Duration::from_millis(50);
+const RECONNECT_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Whose keys: those that services choose can't collide with the relay's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Keys that a service's units of work and queries name.
+    Service,
+    /// The relay's own: shards of outboxes.
+    Relay,
+}
+
+/// Who waits for what. Cheap to clone.
+#[derive(Clone)]
+pub struct Wakeups(Arc<Inner>);
+
+struct Inner {
+    instance: String,
+    prefix: String,
+    services: Vec<String>,
+    waiters: Mutex<HashMap<String, Vec<Arc<Notify>>>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    queue: Mutex<Option<mpsc::Receiver<Outgoing>>>,
+}
+
+struct Outgoing {
+    service: Arc<str>,
+    keys: Vec<String>,
+}
+
+/// What travels through Redis. The channel names the service.
+#[derive(Serialize, Deserialize)]
+struct Message {
+    from: String,
+    keys: Vec<String>,
+}
+
+impl Wakeups {
+    /// An empty registry.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let (outgoing, queue) = mpsc::channel(QUEUE);
+        Self(Arc::new(Inner {
+            instance: config.relay.instance.clone(),
+            prefix: format!("{}:wakeups:", config.redis.prefix),
+            services: config.services.keys().cloned().collect(),
+            waiters: Mutex::default(),
+            outgoing,
+            queue: Mutex::new(Some(queue)),
+        }))
+    }
+
+    /// Registers for keys of a service. From the return of this call on no wake-up is missed.
+    #[must_use]
+    pub fn register<K: AsRef<str>>(&self, space: Space, service: &str, keys: &[K]) -> Waiter {
+        let notify = Arc::new(Notify::new());
+        let keys: Vec<String> = keys.iter().map(|key| scoped(service, &within(space, key.as_ref()))).collect();
+        let mut waiters = self.waiters();
+        for key in &keys {
+            waiters.entry(key.clone()).or_default().push(Arc::clone(&notify));
+        }
+        drop(waiters);
+        Waiter { registry: self.clone(), keys, notify }
+    }
+
+    /// Wakes who waits for one of these keys: here at once, on other relays by way of Redis. Never blocks.
+    pub fn notify<K: AsRef<str>>(&self, space: Space, service: &Arc<str>, keys: &[K]) {
+        if keys.is_empty() {
+            return;
+        }
+        let keys: Vec<String> = keys.iter().map(|key| within(space, key.as_ref())).collect();
+        self.wake_here(service, &keys);
+        let outgoing = Outgoing { service: Arc::clone(service), keys };
+        if self.0.outgoing.try_send(outgoing).is_err() {
+            tracing::debug!("a wake-up stayed within the process: too many wait for Redis");
+        }
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiters().values().map(Vec::len).sum()
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiters().is_empty()
+    }
+
+    /// Carries wake-ups to other relays until told to stop.
+    pub async fn send(self, redis: Redis, stop: CancellationToken) {
+        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut queue) = queue {
+            let _ = stop.run_until_cancelled(self.send_for_ever(&redis, &mut queue)).await;
+        }
+    }
+
+    async fn send_for_ever(&self, redis: &Redis, queue: &mut mpsc::Receiver<Outgoing>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while queue.recv_many(&mut batch, BATCH).await > 0 {
+            let mut pipeline = ::redis::pipe();
+            for Outgoing { service, keys } in batch.drain(..) {
+                let message = Message { from: self.0.instance.clone(), keys };
+                let payload = serde_json::to_vec(&message).unwrap_or_default();
+                pipeline.publish(format!("{}{service}", self.0.prefix), payload).ignore();
+            }
+            // Lost with Redis: the slow second look covers it.
+            if let Err(failure) = redis.call(async |c| pipeline.query_async::<()>(c).await).await {
+                tracing::debug!(cause = %failure, "wake-ups stayed within the process");
+            }
+        }
+    }
+
+    /// Hears wake-ups of other relays until told to stop.
+    pub async fn receive(self, redis: Redis, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.receive_for_ever(&redis)).await;
+    }
+
+    async fn receive_for_ever(&self, redis: &Redis) {
+        let mut wait = RECONNECT_AT_FIRST;
+        loop {
+            if let Err(cause) = self.receive_until_it_fails(redis, &mut wait).await {
+                tracing::debug!(%cause, "the subscription to wake-ups was lost; trying on");
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RECONNECT_AT_MOST);
+        }
+    }
+
+    async fn receive_until_it_fails(&self, redis: &Redis, wait: &mut Duration) -> anyhow::Result<()> {
+        let limit = redis.timeout();
+        let pubsub = timeout(limit, redis.client().get_async_pubsub()).await??;
+        let (mut sink, mut stream) = pubsub.split();
+        for service in &self.0.services {
+            timeout(limit, sink.subscribe(format!("{}{service}", self.0.prefix))).await??;
+        }
+        *wait = RECONNECT_AT_FIRST;
+        self.wake_all_here();
+        loop {
+            match timeout(PING_EVERY, stream.next()).await {
+                Ok(Some(message)) => self.hear(&message),
+                Ok(None) => anyhow::bail!("the connection was closed"),
+                Err(_) => timeout(limit, sink.ping::<()>()).await??,
+            }
+        }
+    }
+
+    fn hear(&self, message: &::redis::Msg) {
+        let Some(service) = message.get_channel_name().strip_prefix(&self.0.prefix) else { return };
+        match serde_json::from_slice::<Message>(message.get_payload_bytes()) {
+            Ok(message) if message.from == self.0.instance => {}
+            Ok(message) => self.wake_here(service, &message.keys),
+            Err(cause) => tracing::debug!(%cause, "a wake-up can't be read"),
+        }
+    }
+
+    fn wake_here(&self, service: &str, keys: &[String]) {
+        let waiters = self.waiters();
+        if waiters.is_empty() {
+            return;
+        }
+        for key in keys {
+            for waiter in waiters.get(&scoped(service, key)).into_iter().flatten() {
+                waiter.notify_one();
+            }
+        }
+    }
+
+    fn wake_all_here(&self) {
+        for waiter in self.waiters().values().flatten() {
+            waiter.notify_one();
+        }
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, HashMap<String, Vec<Arc<Notify>>>> {
+        self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Wakeups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wakeups").field("waiting", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A service's name has no slash, so that this is unambiguous.
+fn scoped(service: &str, key: &str) -> String {
+    format!("{service}/{key}")
+}
+
+fn within(space: Space, key: &str) -> String {
+    match space {
+        Space::Service => format!("s/{key}"),
+        Space::Relay => format!("r/{key}"),
+    }
+}
+
+/// Somebody who waits for keys; no longer once it is dropped.
+#[derive(Debug)]
+pub struct Waiter {
+    registry: Wakeups,
+    keys: Vec<String>,
+    notify: Arc<Notify>,
+}
+
+impl Waiter {
+    /// Until one of the keys was notified, since the registration or since this last returned. Safe to cancel.
+    pub async fn woken(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut waiters = self.registry.waiters();
+        for key in &self.keys {
+            if let Some(list) = waiters.get_mut(key) {
+                list.retain(|waiter| !Arc::ptr_eq(waiter, &self.notify));
+                if list.is_empty() {
+                    waiters.remove(key);
+                }
+            }
+        }
+    }
+}
