@@ -59,7 +59,10 @@ fn limits(parent: &Section<'_, '_>, base: &Limits) -> Limits {
     let section = parent.section("limits");
     let limits = Limits::read(&section, base);
     if limits.statement_timeout_ms > limits.transaction_timeout_ms {
-        section.fault("statement_timeout_ms", "is longer than transaction_timeout_ms; a statement can't outlast its unit of work");
+        section.fault(
+            "statement_timeout_ms",
+            "is longer than transaction_timeout_ms; a statement can't outlast its unit of work",
+        );
     }
     if limits.delivery_backoff_ms > limits.delivery_backoff_max_ms {
         section.fault("delivery_backoff_ms", "is longer than delivery_backoff_max_ms");
@@ -191,7 +194,8 @@ fn token(section: &Section<'_, '_>) -> Secret {
     let token = section.required_secret("token", "\"${TOWPATH_TOKEN_X}\"");
     let length = token.expose().len();
     if (1..LEAST_TOKEN_BYTES).contains(&length) {
-        section.fault("token", format!("has {length} bytes; take {LEAST_TOKEN_BYTES} or more, from a random generator"));
+        section
+            .fault("token", format!("has {length} bytes; take {LEAST_TOKEN_BYTES} or more, from a random generator"));
     }
     if !token.expose().bytes().all(|b| b.is_ascii_graphic()) {
         section.fault("token", "may hold only visible ASCII, as it travels in a header");
@@ -208,7 +212,8 @@ fn check_tokens_differ(root: &Section<'_, '_>, services: &BTreeMap<String, Servi
         }
         if let Some(other) = owners.insert(token, name) {
             let path = format!("services.{name}.token");
-            let message = format!("is also the token of {other}; the token decides which service calls, so each needs its own");
+            let message =
+                format!("is also the token of {other}; the token decides which service calls, so each needs its own");
             root.reader().fault(None, path, message);
         }
     }

@@ -37,11 +37,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(
-        text: &'a str,
-        directory: &'a Path,
-        environment: &'a dyn Fn(&str) -> Option<String>,
-    ) -> Self {
+    pub(super) fn new(text: &'a str, directory: &'a Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self { text, directory, environment, faults: RefCell::default() }
     }
 

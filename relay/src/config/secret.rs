@@ -73,7 +73,9 @@ impl FromStr for PostgresUrl {
             return Err("must name a user and a database: postgres://user:password@host:port/database".into());
         }
         if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-            return Err("asks for sslmode=require; the relay connects without TLS, over loopback or a private net".into());
+            return Err(
+                "asks for sslmode=require; the relay connects without TLS, over loopback or a private net".into()
+            );
         }
         Ok(Self { url: Secret::new(url), config })
     }

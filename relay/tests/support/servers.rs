@@ -1,0 +1,46 @@
+//! The real servers, by the environment, and ways to wait for a condition.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+/// Addresses of servers that tests may use.
+pub struct Servers {
+    /// A superuser's URL.
+    pub postgres: String,
+    /// `host:port`
+    pub kafka: String,
+    /// `redis://host:port`
+    pub redis: String,
+}
+
+impl Servers {
+    pub fn from_env() -> Self {
+        Self {
+            postgres: variable("TOWPATH_TEST_POSTGRES"),
+            kafka: variable("TOWPATH_TEST_KAFKA"),
+            redis: variable("TOWPATH_TEST_REDIS"),
+        }
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} isn't set: this test needs real servers; `./towpath test` starts them"))
+}
+
+/// Tries until `look` answers `Some`, and fails with what it last saw.
+pub async fn eventually<T, S: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, S>) -> T {
+    let began = Instant::now();
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(seen) if began.elapsed() > Duration::from_secs(20) => panic!("{what}: not within 20 s; last: {seen:?}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
