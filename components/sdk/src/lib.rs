@@ -1,1 +1,74 @@
-//! What every component shares.
+//! What every component shares: requests and answers, problem documents, reading untrusted input, events, and the way
+//! to the relay.
+//!
+//! A component is four files (`lib.rs` routes, `domain.rs` rules, `store.rs` SQL, `events.rs` what it publishes and
+//! hears) and this crate. All but [`relay`], [`peer`], [`outbound`] and [`serve`] is pure: the same code runs natively
+//! in tests, and the domain of a service uses nothing else of it.
+//!
+//! ```ignore
+//! towpath_sdk::service!(handle);
+//!
+//! async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
+//!     let segments = request.segments();
+//!     match (request.method(), &*segments.each()) {
+//!         ("GET", ["v1", "things", id]) => get(&context, &request, id).await,
+//!         (_, ["v1", "things", _]) => Err(Problem::method_not_allowed("GET")),
+//!         ("POST", ["_relay", "thing", "events"]) => events::hear(&context, &request).await,
+//!         _ => Err(Problem::no_such_path()),
+//!     }
+//! }
+//! ```
+
+pub mod cursor;
+pub mod delivery;
+pub mod etag;
+pub mod fields;
+pub mod id;
+pub mod idempotency;
+pub mod money;
+pub mod outbound;
+pub mod parse;
+pub mod peer;
+pub mod prefer;
+pub mod problem;
+pub mod relay;
+pub mod request;
+pub mod response;
+pub mod serve;
+pub mod time;
+pub mod trace;
+
+pub use cursor::Cursor;
+pub use delivery::{Delivery, TimerCall};
+pub use fields::{Change, Fields};
+pub use id::Id;
+pub use idempotency::{IdempotencyKey, StoredAnswer, request_hash};
+pub use money::{Currency, Money};
+pub use parse::Invalid;
+pub use problem::{FieldError, Problem};
+pub use relay::{Outcome, Query, Relay, RelayError, Row, Rows, UnitOfWork};
+pub use request::Request;
+pub use response::Response;
+pub use serve::Context;
+pub use time::Time;
+pub use towpath_wire as wire;
+pub use trace::Trace;
+
+/// Makes `async fn $handler(Context, Request) -> Result<Response, Problem>` the component's entry point.
+///
+/// The export exists in WebAssembly alone: natively all services are linked into one test binary, where the five
+/// entry points would have the same name.
+#[macro_export]
+macro_rules! service {
+    ($handler:path) => {
+        #[cfg(target_arch = "wasm32")]
+        mod entry {
+            use super::*;
+
+            #[::spin_sdk::http_service]
+            async fn entry(request: ::spin_sdk::http::Request) -> impl ::spin_sdk::http::IntoResponse {
+                $crate::serve::serve(request, $handler).await
+            }
+        }
+    };
+}

@@ -1,0 +1,190 @@
+//! What the relay brings: events (CloudEvents 1.0 over HTTP, binary mode) and timers.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use towpath_wire::headers;
+
+use crate::{Context, Problem, Request, UnitOfWork, idempotency::hex};
+
+/// The longest inbox id that the relay takes.
+const MAX_INBOX_BYTES: usize = 255;
+
+/// An event that the relay delivers. The same one may come again: the unit of work that handles it records its id
+/// ([`Delivery::unit`]), and then nothing happens twice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    id: String,
+    source: String,
+    kind: String,
+    time: Option<String>,
+    data: Value,
+}
+
+/// A timer that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerCall {
+    /// Its name in relay.toml.
+    pub name: String,
+    /// When it was due, RFC 3339.
+    pub due: String,
+}
+
+impl Delivery {
+    /// The event in this request, once the relay has shown the delivery token.
+    ///
+    /// # Errors
+    /// 401 without the token; 400 `malformed_event` where it isn't an event.
+    pub async fn receive(context: &Context, request: &Request) -> Result<Self, Problem> {
+        check_token(request, &context.variable("delivery_token").await?)?;
+        Self::read(request)
+    }
+
+    fn read(request: &Request) -> Result<Self, Problem> {
+        let malformed = |what: &str| Problem::bad_request("malformed_event", format!("The event has no {what}."));
+        let attribute = |name: &str| request.header(name).filter(|value| !value.is_empty()).map(str::to_owned);
+        if attribute(headers::CE_SPECVERSION).as_deref() != Some("1.0") {
+            return Err(malformed("ce-specversion 1.0"));
+        }
+        Ok(Self {
+            id: attribute(headers::CE_ID).ok_or_else(|| malformed("ce-id"))?,
+            source: attribute(headers::CE_SOURCE).ok_or_else(|| malformed("ce-source"))?,
+            kind: attribute(headers::CE_TYPE).ok_or_else(|| malformed("ce-type"))?,
+            time: attribute(headers::CE_TIME),
+            data: request.json()?,
+        })
+    }
+
+    /// CloudEvents `type`, such as `order.placed`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// CloudEvents `id`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// CloudEvents `time`, when it happened, RFC 3339.
+    #[must_use]
+    pub fn time(&self) -> Option<&str> {
+        self.time.as_deref()
+    }
+
+    /// The data.
+    ///
+    /// # Errors
+    /// 422 `malformed_event` where they aren't of this shape: no repetition helps, so it goes to the dead letters.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        T::deserialize(&self.data)
+            .map_err(|error| Problem::unprocessable("malformed_event", format!("The data of {}: {error}.", self.kind)))
+    }
+
+    /// What the relay remembers it by. An id is unique within its source only.
+    #[must_use]
+    pub fn inbox_id(&self) -> String {
+        let id = format!("{}#{}", self.source, self.id);
+        if id.len() <= MAX_INBOX_BYTES { id } else { format!("sha256:{}", hex(&Sha256::digest(&id))) }
+    }
+
+    /// A unit of work that handles this event, and does nothing where it was handled before.
+    #[must_use]
+    pub fn unit(&self) -> UnitOfWork {
+        UnitOfWork::new().inbox(self.inbox_id())
+    }
+}
+
+impl TimerCall {
+    /// The timer that calls, once the relay has shown the delivery token.
+    ///
+    /// # Errors
+    /// 401 without the token; 400 `malformed_timer` where the call doesn't name a timer.
+    pub async fn receive(context: &Context, request: &Request) -> Result<Self, Problem> {
+        check_token(request, &context.variable("delivery_token").await?)?;
+        let text = |name: &str| request.header(name).unwrap_or_default().to_owned();
+        let call = Self { name: text(headers::TIMER), due: text(headers::TIMER_DUE) };
+        if call.name.is_empty() {
+            return Err(Problem::bad_request("malformed_timer", "The call doesn't name its timer."));
+        }
+        Ok(call)
+    }
+}
+
+/// Compares digests in constant time: neither the content nor the length of the token shows in how long it takes.
+fn check_token(request: &Request, token: &str) -> Result<(), Problem> {
+    let shown = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let equal = Sha256::digest(shown).ct_eq(&Sha256::digest(token));
+    // An empty token would let everybody in.
+    if token.is_empty() || !bool::from(equal) { Err(Problem::unauthorized()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    fn request(pairs: &[(&'static str, &str)], body: &str) -> Request {
+        let headers: HeaderMap = pairs
+            .iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .collect();
+        Request::new(Method::POST, "/_relay/thing/events", headers, body.to_owned())
+    }
+
+    const EVENT: &[(&str, &str)] = &[
+        ("content-type", "application/json"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/thing"),
+        ("ce-type", "thing.created"),
+    ];
+
+    #[test]
+    fn only_the_right_token_opens() {
+        let with = |value: &str| request(&[("authorization", value)], "");
+        assert_eq!(check_token(&with("Bearer secret"), "secret"), Ok(()));
+        for wrong in ["Bearer secre", "Bearer secret ", "Bearer ", "secret", "bearer secret", "Basic secret"] {
+            assert_eq!(check_token(&with(wrong), "secret").expect_err("refused").status, 401, "{wrong}");
+        }
+        assert_eq!(check_token(&request(&[], ""), "secret").expect_err("refused").status, 401);
+        assert_eq!(check_token(&with("Bearer "), "").expect_err("refused").status, 401);
+        assert_eq!(check_token(&request(&[], ""), "").expect_err("refused").status, 401);
+    }
+
+    #[test]
+    fn an_event_is_read() {
+        let event = Delivery::read(&request(EVENT, r#"{"n": 7}"#)).expect("an event");
+        assert_eq!((event.kind(), event.inbox_id().as_str()), ("thing.created", "/thing#1"));
+        assert_eq!(event.data::<Value>().expect("data")["n"], 7);
+        let problem = event.data::<Vec<u8>>().expect_err("refused");
+        assert_eq!((problem.status, problem.code), (422, "malformed_event"));
+    }
+
+    #[test]
+    fn what_lacks_an_attribute_is_no_event() {
+        for at in 1..EVENT.len() {
+            let mut pairs = EVENT.to_vec();
+            pairs.remove(at);
+            let problem = Delivery::read(&request(&pairs, "{}")).expect_err("refused");
+            assert_eq!((problem.status, problem.code), (400, "malformed_event"), "{}", EVENT[at].0);
+        }
+        assert_eq!(Delivery::read(&request(EVENT, "{")).expect_err("refused").code, "malformed_json");
+    }
+
+    #[test]
+    fn inbox_ids_are_bounded_and_differ() {
+        let id = |source: &str| {
+            let mut pairs = EVENT.to_vec();
+            pairs[3].1 = source;
+            Delivery::read(&request(&pairs, "{}")).expect("an event").inbox_id()
+        };
+        let (long, longer) = ("x".repeat(300), "x".repeat(301));
+        assert!(id(&long).len() <= MAX_INBOX_BYTES);
+        assert_ne!(id(&long), id(&longer));
+        assert_ne!(id("/a"), id("/b"));
+    }
+}

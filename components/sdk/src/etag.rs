@@ -1,0 +1,136 @@
+//! Entity tags (RFC 9110, 8.8.3) made of a row's version, and the two headers that compare them.
+
+use crate::{Problem, Request};
+
+/// The entity tag of a version: `"7"`.
+#[must_use]
+pub fn etag(version: i64) -> String {
+    format!("\"{version}\"")
+}
+
+/// What `If-Match` demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// `*`: any version.
+    Any,
+    /// One of these.
+    Versions(Vec<i64>),
+}
+
+impl IfMatch {
+    /// What the request demands.
+    ///
+    /// # Errors
+    /// 428 `precondition_required` without the header; 400 `malformed_if_match` where it can't be read.
+    pub fn required(request: &Request) -> Result<Self, Problem> {
+        let Some(header) = request.headers().get("if-match") else {
+            return Err(Problem::new(428, "precondition_required", "Send the ETag you know as If-Match."));
+        };
+        let text = header.to_str().unwrap_or_default();
+        if text.trim() == "*" {
+            return Ok(Self::Any);
+        }
+        let tags = tags(text).ok_or_else(|| {
+            Problem::bad_request("malformed_if_match", "If-Match must be a list of entity tags, or *.")
+        })?;
+        // If-Match compares strongly: a weak tag matches nothing.
+        Ok(Self::Versions(tags.iter().filter(|(weak, _)| !weak).filter_map(|(_, tag)| version(tag)).collect()))
+    }
+
+    /// Checks the version that is there.
+    ///
+    /// # Errors
+    /// 412 `precondition_failed`.
+    pub fn check(&self, current: i64) -> Result<(), Problem> {
+        match self {
+            Self::Any => Ok(()),
+            Self::Versions(versions) if versions.contains(&current) => Ok(()),
+            Self::Versions(_) => Err(stale()),
+        }
+    }
+}
+
+/// 412 `precondition_failed`: somebody else was faster.
+#[must_use]
+pub fn stale() -> Problem {
+    Problem::new(412, "precondition_failed", "It was changed since. Read it again and decide anew.")
+}
+
+/// Whether `If-None-Match` names this version, so that 304 is the answer.
+#[must_use]
+pub fn is_not_modified(request: &Request, current: i64) -> bool {
+    let Some(text) = request.header("if-none-match") else { return false };
+    if text.trim() == "*" {
+        return true;
+    }
+    // If-None-Match compares weakly: `W/"7"` is the same as `"7"`.
+    tags(text).is_some_and(|tags| tags.iter().any(|(_, tag)| version(tag) == Some(current)))
+}
+
+/// Only the form that [`etag`] writes is a version: `"007"` was never handed out.
+fn version(tag: &str) -> Option<i64> {
+    tag.parse().ok().filter(|version: &i64| version.to_string() == tag)
+}
+
+/// The tags of a list, each with whether it is weak.
+fn tags(text: &str) -> Option<Vec<(bool, &str)>> {
+    let mut rest = text.trim();
+    let mut tags = Vec::new();
+    loop {
+        let (weak, quoted) = rest.strip_prefix("W/").map_or((false, rest), |rest| (true, rest));
+        let (tag, after) = quoted.strip_prefix('"')?.split_once('"')?;
+        tags.push((weak, tag));
+        rest = after.trim_start();
+        if rest.is_empty() {
+            return Some(tags);
+        }
+        rest = rest.strip_prefix(',')?.trim_start();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    fn request(name: &'static str, value: &str) -> Request {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().expect("a header value"));
+        Request::new(Method::GET, "/", headers, "")
+    }
+
+    fn if_match(value: &str) -> Result<IfMatch, Problem> {
+        IfMatch::required(&request("if-match", value))
+    }
+
+    #[test]
+    fn if_match_compares_strongly() {
+        assert_eq!(if_match("\"7\", \"8\"").and_then(|tags| tags.check(8)), Ok(()));
+        assert_eq!(if_match("*").and_then(|tags| tags.check(1)), Ok(()));
+        for stale in ["\"6\"", "W/\"7\"", "\"007\"", "\"other\""] {
+            let problem = if_match(stale).and_then(|tags| tags.check(7)).expect_err("refused");
+            assert_eq!((problem.status, problem.code), (412, "precondition_failed"), "{stale}");
+        }
+    }
+
+    #[test]
+    fn if_match_must_be_there_and_readable() {
+        let problem = IfMatch::required(&request("x", "y")).expect_err("refused");
+        assert_eq!((problem.status, problem.code), (428, "precondition_required"));
+        for malformed in ["7", "\"7", "\"7\" \"8\"", "\"7\",", ""] {
+            let problem = if_match(malformed).expect_err("refused");
+            assert_eq!((problem.status, problem.code), (400, "malformed_if_match"), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        for same in ["\"7\"", "W/\"7\"", "\"1\",\"7\"", "*"] {
+            assert!(is_not_modified(&request("if-none-match", same), 7), "{same}");
+        }
+        for other in ["\"8\"", "7", ""] {
+            assert!(!is_not_modified(&request("if-none-match", other), 7), "{other}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A client's idempotency keys: the same key gets the same answer, and changes nothing twice.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{Problem, Request, Response};
+
+/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+/// The first answer to a key, as the relay keeps it beside the unit of work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header `Location`, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// The body.
+    pub body: Value,
+}
+
+impl IdempotencyKey {
+    /// The key of a request that must have one.
+    ///
+    /// # Errors
+    /// 400 `idempotency_key_missing` or `idempotency_key_invalid`.
+    pub fn required(request: &Request) -> Result<Self, Problem> {
+        let Some(value) = request.headers().get("idempotency-key") else {
+            return Err(Problem::bad_request("idempotency_key_missing", "Send an Idempotency-Key with this request."));
+        };
+        let key = value.as_bytes();
+        if key.is_empty() || key.len() > 255 || !key.iter().all(u8::is_ascii_graphic) {
+            let detail = "An Idempotency-Key has 1 to 255 visible ASCII characters.";
+            return Err(Problem::bad_request("idempotency_key_invalid", detail));
+        }
+        Ok(Self(String::from_utf8_lossy(key).into_owned()))
+    }
+
+    /// The key as the relay gets it: unique for the operation, and never too long.
+    #[must_use]
+    pub fn within(&self, operation: &str) -> String {
+        format!("{operation}:{}", hex(&Sha256::digest(self.0.as_bytes())))
+    }
+
+    /// As the client sent it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl StoredAnswer {
+    /// A JSON answer to keep.
+    #[must_use]
+    pub fn new(status: u16, location: Option<String>, body: &impl Serialize) -> Self {
+        Self { status, location, body: serde_json::to_value(body).unwrap_or(Value::Null) }
+    }
+
+    /// Reads what the relay kept.
+    ///
+    /// # Errors
+    /// 500 where it isn't an answer: a fault of ours.
+    pub fn from_stored(stored: Value) -> Result<Self, Problem> {
+        serde_json::from_value(stored).map_err(|error| Problem::internal(format!("a stored answer: {error}")))
+    }
+
+    /// The answer for the relay to keep.
+    #[must_use]
+    pub fn to_stored(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// The HTTP answer; a replayed one says so in `Idempotent-Replayed`.
+    #[must_use]
+    pub fn into_response(self, replayed: bool) -> Response {
+        let mut response = Response::json(self.status, &self.body);
+        if let Some(location) = &self.location {
+            response = response.header("location", location);
+        }
+        if replayed {
+            response = response.header("idempotent-replayed", "true");
+        }
+        response
+    }
+}
+
+/// The hash of a request: of what it wants (`POST /v1/orders`) and its body in canonical form, so that neither the
+/// order of fields nor white space makes another request of it.
+#[must_use]
+pub fn request_hash(operation: &str, body: &impl Serialize) -> String {
+    let body = serde_json::to_value(body).unwrap_or(Value::Null);
+    let mut canonical = String::new();
+    write_canonical(&body, &mut canonical);
+    hex(&Sha256::new().chain_update(operation).chain_update([0]).chain_update(canonical).finalize())
+}
+
+/// Sorted keys, no white space. Not RFC 8785 in the writing of floats, which no request of ours holds.
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                write_canonical(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        Value::Object(object) => {
+            let mut names: Vec<_> = object.iter().collect();
+            names.sort_unstable_by_key(|(name, _)| *name);
+            out.push('{');
+            for (name, value) in names {
+                out.push_str(&Value::from(name.as_str()).to_string());
+                out.push(':');
+                write_canonical(value, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, Method};
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(value: Option<&[u8]>) -> Result<IdempotencyKey, Problem> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.insert("idempotency-key", HeaderValue::from_bytes(value).expect("a header value"));
+        }
+        IdempotencyKey::required(&Request::new(Method::POST, "/", headers, ""))
+    }
+
+    #[test]
+    fn a_key_must_be_there_and_visible() {
+        let refusal = |value| key(value).map_err(|problem| (problem.status, problem.code)).expect_err("refused");
+        assert_eq!(refusal(None), (400, "idempotency_key_missing"));
+        for wrong in [&b""[..], b"a b", b"a\tb", b"\xc3\xa4", &[b'x'; 256]] {
+            assert_eq!(refusal(Some(wrong)), (400, "idempotency_key_invalid"), "{wrong:?}");
+        }
+        let longest = key(Some(&[b'x'; 255])).expect("a key");
+        assert!(longest.within("inventory.adjust").len() <= 255);
+    }
+
+    #[test]
+    fn one_key_is_two_in_two_operations() {
+        let key = key(Some(b"k")).expect("a key");
+        assert_ne!(key.within("a"), key.within("b"));
+        assert_eq!(key.within("a"), key.clone().within("a"));
+    }
+
+    #[test]
+    fn the_hash_sees_content_and_not_form() {
+        let a: Value = serde_json::from_str(r#"{"a": 1, "b": {"c": [1, 2], "d": null}}"#).expect("JSON");
+        let b: Value = serde_json::from_str(r#"{"b":{"d":null,"c":[1,2]},"a":1}"#).expect("JSON");
+        assert_eq!(request_hash("x", &a), request_hash("x", &b));
+        assert_ne!(request_hash("x", &a), request_hash("y", &a));
+        for other in [json!({"a": "1"}), json!({"a": [1]}), json!({"a": 1, "b": null}), json!([1])] {
+            assert_ne!(request_hash("x", &other), request_hash("x", &json!({"a": 1})));
+        }
+    }
+
+    #[test]
+    fn a_stored_answer_comes_back_the_same_and_says_so() {
+        let answer = StoredAnswer::new(202, Some("/v1/orders/1".into()), &json!({"id": "1"}));
+        let first = answer.clone().into_response(false);
+        let again = StoredAnswer::from_stored(answer.to_stored()).expect("an answer").into_response(true);
+        assert_eq!((first.status(), first.body()), (again.status(), again.body()));
+        assert_eq!(again.get_header("location"), Some("/v1/orders/1"));
+        assert_eq!(
+            (first.get_header("idempotent-replayed"), again.get_header("idempotent-replayed")),
+            (None, Some("true"))
+        );
+    }
+}

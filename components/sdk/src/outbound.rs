@@ -1,0 +1,154 @@
+//! Calls to the outside: bounded in time and size, and honest about whether the other side may have acted.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Uri};
+use http_body_util::{BodyExt, Full};
+use spin_sdk::{
+    http::IncomingMessage,
+    wasip3::{
+        http::types::{ErrorCode, RequestOptions},
+        http_compat::{IncomingBody, RequestOptionsExtension},
+    },
+};
+
+/// A call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The whole URL.
+    pub url: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// How long until the answer begins.
+    pub timeout: Duration,
+    /// How large the answer may be.
+    pub max_answer_bytes: usize,
+}
+
+/// An answer of any status.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// It never reached the other side: nothing happened there.
+    NotSent(String),
+    /// It was sent, and the answer was lost: it may have happened.
+    Interrupted(String),
+    /// The answer is larger than was allowed.
+    TooLarge,
+}
+
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotSent(cause) => write!(f, "can't be reached: {cause}"),
+            Self::Interrupted(cause) => write!(f, "the answer was lost: {cause}"),
+            Self::TooLarge => f.write_str("the answer is too large"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// Calls, and reads the whole answer.
+///
+/// # Errors
+/// See [`CallError`]. An answer of a bad status is an answer.
+pub async fn call(call: Call) -> Result<Answer, CallError> {
+    let uri: Uri = call.url.parse().map_err(|_| CallError::NotSent(format!("{} is no URL", call.url)))?;
+    let mut request = http::Request::new(Full::new(call.body));
+    *request.method_mut() = call.method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = call.headers;
+    request.extensions_mut().insert(RequestOptionsExtension(options(call.timeout)));
+    let response = spin_sdk::http::send(request).await.map_err(classify)?;
+    let (parts, body) = response.into_parts();
+    let body = collect(body, call.max_answer_bytes).await.map_err(|error| match error {
+        CollectError::TooLarge => CallError::TooLarge,
+        CollectError::Broken(error) => CallError::Interrupted(error.to_string()),
+    })?;
+    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+}
+
+/// A host that knows one of these options not leaves it out, and its own limits hold.
+fn options(timeout: Duration) -> RequestOptions {
+    let nanos = Some(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+    let options = RequestOptions::new();
+    let _ = options.set_connect_timeout(nanos);
+    let _ = options.set_first_byte_timeout(nanos);
+    let _ = options.set_between_bytes_timeout(nanos);
+    options
+}
+
+fn classify(error: ErrorCode) -> CallError {
+    match error {
+        ErrorCode::DnsTimeout
+        | ErrorCode::DnsError(_)
+        | ErrorCode::DestinationNotFound
+        | ErrorCode::DestinationUnavailable
+        | ErrorCode::DestinationIpProhibited
+        | ErrorCode::DestinationIpUnroutable
+        | ErrorCode::ConnectionRefused
+        | ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionLimitReached
+        | ErrorCode::TlsProtocolError
+        | ErrorCode::TlsCertificateError
+        | ErrorCode::TlsAlertReceived(_)
+        | ErrorCode::HttpRequestDenied
+        | ErrorCode::HttpRequestMethodInvalid
+        | ErrorCode::HttpRequestUriInvalid => CallError::NotSent(error.to_string()),
+        other => CallError::Interrupted(other.to_string()),
+    }
+}
+
+pub(crate) enum CollectError {
+    TooLarge,
+    Broken(ErrorCode),
+}
+
+/// Reads a body of at most `max` bytes.
+pub(crate) async fn collect<T: IncomingMessage>(mut body: IncomingBody<T>, max: usize) -> Result<Bytes, CollectError> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
+        if bytes.len().saturating_add(data.len()) > max {
+            return Err(CollectError::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_surely_did_nothing_counts_as_not_sent() {
+        assert!(matches!(classify(ErrorCode::ConnectionRefused), CallError::NotSent(_)));
+        for unsure in [
+            ErrorCode::ConnectionTerminated,
+            ErrorCode::ConnectionReadTimeout,
+            ErrorCode::HttpResponseTimeout,
+            ErrorCode::HttpResponseIncomplete,
+            ErrorCode::HttpProtocolError,
+            ErrorCode::InternalError(None),
+        ] {
+            assert!(matches!(classify(unsure), CallError::Interrupted(_)));
+        }
+    }
+}

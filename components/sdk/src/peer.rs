@@ -1,0 +1,61 @@
+//! Calls to another component of the same application (service chaining): in-process, without a socket.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use serde_json::Value;
+
+use crate::{
+    Trace,
+    outbound::{Answer, Call, CallError, call},
+};
+
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// Another component, by its name in spin.toml.
+#[derive(Clone, Debug)]
+pub struct Peer<'a> {
+    name: &'static str,
+    trace: &'a Trace,
+    timeout: Duration,
+}
+
+/// A percent-encoded piece of a path or a query, safe wherever it stands.
+#[must_use]
+pub fn encode(piece: &str) -> String {
+    percent_encoding::utf8_percent_encode(piece, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+impl<'a> Peer<'a> {
+    /// The component of this name; the manifest must allow `http://<name>.spin.internal`.
+    #[must_use]
+    pub fn new(name: &'static str, trace: &'a Trace, timeout: Duration) -> Self {
+        Self { name, trace, timeout }
+    }
+
+    /// Reads JSON: the status, and the body, which is `null` where it isn't JSON.
+    ///
+    /// # Errors
+    /// As [`call`].
+    pub async fn get_json(&self, path_and_query: &str) -> Result<(u16, Value), CallError> {
+        let answer = self.send(Method::GET, path_and_query, HeaderMap::new(), Bytes::new()).await?;
+        Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
+    }
+
+    /// Calls, with the trace added to the headers.
+    ///
+    /// # Errors
+    /// As [`call`].
+    pub async fn send(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, CallError> {
+        self.trace.write(&mut headers);
+        let url = format!("http://{}.spin.internal{path_and_query}", self.name);
+        call(Call { method, url, headers, body, timeout: self.timeout, max_answer_bytes: MAX_ANSWER_BYTES }).await
+    }
+}

@@ -1,0 +1,225 @@
+//! Problem documents (RFC 9457): how every refusal looks to a client.
+
+use serde::Serialize;
+
+use crate::Response;
+
+/// One wrong field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Where it stands: `lines[1].quantity`.
+    pub field: String,
+    /// The stable code of what is wrong with it: `required`, `too_large`, ...
+    pub code: &'static str,
+    /// For a person.
+    pub detail: String,
+}
+
+/// A refusal: an HTTP status, a stable code that programs decide on, and words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: &'static str,
+    /// This occurrence, for a person. Never holds what only the log should know.
+    pub detail: String,
+    /// Every wrong field at once, where the input was invalid.
+    pub errors: Vec<FieldError>,
+    /// Seconds after which to try again, as `Retry-After`.
+    pub retry_after_seconds: Option<u32>,
+    /// The methods that the path takes, as `Allow`.
+    pub allow: Option<&'static str>,
+    /// For the log alone.
+    pub cause: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl Problem {
+    /// A problem of any kind; the named constructors below cover the usual ones.
+    #[must_use]
+    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_seconds: None,
+            allow: None,
+            cause: None,
+        }
+    }
+
+    /// 400: the request can't be read.
+    #[must_use]
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(400, code, detail)
+    }
+
+    /// 401 `unauthorized`: no token, or not the right one.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::new(401, "unauthorized", "The bearer token is missing or wrong.")
+    }
+
+    /// 404: the thing that was asked for isn't there.
+    #[must_use]
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(404, code, detail)
+    }
+
+    /// 404 `not_found`: nothing lives at this path.
+    #[must_use]
+    pub fn no_such_path() -> Self {
+        Self::not_found("not_found", "Nothing lives at this path.")
+    }
+
+    /// 405 `method_not_allowed`; `allow` is the value of the header `Allow`.
+    #[must_use]
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let mut problem = Self::new(405, "method_not_allowed", format!("This path takes {allow}."));
+        problem.allow = Some(allow);
+        problem
+    }
+
+    /// 409: the request is fine, the state of things forbids it.
+    #[must_use]
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(409, code, detail)
+    }
+
+    /// 413 `body_too_large`.
+    #[must_use]
+    pub fn body_too_large(limit_bytes: usize) -> Self {
+        Self::new(413, "body_too_large", format!("The body may have {limit_bytes} bytes at most."))
+    }
+
+    /// 422: the request was read and makes no sense.
+    #[must_use]
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(422, code, detail)
+    }
+
+    /// 422 `validation_failed`, with every field that is wrong.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] => format!("{}: {}", one.field, one.detail),
+            many => format!("{} fields are wrong.", many.len()),
+        };
+        Self { errors, ..Self::new(422, "validation_failed", detail) }
+    }
+
+    /// 500 `internal`: a fault of ours. `cause` goes to the log and not to the client.
+    #[must_use]
+    pub fn internal(cause: impl Into<String>) -> Self {
+        Self::new(500, "internal", "Something went wrong on our side.").because(cause)
+    }
+
+    /// 503 with `Retry-After`: something that this needs is away. `cause` goes to the log.
+    #[must_use]
+    pub fn unavailable(code: &'static str, detail: impl Into<String>, cause: impl Into<String>) -> Self {
+        let mut problem = Self::new(503, code, detail).because(cause);
+        problem.retry_after_seconds = Some(1);
+        problem
+    }
+
+    /// With what the log should know.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The answer that carries it.
+    #[must_use]
+    pub fn into_response(self) -> Response {
+        let document = Document {
+            kind: format!("https://towpath.dev/problems/{}", self.code.replace('_', "-")),
+            title: title(self.code),
+            status: self.status,
+            code: self.code,
+            detail: &self.detail,
+            errors: &self.errors,
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(self.status).content("application/problem+json", body);
+        if let Some(seconds) = self.retry_after_seconds {
+            response = response.header("retry-after", &seconds.to_string());
+        }
+        if let Some(allow) = self.allow {
+            response = response.header("allow", allow);
+        }
+        if self.status == 401 {
+            response = response.header("www-authenticate", "Bearer");
+        }
+        response
+    }
+}
+
+/// The kind of problem in a few words: its code, as a person writes it.
+fn title(code: &str) -> String {
+    let words = code.replace('_', " ");
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.status, self.code, self.detail)?;
+        match &self.cause {
+            Some(cause) => write!(f, " ({cause})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(problem: Problem) -> serde_json::Value {
+        serde_json::from_slice(problem.into_response().body()).expect("a problem is JSON")
+    }
+
+    #[test]
+    fn a_problem_says_what_is_wrong_and_hides_its_cause() {
+        let document = document(Problem::internal("password authentication failed for user postgres"));
+        assert_eq!(document["type"], "https://towpath.dev/problems/internal");
+        assert_eq!(document["title"], "Internal");
+        assert_eq!(document["status"], 500);
+        assert!(!document.to_string().contains("password"));
+        assert!(document.get("errors").is_none());
+    }
+
+    #[test]
+    fn wrong_fields_are_all_listed() {
+        let error = |field: &str| FieldError { field: field.into(), code: "required", detail: "is required".into() };
+        let document = document(Problem::invalid(vec![error("sku"), error("lines[1].quantity")]));
+        assert_eq!(document["code"], "validation_failed");
+        assert_eq!(document["errors"][1]["field"], "lines[1].quantity");
+        assert_eq!(document["errors"][1]["code"], "required");
+    }
+
+    #[test]
+    fn headers_go_with_their_status() {
+        let header = |problem: Problem, name: &str| problem.into_response().get_header(name).map(str::to_owned);
+        assert_eq!(header(Problem::unavailable("unavailable", "", ""), "retry-after").as_deref(), Some("1"));
+        assert_eq!(header(Problem::method_not_allowed("GET, POST"), "allow").as_deref(), Some("GET, POST"));
+        assert_eq!(header(Problem::unauthorized(), "www-authenticate").as_deref(), Some("Bearer"));
+        assert_eq!(header(Problem::no_such_path(), "content-type").as_deref(), Some("application/problem+json"));
+    }
+}

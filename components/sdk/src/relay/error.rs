@@ -1,0 +1,186 @@
+//! Why the relay didn't do it, and what a client hears about it.
+
+use towpath_wire::{Code, Problem as Refusal};
+
+use crate::{Problem, outbound::CallError};
+
+/// Why the relay didn't do it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RelayError {
+    /// It refused, and says why.
+    Refused(Box<Refusal>),
+    /// It never heard of the call: nothing happened.
+    NotReached(String),
+    /// Its answer was lost: the call may have had its effect.
+    Interrupted(String),
+    /// One of the two doesn't understand the other.
+    Malformed(String),
+}
+
+impl RelayError {
+    /// The code of the refusal.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.code),
+            _ => None,
+        }
+    }
+
+    /// The label of the step whose expectation wasn't met.
+    #[must_use]
+    pub fn unmet(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refusal) if refusal.code == Code::ExpectationFailed => {
+                refusal.step.as_ref()?.label.as_deref()
+            }
+            _ => None,
+        }
+    }
+
+    /// The constraint of the schema that was violated.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refusal) if refusal.code == Code::ConstraintViolation => refusal.constraint.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it may have committed all the same. It isn't a failure: only the same inbox id or idempotency key
+    /// finds out.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, Self::Interrupted(_)) || self.code() == Some(Code::OutcomeUnknown)
+    }
+
+    /// Whether it may work later, without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.code.is_retryable(),
+            Self::NotReached(_) | Self::Interrupted(_) => true,
+            Self::Malformed(_) => false,
+        }
+    }
+
+    pub(crate) fn malformed(error: &serde_json::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+
+    pub(crate) fn refused(status: u16, body: &[u8]) -> Self {
+        match serde_json::from_slice(body) {
+            Ok(refusal) => Self::Refused(Box::new(refusal)),
+            // Somebody between us and the relay, or a relay that is just going away.
+            Err(_) if matches!(status, 502..=504) => Self::Interrupted(format!("status {status} without a reason")),
+            Err(error) => Self::Malformed(format!("status {status} without a reason: {error}")),
+        }
+    }
+}
+
+impl From<CallError> for RelayError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NotSent(cause) => Self::NotReached(cause),
+            CallError::Interrupted(cause) => Self::Interrupted(cause),
+            CallError::TooLarge => Self::Malformed("the answer is too large".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for RelayError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refusal) => {
+                write!(f, "the relay refused: {}: {}", refusal.code.as_str(), refusal.detail)?;
+                if let Some(label) = self.unmet() {
+                    write!(f, " [step {label}]")?;
+                }
+                match &refusal.constraint {
+                    Some(constraint) => write!(f, " [constraint {constraint}]"),
+                    None => Ok(()),
+                }
+            }
+            Self::NotReached(cause) => write!(f, "the relay can't be reached: {cause}"),
+            Self::Interrupted(cause) => write!(f, "the relay's answer was lost: {cause}"),
+            Self::Malformed(cause) => write!(f, "the relay and we don't understand each other: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for RelayError {}
+
+/// What is left once the service has dealt with the refusals that it expects.
+impl From<RelayError> for Problem {
+    fn from(error: RelayError) -> Self {
+        let cause = error.to_string();
+        match error.code() {
+            Some(Code::IdempotencyReused) => {
+                Self::unprocessable("idempotency_key_reused", "This Idempotency-Key was used with another request.")
+            }
+            Some(Code::IdempotencyInFlight) => {
+                let detail = "A request with this Idempotency-Key is being worked on.";
+                let mut problem = Self::conflict("idempotency_key_in_flight", detail);
+                problem.retry_after_seconds = Some(1);
+                problem
+            }
+            _ if error.is_outcome_unknown() => {
+                let detail = "Whether it happened is unknown. Ask again with the same Idempotency-Key, or look.";
+                Self::unavailable("outcome_unknown", detail, cause)
+            }
+            _ if error.is_transient() => {
+                Self::unavailable("unavailable", "Something that this needs can't be reached now.", cause)
+            }
+            _ => Self::internal(cause),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_wire::StepRef;
+
+    use super::*;
+
+    fn refused(code: Code) -> RelayError {
+        RelayError::Refused(Box::new(Refusal::new(code, "why")))
+    }
+
+    #[test]
+    fn every_refusal_becomes_a_problem_that_tells_the_truth() {
+        for &code in Code::ALL {
+            let problem = Problem::from(refused(code));
+            let expected = match code {
+                Code::IdempotencyReused => (422, "idempotency_key_reused"),
+                Code::IdempotencyInFlight => (409, "idempotency_key_in_flight"),
+                Code::OutcomeUnknown => (503, "outcome_unknown"),
+                code if code.is_retryable() => (503, "unavailable"),
+                _ => (500, "internal"),
+            };
+            assert_eq!((problem.status, problem.code), expected, "{code:?}");
+            assert_eq!(problem.retry_after_seconds.is_some(), matches!(problem.status, 503 | 409), "{code:?}");
+            assert!(problem.status < 500 || problem.cause.is_some(), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_is_no_failure() {
+        assert_eq!(Problem::from(RelayError::Interrupted("reset".into())).code, "outcome_unknown");
+        assert_eq!(Problem::from(RelayError::NotReached("refused".into())).code, "unavailable");
+        assert!(RelayError::refused(502, b"<html>").is_outcome_unknown());
+        assert_eq!(Problem::from(RelayError::refused(500, b"")).code, "internal");
+    }
+
+    #[test]
+    fn the_step_and_the_constraint_are_named() {
+        let mut refusal = Refusal::new(Code::ExpectationFailed, "why");
+        refusal.step = Some(StepRef { index: 0, label: Some("insufficient_stock".into()), affected: Some(0) });
+        let body = serde_json::to_vec(&refusal).expect("JSON");
+        assert_eq!(RelayError::refused(409, &body).unmet(), Some("insufficient_stock"));
+        let mut refusal = Refusal::new(Code::ConstraintViolation, "why");
+        refusal.constraint = Some("products_sku_key".into());
+        let body = serde_json::to_vec(&refusal).expect("JSON");
+        let error = RelayError::refused(409, &body);
+        assert_eq!((error.constraint(), error.unmet()), (Some("products_sku_key"), None));
+    }
+}

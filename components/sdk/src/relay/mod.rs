@@ -1,0 +1,183 @@
+//! The way to the relay: units of work, queries, the cache, rate limits.
+
+mod error;
+mod query;
+mod retry;
+mod rows;
+mod unit;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+use serde::{Serialize, de::DeserializeOwned};
+use towpath_wire as wire;
+
+pub use error::RelayError;
+pub use query::Query;
+pub use rows::{FromColumn, Row, Rows};
+pub use unit::{Outcome, UnitOfWork, event};
+
+use crate::{
+    Trace,
+    outbound::{Answer, Call, call},
+    peer::encode,
+};
+use retry::{Next, after};
+
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+const DEFAULT_BUDGET: Duration = Duration::from_millis(1_800);
+
+/// The relay, as one request speaks to it.
+///
+/// A call takes at most the budget, repetitions included. A unit of work whose outcome is unknown, because its answer
+/// was lost on the way or the relay says so, is repeated where that is safe: under its inbox id or idempotency key.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    url: String,
+    token: String,
+    trace: Trace,
+    budget: Duration,
+}
+
+impl Relay {
+    /// The relay at this URL, with the service's token. Handlers take it from [`Context::relay`](crate::Context::relay).
+    #[must_use]
+    pub fn new(url: &str, token: &str, trace: Trace) -> Self {
+        Self { url: url.trim_end_matches('/').into(), token: token.into(), trace, budget: DEFAULT_BUDGET }
+    }
+
+    /// With another limit to what one call may take.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Runs a unit of work.
+    ///
+    /// # Errors
+    /// See [`RelayError`]. After [`RelayError::is_outcome_unknown`] it may have committed.
+    pub async fn run(&self, unit: UnitOfWork) -> Result<Outcome, RelayError> {
+        let repeatable = unit.is_repeatable();
+        let request = unit.into_request();
+        let answer: wire::TransactionResponse =
+            self.post("/v1/transactions", &request, repeatable, self.budget).await?;
+        Ok(Outcome::from(answer))
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn query(&self, query: Query) -> Result<Rows, RelayError> {
+        let budget = self.budget + query.waits_for();
+        let answer: wire::QueryResponse = self.post("/v1/queries", &query.into_request(), true, budget).await?;
+        Ok(Rows::from(answer))
+    }
+
+    /// Takes from a bucket.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn take(&self, key: &str, bucket: wire::RateLimitRequest) -> Result<wire::RateLimitAnswer, RelayError> {
+        // Not repeated: a second try would take twice, and an answer that comes late is no use here.
+        self.post(&format!("/v1/rate-limits/{}", encode(key)), &bucket, false, self.budget).await
+    }
+
+    /// What the cache holds under this key.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn cached<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, RelayError> {
+        let path = format!("/v1/cache/{}", encode(key));
+        match self.repeat(Method::GET, &path, Bytes::new(), true, self.budget).await {
+            Ok(body) => {
+                let entry: wire::CacheEntry = read(&body)?;
+                serde_json::from_value(entry.value).map(Some).map_err(|error| RelayError::malformed(&error))
+            }
+            Err(error) if error.code() == Some(wire::Code::CacheMiss) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts something into the cache.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn cache(
+        &self,
+        key: &str,
+        value: &impl Serialize,
+        ttl: Duration,
+        tags: &[&str],
+    ) -> Result<(), RelayError> {
+        let value = serde_json::to_value(value).map_err(|error| RelayError::malformed(&error))?;
+        let tags = tags.iter().map(|&tag| tag.into()).collect();
+        let body = write(&wire::CachePut { value, ttl_ms: unit::millis(ttl), tags })?;
+        self.repeat(Method::PUT, &format!("/v1/cache/{}", encode(key)), body, true, self.budget).await.map(drop)
+    }
+
+    /// Removes something from the cache.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn uncache(&self, key: &str) -> Result<(), RelayError> {
+        let path = format!("/v1/cache/{}", encode(key));
+        self.repeat(Method::DELETE, &path, Bytes::new(), true, self.budget).await.map(drop)
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        repeatable: bool,
+        budget: Duration,
+    ) -> Result<T, RelayError> {
+        read(&self.repeat(Method::POST, path, write(body)?, repeatable, budget).await?)
+    }
+
+    async fn repeat(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        repeatable: bool,
+        budget: Duration,
+    ) -> Result<Bytes, RelayError> {
+        let began = Instant::now();
+        let mut attempt = 0;
+        loop {
+            let left = budget.saturating_sub(began.elapsed());
+            let error = match self.attempt(method.clone(), path, body.clone(), left).await {
+                Ok(body) => return Ok(body),
+                Err(error) => error,
+            };
+            match after(&error, repeatable, attempt, budget.saturating_sub(began.elapsed())) {
+                Next::GiveUp => return Err(error),
+                Next::RepeatIn(pause) => spin_sdk::time::sleep(pause).await,
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, method: Method, path: &str, body: Bytes, timeout: Duration) -> Result<Bytes, RelayError> {
+        let mut headers = HeaderMap::new();
+        self.trace.write(&mut headers);
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        let token = HeaderValue::from_str(&format!("Bearer {}", self.token));
+        headers.insert("authorization", token.map_err(|_| RelayError::Malformed("the relay's token".into()))?);
+        let url = format!("{}{path}", self.url);
+        let call_it = Call { method, url, headers, body, timeout, max_answer_bytes: MAX_ANSWER_BYTES };
+        let Answer { status, body, .. } = call(call_it).await?;
+        if (200..300).contains(&status) { Ok(body) } else { Err(RelayError::refused(status, &body)) }
+    }
+}
+
+fn write(body: &impl Serialize) -> Result<Bytes, RelayError> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(|error| RelayError::malformed(&error))
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RelayError> {
+    serde_json::from_slice(body).map_err(|error| RelayError::malformed(&error))
+}

@@ -1,0 +1,49 @@
+//! One read.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use towpath_wire::{Consistency, QueryCache, QueryRequest, Wait};
+
+use super::unit::millis;
+
+/// One read for the relay to run.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Query(QueryRequest);
+
+impl Query {
+    /// Reads what was committed before.
+    pub fn new(sql: &str, params: impl Into<Vec<Value>>) -> Self {
+        Self(QueryRequest { sql: sql.into(), params: params.into(), ..QueryRequest::default() })
+    }
+
+    /// May read what is a moment old.
+    pub fn from_replica(mut self) -> Self {
+        self.0.consistency = Consistency::Replica;
+        self
+    }
+
+    /// Through the cache, until the time is over or a unit of work invalidates one of the tags.
+    pub fn cached(mut self, ttl: Duration, tags: impl IntoIterator<Item = String>) -> Self {
+        self.0.cache = Some(QueryCache { ttl_ms: millis(ttl), tags: tags.into_iter().collect() });
+        self
+    }
+
+    /// Waits until it returns a row, looking again whenever a unit of work notifies one of the keys. When the time is
+    /// over there are no rows.
+    pub fn wait(mut self, keys: impl IntoIterator<Item = String>, timeout: Duration) -> Self {
+        self.0.wait = Some(Wait { keys: keys.into_iter().collect(), timeout_ms: millis(timeout) });
+        self
+    }
+
+    pub(crate) fn waits_for(&self) -> Duration {
+        self.0.wait.as_ref().map_or(Duration::ZERO, |wait| Duration::from_millis(wait.timeout_ms))
+    }
+
+    /// What goes over the wire.
+    #[must_use]
+    pub fn into_request(self) -> QueryRequest {
+        self.0
+    }
+}
