@@ -1,1 +1,50 @@
-//! The order service.
+//! The order service: takes orders, and brings each to its end by what it hears of its stock and its payment.
+//!
+//! * `domain`: the rules, pure.
+//! * `place`, `read`, `cancel`: what clients ask for.
+//! * `events`, `expire`: what the relay brings.
+//! * `steps`: how a decision is carried out, guarded by the order's row.
+//! * `catalogue`: the service's own copy of prices.
+//! * `store`: all SQL.
+
+mod cancel;
+mod catalogue;
+pub mod domain;
+mod events;
+mod expire;
+mod order;
+mod place;
+mod read;
+mod steps;
+pub mod store;
+
+use towpath_sdk::{Context, Id, Problem, Request, Response};
+
+towpath_sdk::service!(handle);
+
+/// Answers one request.
+///
+/// # Errors
+/// Every refusal, as a problem document.
+pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
+    let segments = request.segments();
+    match (request.method(), &*segments.each()) {
+        ("POST", ["v1", "orders"]) => place::place(&context, &request).await,
+        ("GET", ["v1", "orders"]) => read::many(&context, &request).await,
+        (_, ["v1", "orders"]) => Err(Problem::method_not_allowed("GET, POST")),
+        ("GET", ["v1", "orders", id]) => read::one(&context, order_id(id)?).await,
+        (_, ["v1", "orders", _]) => Err(Problem::method_not_allowed("GET")),
+        ("GET", ["v1", "orders", id, "history"]) => read::history(&context, order_id(id)?).await,
+        (_, ["v1", "orders", _, "history"]) => Err(Problem::method_not_allowed("GET")),
+        ("POST", ["v1", "orders", id, "cancel"]) => cancel::cancel(&context, &request, order_id(id)?).await,
+        (_, ["v1", "orders", _, "cancel"]) => Err(Problem::method_not_allowed("POST")),
+        ("POST", ["_relay", "order", "events"]) => events::hear(&context, &request).await,
+        ("POST", ["_relay", "order", "timers", "expire-orders"]) => expire::expire(&context, &request).await,
+        _ => Err(Problem::no_such_path()),
+    }
+}
+
+/// What isn't an id is the id of no order.
+fn order_id(text: &str) -> Result<Id, Problem> {
+    text.parse().map_err(|_| steps::unknown())
+}

@@ -1,0 +1,50 @@
+//! `POST /v1/orders/{id}/cancel`: the customer's way out, before shipping.
+
+use towpath_sdk::{Context, Id, Problem, Query, Request, Response, parse};
+
+use crate::{
+    domain::{Cancelling, Said, saga},
+    order::Order,
+    steps, store,
+};
+
+/// Whoever cancels meets the saga's own steps: reserved, confirmed. That is as often as a row can move on under it.
+const MOST_TRIES: usize = 8;
+
+/// Cancels an order. Cancelling a cancelled one is no mistake.
+///
+/// # Errors
+/// 404 `unknown_order`; 409 `not_cancellable`.
+pub(crate) async fn cancel(context: &Context, request: &Request, id: Id) -> Result<Response, Problem> {
+    let reason = reason(request)?;
+    let relay = context.relay().await?;
+    for _ in 0..MOST_TRIES {
+        let seen = steps::look(&relay, id).await?.ok_or_else(steps::unknown)?;
+        let done = match Cancelling::of(seen.status) {
+            Cancelling::Already => true,
+            Cancelling::Cancel => {
+                steps::say(&relay, id, &seen, Said::Cancelled { reason: reason.clone() }).await?
+            }
+            Cancelling::NotCancellable => {
+                let detail = format!("An order that is {} can't be cancelled.", seen.status);
+                return Err(Problem::conflict("not_cancellable", detail));
+            }
+        };
+        if done {
+            let rows = relay.query(Query::new(store::ORDER, [id.into()])).await?;
+            let order = Order::read(rows.first().ok_or_else(steps::unknown)?)?;
+            return Ok(order.answer(202).into_response(false));
+        }
+    }
+    Err(steps::contended())
+}
+
+/// The customer's reason, where there is a body with one.
+fn reason(request: &Request) -> Result<String, Problem> {
+    let given = if request.body().is_empty() {
+        None
+    } else {
+        request.read_body(|body| body.optional("reason", |value| parse::text(value, 1..=200)))?
+    };
+    Ok(given.unwrap_or_else(|| saga::BY_CUSTOMER.into()))
+}

@@ -1,0 +1,108 @@
+//! The order service's own copy of product's prices: fed by events, and by asking where an event hasn't come yet.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use towpath_sdk::{Context, Currency, Id, Money, Problem, Query, Relay, UnitOfWork, peer};
+
+use crate::{
+    domain::{Draft, Price},
+    store,
+};
+
+/// A product, as far as an order depends on it: the data of `product.*`, and an item of product's list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Product {
+    #[serde(alias = "id")]
+    product_id: Id,
+    sku: String,
+    price: Money,
+    active: bool,
+    version: i64,
+}
+
+impl Product {
+    /// The step that keeps it, unless a later version is known.
+    pub(crate) fn keep(&self, unit: UnitOfWork) -> UnitOfWork {
+        let Money { amount, currency } = self.price;
+        let params =
+            [self.product_id.into(), amount.into(), currency.into(), self.active.into(), self.version.into()];
+        unit.step(store::KEEP_PRICE, [vec![json!(self.sku)], params.into()].concat())
+    }
+}
+
+/// The prices of what the draft asks for. A SKU that is in no answer is one that product doesn't know.
+pub(crate) async fn prices(
+    context: &Context,
+    relay: &Relay,
+    draft: &Draft,
+) -> Result<BTreeMap<String, Price>, Problem> {
+    let skus = draft.skus();
+    let rows = relay.query(Query::new(store::PRICES, [json!(skus)])).await?;
+    let known = rows.map(|row| {
+        let unit_price = Money::new(row.get("amount")?, row.get::<Currency>("currency")?);
+        Ok::<_, Problem>((row.get::<String>("sku")?, Price { unit_price, active: row.get("active")? }))
+    })?;
+    let mut prices: BTreeMap<_, _> = known.into_iter().collect();
+    let mut unit = UnitOfWork::new();
+    for sku in skus {
+        if prices.contains_key(sku) {
+            continue;
+        }
+        if let Some(product) = ask(context, sku).await? {
+            unit = product.keep(unit);
+            prices.insert(sku.into(), Price { unit_price: product.price, active: product.active });
+        }
+    }
+    // The copy spares the next order the question; this one has its answer already.
+    if !unit.is_empty() {
+        relay.run(unit).await.ok();
+    }
+    Ok(prices)
+}
+
+/// Asks product about a SKU: `None` where product says that it knows none.
+async fn ask(context: &Context, sku: &str) -> Result<Option<Product>, Problem> {
+    let unavailable = |cause: String| {
+        let detail = format!("The product {sku} is new here, and product can't be asked about it now.");
+        Problem::unavailable("product_unavailable", detail, cause)
+    };
+    let path = format!("/v1/products?sku={}", peer::encode(sku));
+    match context.peer("product").get_json(&path).await {
+        Ok((200, list)) => find(&list, sku).map_err(unavailable),
+        Ok((status, _)) => Err(unavailable(format!("product answered {status}"))),
+        Err(error) => Err(unavailable(format!("product {error}"))),
+    }
+}
+
+fn find(list: &Value, sku: &str) -> Result<Option<Product>, String> {
+    let data = list.get("data").and_then(Value::as_array).ok_or("product answered without data")?;
+    let Some(item) = data.iter().find(|item| item["sku"] == sku) else { return Ok(None) };
+    Product::deserialize(item).map(Some).map_err(|error| format!("product answered something else: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_list_is_read() {
+        let id = Id::new();
+        let item = json!({"id": id, "sku": "A", "name": "a", "price": {"amount": 150, "currency": "EUR"},
+            "active": true, "version": 3, "created_at": "2026-01-01T00:00:00Z"});
+        let list = json!({"data": [item], "next_cursor": null});
+        let product = find(&list, "A").expect("a list").expect("the product");
+        assert_eq!((product.product_id, product.version, product.price.amount), (id, 3, 150));
+        assert_eq!(find(&list, "B"), Ok(None));
+        assert!(find(&json!({}), "A").is_err());
+        assert!(find(&json!({"data": [{"sku": "A"}]}), "A").is_err());
+    }
+
+    #[test]
+    fn an_event_of_product_is_read() {
+        let data = json!({"product_id": Id::new(), "sku": "A", "name": "a", "active": false, "version": 1,
+            "price": {"amount": 150, "currency": "EUR"}});
+        assert!(!Product::deserialize(&data).expect("a product").active);
+    }
+}

@@ -1,0 +1,172 @@
+//! What a customer may ask for, and what it costs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use towpath_sdk::{FieldError, Fields, Money, parse};
+
+/// The most lines of one order.
+pub const MAX_LINES: usize = 100;
+/// The most pieces of one line.
+pub const MAX_QUANTITY: u32 = 10_000;
+/// The largest total, in minor units: 2^53 - 1, which a JSON number carries in every language.
+pub const MAX_TOTAL: i64 = (1 << 53) - 1;
+
+/// An order as a customer asks for it: of the right shape, its prices not yet known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Draft {
+    /// Whose order it is.
+    pub customer_id: String,
+    /// What the payment provider is to charge.
+    pub payment_method: String,
+    /// 1 to [`MAX_LINES`].
+    pub lines: Vec<Demand>,
+}
+
+/// One line of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Demand {
+    /// What.
+    pub sku: String,
+    /// How many: 1 to [`MAX_QUANTITY`].
+    pub quantity: u32,
+}
+
+impl Draft {
+    /// Reads the fields of a request's body.
+    #[must_use]
+    pub fn read(fields: &Fields<'_>) -> Option<Self> {
+        let customer_id = fields.required("customer_id", |value| parse::text(value, 1..=128));
+        let payment_method = fields.required("payment_method", |value| parse::code(value, 1..=128));
+        let lines = fields.each("lines", 1..=MAX_LINES, |line| {
+            let sku = line.required("sku", |value| parse::code(value, 1..=64));
+            let quantity = line.required("quantity", |value| parse::integer(value, 1..=i64::from(MAX_QUANTITY)));
+            Some(Demand { sku: sku?, quantity: u32::try_from(quantity?).ok()? })
+        });
+        Some(Self { customer_id: customer_id?, payment_method: payment_method?, lines: lines? })
+    }
+
+    /// The SKUs, each once.
+    #[must_use]
+    pub fn skus(&self) -> Vec<&str> {
+        let mut skus: Vec<_> = self.lines.iter().map(|line| line.sku.as_str()).collect();
+        skus.sort_unstable();
+        skus.dedup();
+        skus
+    }
+
+    /// What the order costs at these prices.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be ordered, with every line that is in the way.
+    pub fn price(self, prices: &BTreeMap<String, Price>) -> Result<Priced, Refusal> {
+        if let Some(refusal) = self.not_on_sale(prices).or_else(|| self.mixed_currencies(prices)) {
+            return Err(refusal);
+        }
+        let mut sum: Option<Money> = None;
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for (index, Demand { sku, quantity }) in self.lines.into_iter().enumerate() {
+            let field = || format!("lines[{index}]");
+            let unit_price = prices.get(&sku).map(|price| price.unit_price).ok_or_else(|| unknown_sku(field()))?;
+            let total = unit_price.times(quantity.into()).ok().filter(fits).ok_or_else(|| too_large(field()))?;
+            let so_far = sum.map_or(Ok(total), |sum| sum.plus(total)).ok().filter(fits);
+            sum = Some(so_far.ok_or_else(|| too_large("lines".into()))?);
+            lines.push(Line { sku, quantity, unit_price: unit_price.amount, total: total.amount });
+        }
+        let total = sum.ok_or_else(|| unknown_sku("lines".into()))?;
+        Ok(Priced { customer_id: self.customer_id, payment_method: self.payment_method, lines, total })
+    }
+
+    /// Lines that name what product doesn't know or doesn't sell.
+    fn not_on_sale(&self, prices: &BTreeMap<String, Price>) -> Option<Refusal> {
+        let mut errors = Vec::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            let (code, what) = match prices.get(&line.sku) {
+                None => ("unknown_sku", "is the SKU of no product"),
+                Some(price) if !price.active => ("product_inactive", "isn't on sale"),
+                Some(_) => continue,
+            };
+            errors.push(FieldError { field: format!("lines[{index}].sku"), code, detail: what.into() });
+        }
+        // Of two reasons the first is the one to mend first.
+        let code = ["unknown_sku", "product_inactive"].into_iter().find(|c| errors.iter().any(|e| e.code == *c))?;
+        Some(Refusal { code, errors })
+    }
+
+    /// Lines whose price isn't in the first line's currency.
+    fn mixed_currencies(&self, prices: &BTreeMap<String, Price>) -> Option<Refusal> {
+        let currency = |line: &Demand| prices.get(&line.sku).map(|price| price.unit_price.currency);
+        let first = self.lines.first().and_then(currency)?;
+        let mut errors = Vec::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            let own = currency(line).unwrap_or(first);
+            if own != first {
+                let detail = format!("is priced in {own}, the first line in {first}: order them apart");
+                errors.push(FieldError { field: format!("lines[{index}].sku"), code: "mixed_currencies", detail });
+            }
+        }
+        (!errors.is_empty()).then_some(Refusal { code: "mixed_currencies", errors })
+    }
+}
+
+fn fits(money: &Money) -> bool {
+    (0..=MAX_TOTAL).contains(&money.amount)
+}
+
+fn too_large(field: String) -> Refusal {
+    let detail = format!("comes to more than {MAX_TOTAL} minor units");
+    Refusal { code: "total_too_large", errors: vec![FieldError { field, code: "total_too_large", detail }] }
+}
+
+fn unknown_sku(field: String) -> Refusal {
+    let detail = "names no product".into();
+    Refusal { code: "unknown_sku", errors: vec![FieldError { field, code: "unknown_sku", detail }] }
+}
+
+/// A product's price, as the order service knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// For one piece.
+    pub unit_price: Money,
+    /// Whether it is on sale.
+    pub active: bool,
+}
+
+/// An order with its prices: ready to be placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Priced {
+    /// Whose order it is.
+    pub customer_id: String,
+    /// What the payment provider is to charge.
+    pub payment_method: String,
+    /// In the order in which the customer wrote them.
+    pub lines: Vec<Line>,
+    /// The sum of the lines.
+    pub total: Money,
+}
+
+/// A line with its price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What.
+    pub sku: String,
+    /// How many.
+    pub quantity: u32,
+    /// For one piece, in minor units of the order's currency.
+    pub unit_price: i64,
+    /// For all of them.
+    pub total: i64,
+}
+
+/// Why a draft of the right shape can't be ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of the problem as a whole.
+    pub code: &'static str,
+    /// Every line that is in the way.
+    pub errors: Vec<FieldError>,
+}
+
+#[cfg(test)]
+mod tests;

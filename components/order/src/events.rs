@@ -1,0 +1,140 @@
+//! What the order service publishes, and what it does about what it hears.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use towpath_sdk::{
+    Context, Delivery, Id, Money, Problem, Request, Response,
+    relay::event,
+    wire::Event,
+};
+
+use crate::{
+    catalogue::Product,
+    domain::{Heard, Priced, Said, Seen, Status},
+    steps::{self, Entry},
+};
+
+/// Where orders speak. Everything of one order is keyed by its id.
+const TOPIC: &str = "order.events";
+
+/// The event with which an order begins, under this event id.
+pub(crate) fn placed(id: Id, event_id: Id, priced: &Priced) -> Event {
+    let currency = priced.total.currency;
+    let lines = priced.lines.iter().map(|line| {
+        json!({"sku": line.sku, "quantity": line.quantity, "unit_price": Money::new(line.unit_price, currency)})
+    });
+    let data = json!({
+        "order_id": id,
+        "customer_id": priced.customer_id,
+        "lines": lines.collect::<Vec<_>>(),
+        "total": priced.total,
+        "payment_method": priced.payment_method,
+    });
+    with_id(event(TOPIC, id.to_string(), "order.placed", &data), event_id)
+}
+
+/// What an order says as it takes a step, under this event id.
+pub(crate) fn said(id: Id, event_id: Id, said: &Said) -> Event {
+    let (kind, data) = match said {
+        Said::Confirmed { payment_id } => ("order.confirmed", json!({"order_id": id, "payment_id": payment_id})),
+        Said::Rejected { reason } => ("order.rejected", json!({"order_id": id, "reason": reason})),
+        Said::Cancelled { reason } => ("order.cancelled", json!({"order_id": id, "reason": reason})),
+        Said::Expired => ("order.expired", json!({"order_id": id})),
+    };
+    with_id(event(TOPIC, id.to_string(), kind, &data), event_id)
+}
+
+fn with_id(mut event: Event, id: Id) -> Event {
+    event.id = Some(id.to_string());
+    event.subject = Some(event.key.clone());
+    event
+}
+
+#[derive(Deserialize)]
+struct Of {
+    order_id: Id,
+}
+
+#[derive(Deserialize)]
+struct StockReserved {
+    total: Money,
+}
+
+#[derive(Deserialize)]
+struct StockRejected {
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct PaymentCaptured {
+    payment_id: Id,
+    amount: Money,
+}
+
+#[derive(Deserialize)]
+struct PaymentDeclined {
+    payment_id: Id,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct PaymentRefunded {
+    payment_id: Id,
+}
+
+/// Hears an event: `POST /_relay/order/events`.
+///
+/// # Errors
+/// 4xx where the event makes no sense: dead letters. 503 where it can be heard later.
+pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
+    let delivery = Delivery::receive(context, request).await?;
+    if matches!(delivery.kind(), "product.created" | "product.updated") {
+        let product: Product = delivery.data()?;
+        context.relay().await?.run(product.keep(delivery.unit())).await?;
+    } else if let Some((heard, guess)) = heard(&delivery)? {
+        let Of { order_id } = delivery.data()?;
+        let entry = Entry::of(delivery.kind(), delivery.id(), detail(&heard));
+        steps::hear(&context.relay().await?, &delivery, order_id, &heard, guess, entry).await?;
+    }
+    Ok(Response::no_content())
+}
+
+/// What an event means to an order, and where that order most likely stands: a guess that is right spares a look.
+fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>, Problem> {
+    let likely = |status, total| Some(Seen { status, total });
+    Ok(Some(match delivery.kind() {
+        "stock.reserved" => {
+            let StockReserved { total } = delivery.data()?;
+            (Heard::StockReserved, likely(Status::Pending, total))
+        }
+        "stock.rejected" => {
+            let StockRejected { reason } = delivery.data()?;
+            (Heard::StockRejected { reason }, None)
+        }
+        "stock.released" => (Heard::StockReleased, None),
+        "payment.captured" => {
+            let PaymentCaptured { payment_id, amount } = delivery.data()?;
+            (Heard::PaymentCaptured { payment_id, amount }, likely(Status::Reserved, amount))
+        }
+        "payment.declined" => {
+            let PaymentDeclined { payment_id, reason } = delivery.data()?;
+            (Heard::PaymentDeclined { payment_id, reason }, None)
+        }
+        "payment.refunded" => {
+            let PaymentRefunded { payment_id } = delivery.data()?;
+            (Heard::PaymentRefunded { payment_id }, None)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// What the history keeps of it.
+fn detail(heard: &Heard) -> Value {
+    match heard {
+        Heard::StockReserved | Heard::StockReleased => json!({}),
+        Heard::StockRejected { reason } => json!({"reason": reason}),
+        Heard::PaymentCaptured { payment_id, amount } => json!({"payment_id": payment_id, "amount": amount}),
+        Heard::PaymentDeclined { payment_id, reason } => json!({"payment_id": payment_id, "reason": reason}),
+        Heard::PaymentRefunded { payment_id } => json!({"payment_id": payment_id}),
+    }
+}

@@ -1,0 +1,44 @@
+//! `POST /_relay/order/timers/expire-orders`: ends what nobody paid in time.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use towpath_sdk::{Context, Id, Problem, Query, Request, Response, Time, TimerCall};
+
+use crate::{
+    domain::{Said, Seen},
+    steps, store,
+};
+
+const BATCH: i64 = 100;
+/// A sweep ends in time to be accepted; the next one goes on where it ended.
+const LONGEST_SWEEP: Duration = Duration::from_secs(5);
+
+/// Expires open orders that are too old, oldest first, each in a unit of work of its own: one that moves on meanwhile,
+/// because its payment comes at last, is left alone and holds up no other.
+///
+/// # Errors
+/// 503 where it can be done later.
+pub(crate) async fn expire(context: &Context, request: &Request) -> Result<Response, Problem> {
+    TimerCall::receive(context, request).await?;
+    let seconds = context.variable("order_expiry_seconds").await?;
+    let seconds = seconds.trim().parse().map_err(|_| {
+        Problem::internal(format!("the variable order_expiry_seconds is {seconds:?}, and no number of seconds"))
+    })?;
+    let before = Time::now().minus(Duration::from_secs(seconds));
+    let relay = context.relay().await?;
+    let began = Instant::now();
+    while began.elapsed() < LONGEST_SWEEP {
+        let rows = relay.query(Query::new(store::OPEN_SINCE, [before.into(), json!(BATCH)])).await?;
+        let old = rows.map(|row| Ok::<(Id, Seen), Problem>((row.get("id")?, steps::seen(row)?)))?;
+        let mut expired = 0;
+        for (id, seen) in &old {
+            expired += usize::from(steps::say(&relay, *id, seen, Said::Expired).await?);
+        }
+        // A batch of which nothing could be done would be the next one too.
+        if old.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) || expired == 0 {
+            break;
+        }
+    }
+    Ok(Response::no_content())
+}

@@ -1,0 +1,122 @@
+//! An order as clients see it.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use towpath_sdk::{Currency, Id, Money, RelayError, StoredAnswer, Time, relay::Row};
+
+use crate::domain::{Priced, Status};
+
+/// The representation of an order.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Order {
+    pub(crate) id: Id,
+    customer_id: String,
+    status: &'static str,
+    reason: Option<String>,
+    total: Money,
+    lines: Value,
+    payment_id: Option<Id>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl Order {
+    /// An order that is being placed.
+    pub(crate) fn placed(id: Id, priced: &Priced, now: Time) -> Self {
+        let currency = priced.total.currency;
+        let money = |amount| Money::new(amount, currency);
+        let lines = priced.lines.iter().map(|line| {
+            let (unit_price, total) = (money(line.unit_price), money(line.total));
+            json!({"sku": line.sku, "quantity": line.quantity, "unit_price": unit_price, "total": total})
+        });
+        Self {
+            id,
+            customer_id: priced.customer_id.clone(),
+            status: Status::Pending.as_str(),
+            reason: None,
+            total: priced.total,
+            lines: lines.collect(),
+            payment_id: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// An order from its columns.
+    pub(crate) fn read(row: Row<'_>) -> Result<Self, RelayError> {
+        let status = row.get::<String>("status")?;
+        let status = Status::parse(&status).ok_or_else(|| RelayError::Malformed(format!("the status {status}")))?;
+        Ok(Self {
+            id: row.get("id")?,
+            customer_id: row.get("customer_id")?,
+            status: status.as_str(),
+            reason: row.get("reason")?,
+            total: Money::new(row.get("total")?, row.get::<Currency>("currency")?),
+            lines: row.get("lines")?,
+            payment_id: row.get("payment_id")?,
+            created_at: row.get("created_at")?,
+            updated_at: row.get("updated_at")?,
+        })
+    }
+
+    /// As it was when it was placed: what the first answer to its key said, had nobody waited.
+    pub(crate) fn as_placed(self) -> Self {
+        let (status, updated_at) = (Status::Pending.as_str(), self.created_at);
+        Self { status, reason: None, payment_id: None, updated_at, ..self }
+    }
+
+    /// The answer with this status, and where the order is found.
+    pub(crate) fn answer(&self, status: u16) -> StoredAnswer {
+        StoredAnswer::new(status, Some(format!("/v1/orders/{}", self.id)), self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_sdk::{Rows, wire::QueryResponse};
+
+    use super::*;
+    use crate::domain::Line;
+
+    fn priced() -> Priced {
+        let line = Line { sku: "A".into(), quantity: 2, unit_price: 150, total: 300 };
+        let total = Money::new(300, "EUR".parse().expect("a currency"));
+        Priced { customer_id: "c".into(), payment_method: "pm".into(), lines: vec![line], total }
+    }
+
+    fn columns(order: &Value) -> Rows {
+        let mut object = order.as_object().expect("an object").clone();
+        object.insert("currency".into(), order["total"]["currency"].clone());
+        object.insert("total".into(), json!(order["total"]["amount"].to_string()));
+        let (columns, row) = object.into_iter().unzip();
+        Rows::from(QueryResponse { columns, rows: vec![row], ..QueryResponse::default() })
+    }
+
+    #[test]
+    fn an_order_has_the_shape_of_the_interface() {
+        let (id, now) = (Id::new(), Time::now());
+        let eur = |amount: i64| json!({"amount": amount, "currency": "EUR"});
+        let expected = json!({
+            "id": id, "customer_id": "c", "status": "pending", "reason": null, "total": eur(300),
+            "lines": [{"sku": "A", "quantity": 2, "unit_price": eur(150), "total": eur(300)}],
+            "payment_id": null, "created_at": now, "updated_at": now,
+        });
+        assert_eq!(serde_json::to_value(Order::placed(id, &priced(), now)).expect("JSON"), expected);
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_placed() {
+        let placed = Order::placed(Id::new(), &priced(), Time::now());
+        let mut json = serde_json::to_value(&placed).expect("JSON");
+        let read = |json: &Value| Order::read(columns(json).first().expect("a row"));
+        assert_eq!(read(&json), Ok(placed.clone()));
+        json["status"] = "rejected".into();
+        json["reason"] = "card_declined".into();
+        json["payment_id"] = Id::new().into();
+        json["updated_at"] = "2030-01-01T00:00:00Z".into();
+        assert_ne!(read(&json), Ok(placed.clone()));
+        assert_eq!(read(&json).map(Order::as_placed), Ok(placed));
+        json["status"] = "lost".into();
+        assert!(read(&json).is_err());
+    }
+}

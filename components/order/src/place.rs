@@ -1,0 +1,127 @@
+//! `POST /v1/orders`: placing an order needs the order database alone.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use towpath_sdk::{
+    Context, Id, IdempotencyKey, Outcome, Problem, Query, Relay, RelayError, Request, Response, StoredAnswer, Time,
+    UnitOfWork, prefer, request_hash,
+};
+
+use crate::{
+    catalogue,
+    domain::{Draft, Priced, Refusal},
+    events,
+    order::Order,
+    steps, store,
+};
+
+const OPERATION: &str = "order.place";
+
+/// The longest that a client may wait for the outcome.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A client's request: the key under which it is made once, and what it asks for.
+struct Wish {
+    key: IdempotencyKey,
+    hash: String,
+}
+
+/// Places an order, once per key.
+///
+/// # Errors
+/// Everything that is wrong with the request, at once; 503 where it can't be placed now.
+pub(crate) async fn place(context: &Context, request: &Request) -> Result<Response, Problem> {
+    let key = IdempotencyKey::required(request)?;
+    let draft = request.read_body(Draft::read)?;
+    let wish = Wish { hash: request_hash("POST /v1/orders", &draft), key };
+    let relay = context.relay().await?;
+    let prices = catalogue::prices(context, &relay, &draft).await;
+    let priced = prices.and_then(|prices| draft.price(&prices).map_err(refused));
+    let (answer, replayed) = match priced {
+        Ok(priced) => take(&relay, &wish, &priced).await?,
+        // What can't be ordered any more may have been ordered under this key: then that is the answer.
+        Err(problem) => (first_answer(&relay, &wish).await?.ok_or(problem)?, true),
+    };
+    let Some(wait) = prefer::wait(request, LONGEST_WAIT) else { return Ok(answer.into_response(replayed)) };
+    let answer = match decided(&relay, &answer.body, wait).await {
+        Some(order) => order.answer(201),
+        None => answer,
+    };
+    Ok(answer.into_response(replayed).header("preference-applied", &format!("wait={}", wait.as_secs())))
+}
+
+/// Takes the order in one unit of work. Whether it was taken before is the relay's to say.
+async fn take(relay: &Relay, wish: &Wish, priced: &Priced) -> Result<(StoredAnswer, bool), Problem> {
+    let (id, now) = (Id::new(), Time::now());
+    let answer = Order::placed(id, priced, now).answer(202);
+    let unit = unit(id, now, wish, priced).idempotent(OPERATION, &wish.key, &wish.hash, &answer);
+    match relay.run(unit).await {
+        Ok(Outcome::Replayed(stored)) => Ok((StoredAnswer::from_stored(stored)?, true)),
+        Ok(Outcome::Committed(_) | Outcome::Duplicate) => Ok((answer, false)),
+        // The relay has forgotten the key; the orders haven't.
+        Err(error) if error.constraint() == Some(store::KEY_USED) => {
+            let lost = || Problem::internal("an order has this key, and can't be found by it");
+            Ok((first_answer(relay, wish).await?.ok_or_else(lost)?, true))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unit(id: Id, now: Time, wish: &Wish, priced: &Priced) -> UnitOfWork {
+    let event_id = Id::new();
+    let event = events::placed(id, event_id, priced);
+    let column = |of: fn(&crate::domain::Line) -> Value| priced.lines.iter().map(of).collect::<Value>();
+    let params = [
+        id.into(),
+        json!(priced.customer_id),
+        priced.total.currency.into(),
+        priced.total.amount.into(),
+        json!(priced.payment_method),
+        wish.key.as_str().into(),
+        json!(wish.hash),
+        now.into(),
+        column(|line| json!(line.sku)),
+        column(|line| json!(line.quantity)),
+        column(|line| json!(line.unit_price)),
+        event_id.to_string().into(),
+        json!({"total": priced.total, "payment_method": priced.payment_method}),
+    ];
+    UnitOfWork::new().step(store::PLACE, params).expect(1, "placed").event(event)
+}
+
+/// The first answer to a key, from the order that was placed with it.
+async fn first_answer(relay: &Relay, wish: &Wish) -> Result<Option<StoredAnswer>, Problem> {
+    let rows = relay.query(Query::new(store::ORDER_BY_KEY, [wish.key.as_str().into()])).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    if row.get::<String>("request_hash")? != wish.hash {
+        let detail = "This Idempotency-Key was used with another request.";
+        return Err(Problem::unprocessable("idempotency_key_reused", detail));
+    }
+    Ok(Some(Order::read(row)?.as_placed().answer(202)))
+}
+
+/// Waits for the outcome of the order in this answer. `None` where there is none in time, or nobody can tell: the order
+/// is taken in any case, and that is no failure.
+async fn decided(relay: &Relay, placed: &Value, wait: Duration) -> Option<Order> {
+    let id: Id = placed["id"].as_str()?.parse().ok()?;
+    let query = Query::new(store::DECIDED, [id.into()]).wait([steps::outcome_key(id)], wait);
+    let rows = relay.query(query).await.inspect_err(|error| log_lost_wait(id, error)).ok()?;
+    Order::read(rows.first()?).ok()
+}
+
+fn log_lost_wait(id: Id, error: &RelayError) {
+    eprintln!("{}", json!({"level": "warn", "order_id": id, "message": "the wait broke off", "cause": error.to_string()}));
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let detail = match refusal.code {
+        "unknown_sku" => "Some lines name no product.",
+        "product_inactive" => "Some lines name a product that isn't on sale.",
+        "mixed_currencies" => "An order has one currency.",
+        _ => "The order comes to too much.",
+    };
+    let mut problem = Problem::unprocessable(refusal.code, detail);
+    problem.errors = refusal.errors;
+    problem
+}

@@ -1,0 +1,198 @@
+//! Carries decisions out: as one unit of work each, guarded by what the order's row must still say.
+//!
+//! Where the guard isn't met somebody else was first. Then the row is read and the decision made again from what it says
+//! now, so that of two handlers at once the row decides, and not which of them looked first.
+
+use serde_json::{Value, json};
+use towpath_sdk::{Currency, Delivery, Id, Money, Problem, Query, Relay, RelayError, UnitOfWork, relay::Row};
+
+use crate::{
+    domain::{Decision, Heard, Said, Seen, Status},
+    events, store,
+};
+
+/// How often a decision is made again before whoever asked has to ask again. An order takes five steps in its life.
+const MOST_TRIES: usize = 8;
+
+/// The label of the step's guard.
+const MOVED_ON: &str = "moved_on";
+
+/// The wake-up key of whoever waits for an order's outcome.
+pub(crate) fn outcome_key(id: Id) -> String {
+    format!("order:{id}")
+}
+
+/// An entry of an order's history.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    kind: String,
+    event_id: String,
+    detail: Value,
+    status: Option<Status>,
+}
+
+impl Entry {
+    /// One for an event that was heard.
+    pub(crate) fn of(kind: &str, event_id: &str, detail: Value) -> Self {
+        Self { kind: kind.into(), event_id: event_id.into(), detail, status: None }
+    }
+
+    fn to_json(&self) -> Value {
+        let status = self.status.map(Status::as_str);
+        json!({"type": self.kind, "event_id": self.event_id, "detail": self.detail, "status": status})
+    }
+}
+
+/// What an order's row says now.
+pub(crate) async fn look(relay: &Relay, id: Id) -> Result<Option<Seen>, RelayError> {
+    relay.query(Query::new(store::SEEN, [id.into()])).await?.first().map(seen).transpose()
+}
+
+/// What decisions depend on, from its columns.
+pub(crate) fn seen(row: Row<'_>) -> Result<Seen, RelayError> {
+    let status = row.get::<String>("status")?;
+    let status = Status::parse(&status).ok_or_else(|| RelayError::Malformed(format!("the status {status}")))?;
+    Ok(Seen { status, total: Money::new(row.get("total")?, row.get::<Currency>("currency")?) })
+}
+
+/// Decides about what was heard, beginning with a guess at where the order stands.
+pub(crate) async fn hear(
+    relay: &Relay,
+    delivery: &Delivery,
+    id: Id,
+    heard: &Heard,
+    mut guess: Option<Seen>,
+    entry: Entry,
+) -> Result<(), Problem> {
+    for _ in 0..MOST_TRIES {
+        let seen = match guess.take() {
+            Some(seen) => seen,
+            None => look(relay, id).await?.ok_or_else(unknown)?,
+        };
+        let decision = seen.hear(heard);
+        match relay.run(carry_out(delivery.unit(), id, &seen, &decision, Some(entry.clone()))).await {
+            Err(error) if error.unmet() == Some(MOVED_ON) => {}
+            other => return Ok(other.map(drop)?),
+        }
+    }
+    Err(contended())
+}
+
+/// Says something of an order that stands where it was seen; whether it still stood there.
+///
+/// # Errors
+/// Where it isn't known whether it was said, that counts as "no": whoever looks again finds out.
+pub(crate) async fn say(relay: &Relay, id: Id, seen: &Seen, said: Said) -> Result<bool, RelayError> {
+    let decision = Decision::Say { said, payment_id: None };
+    match relay.run(carry_out(UnitOfWork::new(), id, seen, &decision, None)).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.unmet() == Some(MOVED_ON) || error.is_outcome_unknown() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The unit of work that carries a decision out.
+fn carry_out(unit: UnitOfWork, id: Id, seen: &Seen, decision: &Decision, heard: Option<Entry>) -> UnitOfWork {
+    let mut entries: Vec<_> = heard.into_iter().collect();
+    let (mut reason, mut event) = (None, None);
+    let payment_id = match decision {
+        Decision::Reserve => {
+            // What was heard is itself the step.
+            entries.iter_mut().for_each(|entry| entry.status = Some(Status::Reserved));
+            None
+        }
+        Decision::Note { payment_id } => *payment_id,
+        Decision::Say { said, payment_id } => {
+            let event_id = Id::new();
+            let spoken = events::said(id, event_id, said);
+            reason = said.reason();
+            let detail = json!({"reason": reason, "payment_id": payment_id});
+            let mut entry = Entry::of(&spoken.kind, &event_id.to_string(), without_nulls(detail));
+            entry.status = Some(said.status());
+            entries.push(entry);
+            event = Some(spoken);
+            *payment_id
+        }
+    };
+    let status = decision.status().unwrap_or(seen.status).as_str();
+    let count = entries.len() as u64;
+    let entries: Value = entries.iter().map(Entry::to_json).collect();
+    let params = [
+        id.into(),
+        status.into(),
+        json!(reason),
+        json!(payment_id),
+        seen.status.as_str().into(),
+        seen.total.amount.into(),
+        seen.total.currency.into(),
+        entries,
+    ];
+    let unit = unit.step(store::STEP, params).expect(count, MOVED_ON);
+    match event {
+        Some(event) => unit.event(event).notify(outcome_key(id)),
+        None => unit,
+    }
+}
+
+fn without_nulls(mut detail: Value) -> Value {
+    if let Some(object) = detail.as_object_mut() {
+        object.retain(|_, value| !value.is_null());
+    }
+    detail
+}
+
+/// There is no such order.
+pub(crate) fn unknown() -> Problem {
+    Problem::not_found("unknown_order", "There is no order with this id.")
+}
+
+/// Too many at once want something of one order.
+pub(crate) fn contended() -> Problem {
+    Problem::unavailable("contended", "Too much is happening to this order at once.", "the guard was never met")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> Seen {
+        Seen { status: Status::Reserved, total: Money::new(300, "EUR".parse().expect("a currency")) }
+    }
+
+    #[test]
+    fn an_outcome_is_a_guarded_step_with_its_event_and_wakes_who_waits() {
+        let (id, payment_id) = (Id::new(), Id::new());
+        let heard = Heard::PaymentCaptured { payment_id, amount: seen().total };
+        let entry = Entry::of("payment.captured", "e", json!({}));
+        let unit = carry_out(UnitOfWork::new(), id, &seen(), &seen().hear(&heard), Some(entry)).into_request();
+        let [step] = unit.steps.as_slice() else { panic!("one step") };
+        assert_eq!(step.label.as_deref(), Some(MOVED_ON));
+        assert_eq!(serde_json::to_value(step.expect).expect("JSON"), json!({"exactly": 2}));
+        assert_eq!(step.params[..7], [
+            json!(id),
+            json!("confirmed"),
+            Value::Null,
+            json!(payment_id),
+            json!("reserved"),
+            json!(300),
+            json!("EUR")
+        ]);
+        let [event] = unit.events.as_slice() else { panic!("one event") };
+        assert_eq!((event.kind.as_str(), &event.key), ("order.confirmed", &id.to_string()));
+        assert_eq!(event.data, json!({"order_id": id, "payment_id": payment_id}));
+        assert_eq!(step.params[7], json!([
+            {"type": "payment.captured", "event_id": "e", "detail": {}, "status": null},
+            {"type": "order.confirmed", "event_id": event.id, "detail": {"payment_id": payment_id}, "status": "confirmed"},
+        ]));
+        assert_eq!(unit.notify, [outcome_key(id)]);
+    }
+
+    #[test]
+    fn a_note_keeps_the_status_and_says_nothing() {
+        let entry = Entry::of("stock.released", "e", json!({}));
+        let decision = Decision::Note { payment_id: None };
+        let unit = carry_out(UnitOfWork::new(), Id::new(), &seen(), &decision, Some(entry)).into_request();
+        assert_eq!(unit.steps[0].params[1], unit.steps[0].params[4]);
+        assert!(unit.events.is_empty() && unit.notify.is_empty());
+    }
+}

@@ -1,0 +1,145 @@
+//! All SQL of the order service.
+//!
+//! Each text is a constant: the relay prepares it once per connection, and a test prepares all of them against the
+//! migrated schema.
+
+/// An order's columns, with its lines as JSON.
+macro_rules! select_order {
+    ($status:literal, $reason:literal, $payment_id:literal, $updated_at:literal, $rest:literal) => {
+        concat!(
+            "SELECT o.id, o.customer_id, ",
+            $status,
+            " AS status, ",
+            $reason,
+            " AS reason, o.currency, o.total, ",
+            $payment_id,
+            " AS payment_id, o.created_at, ",
+            $updated_at,
+            " AS updated_at, l.lines, o.request_hash
+             FROM orders o CROSS JOIN LATERAL (
+                 SELECT jsonb_agg(jsonb_build_object(
+                     'sku', sku, 'quantity', quantity,
+                     'unit_price', jsonb_build_object('amount', unit_price, 'currency', o.currency),
+                     'total', jsonb_build_object('amount', total, 'currency', o.currency)) ORDER BY line) AS lines
+                 FROM order_lines WHERE order_id = o.id) l ",
+            $rest
+        )
+    };
+    ($rest:literal) => {
+        select_order!("o.status", "o.reason", "o.payment_id", "o.updated_at", $rest)
+    };
+}
+
+/// An order with its lines and the first entry of its history.
+///
+/// Parameters: id, customer, currency, total, payment method, idempotency key, request hash, time; SKUs, quantities
+/// and unit prices as arrays; id and data of `order.placed`.
+pub const PLACE: &str = "
+WITH placed AS (
+    INSERT INTO orders (id, customer_id, currency, total, payment_method, idempotency_key, request_hash,
+                        created_at, updated_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+    RETURNING id, created_at
+), lines AS (
+    INSERT INTO order_lines (order_id, line, sku, quantity, unit_price)
+    SELECT $1, l.line, l.sku, l.quantity, l.unit_price
+    FROM unnest($9::text[], $10::integer[], $11::bigint[]) WITH ORDINALITY AS l (sku, quantity, unit_price, line)
+)
+INSERT INTO order_history (order_id, at, type, event_id, detail, status)
+SELECT id, created_at, 'order.placed', $12, $13, 'pending' FROM placed";
+
+/// The constraint that [`PLACE`] violates where the key was used before and the relay has forgotten it.
+pub const KEY_USED: &str = "orders_idempotency_key_key";
+
+/// A step of an order, with its entries in the history, if the order still stands where it was seen.
+///
+/// It takes the row's lock before it takes numbers for the history, which is why that is in the order of what happened.
+/// Parameters: id; new status, reason, payment; status, total and currency as seen; the entries.
+pub const STEP: &str = "
+WITH stepped AS (
+    UPDATE orders
+    SET status = $2, reason = coalesce($3, reason), payment_id = coalesce(payment_id, $4),
+        updated_at = greatest(clock_timestamp(), updated_at)
+    WHERE id = $1 AND status = $5 AND total = $6 AND currency = $7
+    RETURNING id, updated_at
+)
+INSERT INTO order_history (order_id, at, type, event_id, detail, status)
+SELECT s.id, s.updated_at, e.entry ->> 'type', e.entry ->> 'event_id', e.entry -> 'detail', e.entry ->> 'status'
+FROM stepped s CROSS JOIN jsonb_array_elements($8::jsonb) WITH ORDINALITY AS e (entry, n)
+ORDER BY e.n";
+
+/// What decisions depend on.
+pub const SEEN: &str = "SELECT status, total, currency FROM orders WHERE id = $1";
+
+/// One order.
+pub const ORDER: &str = select_order!("WHERE o.id = $1");
+
+/// The order that was placed with a key.
+pub const ORDER_BY_KEY: &str = select_order!("WHERE o.idempotency_key = $1");
+
+/// One order as it was when it was first decided, and nothing before that: what a client waits for.
+pub const DECIDED: &str = select_order!(
+    "d.status",
+    "d.detail ->> 'reason'",
+    "(d.detail ->> 'payment_id')::uuid",
+    "d.at",
+    "CROSS JOIN LATERAL (
+         SELECT status, at, detail FROM order_history
+         WHERE order_id = o.id AND status NOT IN ('pending', 'reserved') ORDER BY seq LIMIT 1) d
+     WHERE o.id = $1"
+);
+
+/// A page of orders, newest first. Parameters: after which id, how many.
+pub const ORDERS: &str = select_order!("WHERE o.id < $1 ORDER BY o.id DESC LIMIT $2");
+
+/// A page of one customer's orders. Parameters: after which id, how many, customer.
+pub const ORDERS_OF_CUSTOMER: &str =
+    select_order!("WHERE o.id < $1 AND o.customer_id = $3 ORDER BY o.id DESC LIMIT $2");
+
+/// A page of the orders with one status. Parameters: after which id, how many, status.
+pub const ORDERS_IN_STATUS: &str = select_order!("WHERE o.id < $1 AND o.status = $3 ORDER BY o.id DESC LIMIT $2");
+
+/// A page of one customer's orders with one status. Parameters: after which id, how many, customer, status.
+pub const ORDERS_OF_CUSTOMER_IN_STATUS: &str =
+    select_order!("WHERE o.id < $1 AND o.customer_id = $3 AND o.status = $4 ORDER BY o.id DESC LIMIT $2");
+
+/// What happened to an order.
+pub const HISTORY: &str = "SELECT at, type, event_id, detail FROM order_history WHERE order_id = $1 ORDER BY seq";
+
+/// Open orders that were placed before a time, oldest first. Parameters: the time, how many.
+///
+/// The statuses are those of the index `orders_open`, written out: a parameter would keep PostgreSQL from using it.
+pub const OPEN_SINCE: &str = "
+SELECT id, status, total, currency FROM orders
+WHERE status IN ('pending', 'reserved') AND created_at < $1
+ORDER BY created_at LIMIT $2";
+
+/// Prices of these SKUs.
+pub const PRICES: &str = "SELECT sku, amount, currency, active FROM product_prices WHERE sku = ANY ($1::text[])";
+
+/// A price, unless a later version is known. Parameters: SKU, product id, amount, currency, active, version.
+pub const KEEP_PRICE: &str = "
+INSERT INTO product_prices AS p (sku, product_id, amount, currency, active, version)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (sku) DO UPDATE
+SET product_id = excluded.product_id, amount = excluded.amount, currency = excluded.currency,
+    active = excluded.active, version = excluded.version, updated_at = now()
+WHERE p.version < excluded.version";
+
+/// Every text, by name.
+pub const STATEMENTS: &[(&str, &str)] = &[
+    ("PLACE", PLACE),
+    ("STEP", STEP),
+    ("SEEN", SEEN),
+    ("ORDER", ORDER),
+    ("ORDER_BY_KEY", ORDER_BY_KEY),
+    ("DECIDED", DECIDED),
+    ("ORDERS", ORDERS),
+    ("ORDERS_OF_CUSTOMER", ORDERS_OF_CUSTOMER),
+    ("ORDERS_IN_STATUS", ORDERS_IN_STATUS),
+    ("ORDERS_OF_CUSTOMER_IN_STATUS", ORDERS_OF_CUSTOMER_IN_STATUS),
+    ("HISTORY", HISTORY),
+    ("OPEN_SINCE", OPEN_SINCE),
+    ("PRICES", PRICES),
+    ("KEEP_PRICE", KEEP_PRICE),
+];
