@@ -92,6 +92,8 @@ pub struct RedisConfig {
 pub struct KafkaConfig {
     /// `host:port,host:port`
     pub brokers: String,
+    /// What the consumer groups, transactional ids and the relay's own topics of this installation start with.
+    pub prefix: String,
     /// The topics that the relay creates where they are missing.
     pub topics: BTreeMap<String, TopicConfig>,
     /// Further settings of librdkafka, such as `security.protocol` or `sasl.password`.

@@ -90,10 +90,11 @@ limits! {
     wait_timeout_ms: u64 = 30_000, 1, 3_600_000;
     /// How often a waiting query looks though nobody woke it.
     wait_look_ms: u64 = 1_000, 10, 600_000;
-    /// How long the id of a handled event is remembered.
-    inbox_retention_ms: u64 = 14 * 86_400_000, 60_000, 3_650 * 86_400_000;
+    /// How long the id of a handled event is remembered. Longer than Kafka keeps events: one that comes again later
+    /// would be handled again.
+    inbox_retention_ms: u64 = 8 * 86_400_000, 60_000, 3_650 * 86_400_000;
     /// How long the answer under an idempotency key is remembered.
-    idempotency_retention_ms: u64 = 7 * 86_400_000, 60_000, 3_650 * 86_400_000;
+    idempotency_retention_ms: u64 = 86_400_000, 60_000, 3_650 * 86_400_000;
 
     // Redis
     /// How long one call to Redis may take.
@@ -110,12 +111,19 @@ limits! {
     lease_ms: u64 = 10_000, 500, 600_000;
     /// How often the sweep looks for events that nobody published.
     outbox_sweep_ms: u64 = 1_000, 50, 600_000;
+    /// How long a published event stays in the outbox, for a person to look at.
+    outbox_retention_ms: u64 = 86_400_000, 1_000, 3_650 * 86_400_000;
+    /// How often what nobody needs any longer is deleted: published events, ids of handled events, stored answers.
+    purge_every_ms: u64 = 60_000, 100, 86_400_000;
 
     // Deliveries
     /// Events of one service that are delivered at once; each key has one at most.
     delivery_lanes: usize = 32, 1, 10_000;
     /// Events of one service that are fetched before they are done; beyond it partitions are paused.
     delivery_buffer: usize = 1_000, 1, 1_000_000;
+    /// How long Kafka waits for a relay that says nothing before it gives its partitions to others. Kafka refuses less
+    /// than its own group.min.session.timeout.ms, 6 s by default.
+    delivery_session_ms: u64 = 6_000, 1_000, 600_000;
     /// How long a component may take to answer a delivery or a timer.
     delivery_timeout_ms: u64 = 30_000, 10, 600_000;
     /// How often an event that a component fails on (500 or a trap) is delivered before it is a dead letter.

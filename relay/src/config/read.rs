@@ -151,6 +151,10 @@ fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
         return None;
     }
     let brokers = section.required("brokers", "\"127.0.0.1:29092\"");
+    let prefix = section.text("prefix").unwrap_or_else(|| "towpath".into());
+    if !is_topic_name(&prefix) || prefix.len() > 64 {
+        section.fault("prefix", "must have 1 to 64 of a-z, A-Z, 0-9, ., _ and -");
+    }
     let mut topics = BTreeMap::new();
     for (name, topic) in section.named_sections("topics") {
         if !is_topic_name(&name) {
@@ -166,7 +170,7 @@ fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
     }
     let properties = section.map("properties", Section::secret);
     section.finish();
-    Some(KafkaConfig { brokers, topics, properties })
+    Some(KafkaConfig { brokers, prefix, topics, properties })
 }
 
 fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<&KafkaConfig>) -> ServiceConfig {

@@ -159,8 +159,8 @@ impl Setup {
     pub fn text(&self, instance: &str) -> String {
         let mut out = format!(
             "[relay]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ninstance = \"{instance}\"\n\
-             [redis]\nurl = \"{}\"\nprefix = \"{}\"\n[kafka]\nbrokers = \"{}\"\n",
-            self.servers.redis, self.id, self.servers.kafka
+             [redis]\nurl = \"{}\"\nprefix = \"{}\"\n[kafka]\nbrokers = \"{}\"\nprefix = \"{}\"\n",
+            self.servers.redis, self.id, self.servers.kafka, self.id
         );
         for topic in &self.topics {
             let topic = self.topic(topic);
