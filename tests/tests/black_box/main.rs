@@ -1,0 +1,15 @@
+//! The stack as its clients see it: everything over HTTP, except what was published, which is read from Kafka itself.
+//!
+//! All of these run at once against one stack; see the library of this crate for how they keep out of each other's way.
+
+mod cancellation;
+mod catalogue;
+mod edge;
+mod events;
+mod idempotency;
+mod inventory;
+mod order_lists;
+mod orders;
+mod refused_catalogue;
+mod refused_orders;
+mod sale;

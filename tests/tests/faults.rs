@@ -1,0 +1,90 @@
+//! Parts that die in the middle of the work. The stack is this binary's own; its supervisor starts what died again.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use towpath_cli::api::{Client, NewOrder, Order};
+use towpath_tests::{OwnStack, Shop, eventually};
+
+/// Orders in a run.
+const ORDERS: usize = 100;
+/// How many clients place them.
+const CLIENTS: usize = 10;
+/// The kill comes when this many have been answered: others are at every point of their road then.
+const KILL_AFTER: usize = 30;
+/// From a kill until everything has come to its end: a restart with backoff, a rebalance of the consumer groups, and
+/// work that was left behind.
+const RECOVERY: Duration = Duration::from_secs(120);
+
+/// Places an order as a client does that wants it: the same key again until there is an answer. What the edge says
+/// while a part is dead must be that it is unavailable, and nothing else.
+async fn place_until_taken(api: &Client, order: &NewOrder) -> towpath_cli::api::Answer {
+    let key = Shop::fresh_key();
+    eventually("the order is taken", RECOVERY, || async {
+        match api.place(order, &key, 0).await {
+            Ok(answer) if answer.is_success() => Ok(answer),
+            Ok(answer) => {
+                let (status, text) = (answer.status(), answer.text());
+                // 409: the request that was cut off is still being worked on. 504: the outcome isn't known.
+                assert!(matches!(status, 409 | 503 | 504), "answered {status} while a part is dead: {text}");
+                Err(format!("{status} {text}"))
+            }
+            Err(cause) => Err(format!("{cause:?}")),
+        }
+    })
+    .await
+}
+
+/// Kills `part` in the middle of the orders and sees all of them end.
+async fn all_orders_end_though_one_dies(own: &OwnStack, part: &str) {
+    let shop = Shop::open_in(&own.stack);
+    let sku = shop.sku(1000).await;
+    let answered = AtomicUsize::new(0);
+    let place = |n: usize| {
+        let (shop, sku, answered) = (&shop, &sku, &answered);
+        async move {
+            let method = if n % 10 == 9 { "pm_card_chargeDeclined" } else { "pm_card_visa" };
+            let answer = place_until_taken(&shop.api, &shop.order_for(sku, 1).by(method)).await;
+            shop.remember(&answer);
+            if answered.fetch_add(1, Ordering::Relaxed) + 1 == KILL_AFTER {
+                own.kill(part);
+            }
+            answer.read::<Order>().expect("the order").id
+        }
+    };
+    let before = own.pid(part);
+    let ids: Vec<_> = stream::iter(0..ORDERS).map(place).buffer_unordered(CLIENTS).collect().await;
+    eventually(&format!("{part} runs again"), RECOVERY, || async {
+        let now = own.pid(part);
+        if now.is_some() && now != before { Ok(()) } else { Err(format!("{now:?}, was {before:?}")) }
+    })
+    .await;
+
+    let mut confirmed = 0;
+    for id in ids {
+        let order = eventually(&format!("order {id} ends"), RECOVERY, || async {
+            match shop.api.order(id).await {
+                Ok(order) if towpath_cli::api::is_end_state(&order.status) => Ok(order),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        confirmed += i64::from(order.status == "confirmed");
+    }
+    assert_eq!(confirmed, 90, "every order that pays is confirmed, every other rejected");
+    shop.stock_becomes(&sku, 1000 - confirmed, 0).await;
+    shop.close_within(RECOVERY).await;
+}
+
+#[tokio::test]
+async fn orders_outlive_the_relay_and_the_host() {
+    // One after the other in one stack: each kill starts from a stack at rest.
+    let own = OwnStack::start(&[]);
+    all_orders_end_though_one_dies(&own, "relay").await;
+    all_orders_end_though_one_dies(&own, "host").await;
+    // And once more, now that both have been restarted.
+    all_orders_end_though_one_dies(&own, "relay").await;
+    own.towpath(&["audit", "--settle", "60"]);
+}
