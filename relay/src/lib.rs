@@ -4,10 +4,15 @@
 //! and delivers what others say to components, in order per key. It knows nothing of the application: `relay.toml`
 //! ([`config`]) names the services, their databases, topics and routes.
 
+pub mod codec;
+pub mod cache;
 pub mod config;
 pub mod error;
 pub mod lifecycle;
+pub mod metrics;
+pub mod rate_limit;
 pub mod redis;
+pub mod server;
 pub mod state;
 pub mod telemetry;
 pub mod wakeup;
@@ -16,7 +21,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::state::Relay;
@@ -37,15 +45,43 @@ pub struct Running {
 /// # Errors
 /// Where it can't bind, or a client can't be built from the configuration.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
-    let (listener, address) = bind(config.relay.listen).await?;
-    let (admin_listener, admin_address) = bind(config.relay.admin_listen).await?;
+    let (listener, address) = bind(config.relay.listen).await.context("relay.listen")?;
+    let (admin_listener, admin_address) = bind(config.relay.admin_listen).await.context("relay.admin_listen")?;
+    let _ = metrics::recorder();
     let relay = Relay::new(config)?;
-    let life = &relay.lifecycle;
-    life.background.spawn(relay.redis.clone().keep(life.stop_background.clone()));
-    life.background.spawn(relay.wakeups.clone().send(relay.redis.clone(), life.stop_background.clone()));
-    life.background.spawn(relay.wakeups.clone().receive(relay.redis.clone(), life.stop_background.clone()));
-    drop((listener, admin_listener));
+    spawn_background(&relay);
+    spawn_servers(&relay, listener, admin_listener);
     Ok(Running { relay, address, admin_address })
+}
+
+fn spawn_background(relay: &Arc<Relay>) {
+    let life = &relay.lifecycle;
+    let stop = || life.stop_background.clone();
+    let forced = life.forced.clone();
+    let spawn = |task: BoxFuture<'static, ()>| {
+        let forced = forced.clone();
+        life.background.spawn(async move { forced.run_until_cancelled(task).await });
+    };
+    spawn(relay.redis.clone().keep(stop()).boxed());
+    spawn(relay.wakeups.clone().send(relay.redis.clone(), stop()).boxed());
+    spawn(relay.wakeups.clone().receive(relay.redis.clone(), stop()).boxed());
+    for service in relay.services.values() {
+        spawn(service.invalidations.clone().catch_up(relay.redis.clone(), stop()).boxed());
+    }
+    let stop = stop();
+    spawn(stop.run_until_cancelled_owned(metrics::upkeep()).map(|_| ()).boxed());
+}
+
+/// Health is served until the very end, so that whoever looks sees the relay stopping.
+fn spawn_servers(relay: &Arc<Relay>, listener: TcpListener, admin_listener: TcpListener) {
+    let life = &relay.lifecycle;
+    let serve = |listener, router, tracker: &tokio_util::task::TaskTracker, stop: &CancellationToken| {
+        let limits = relay.config.limits.clone();
+        let server = server::serve(listener, router, limits, tracker.clone(), stop.clone(), life.forced.clone());
+        tracker.spawn(server);
+    };
+    serve(listener, server::router(Arc::clone(relay)), &life.takers, &life.stop_taking);
+    serve(admin_listener, server::admin_router(Arc::clone(relay)), &life.background, &life.stop_background);
 }
 
 impl Running {
@@ -61,14 +97,29 @@ impl Running {
     }
 }
 
-/// Runs a relay until `shutdown` completes, then stops it gracefully. Answers whether everything ended by itself.
+/// Runs a relay until the first signal, then stops it gracefully; a second signal doesn't wait for what is in flight.
+/// Answers whether everything ended by itself.
 ///
 /// # Errors
 /// Where it can't start.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<bool> {
+pub async fn run(config: Config, mut signals: impl Stream<Item = ()> + Unpin) -> anyhow::Result<bool> {
     let running = start(config).await?;
-    shutdown.await;
-    Ok(running.stop().await)
+    let (address, admin_address) = (running.address, running.admin_address);
+    tracing::info!(%address, %admin_address, services = running.relay.services.len(), "the relay is listening");
+    signals.next().await;
+    tracing::info!("the relay is stopping");
+    let forced = running.relay.lifecycle.forced.clone();
+    let stopping = running.stop();
+    tokio::pin!(stopping);
+    let graceful = tokio::select! {
+        graceful = &mut stopping => graceful,
+        Some(()) = signals.next() => {
+            forced.cancel();
+            stopping.await
+        }
+    };
+    tracing::info!(graceful, "the relay has stopped");
+    Ok(graceful)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use futures::Stream;
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_relay::config::Config;
+use towpath_relay::{run, telemetry};
 
-/// Exit status for a bad configuration: EX_USAGE of sysexits.h.
+/// For a bad configuration: EX_USAGE of sysexits.h.
 const BAD_CONFIGURATION: u8 = 64;
 
 /// Carries a Spin application to PostgreSQL, Kafka and Redis.
@@ -16,33 +18,62 @@ const BAD_CONFIGURATION: u8 = 64;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// The configuration.
+    #[arg(long, global = true, default_value = "relay.toml", env = "TOWPATH_RELAY_CONFIG")]
+    config: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Runs the relay until SIGTERM or SIGINT; a second signal doesn't wait for what is in flight.
-    Run {
-        /// The configuration.
-        #[arg(long, default_value = "relay.toml", env = "TOWPATH_RELAY_CONFIG")]
-        config: PathBuf,
-    },
-    /// Checks a configuration and prints every fault in it.
-    Check {
-        /// The configuration.
-        #[arg(long, default_value = "relay.toml", env = "TOWPATH_RELAY_CONFIG")]
-        config: PathBuf,
-    },
+    Run,
+    /// Checks the configuration and prints every fault in it.
+    Check,
 }
 
 fn main() -> ExitCode {
-    let (Command::Run { config: file } | Command::Check { config: file }) = &Cli::parse().command;
-    let config = match Config::load(file) {
+    let cli = Cli::parse();
+    let config = match Config::load(&cli.config) {
         Ok(config) => config,
         Err(faults) => {
             eprintln!("{faults}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let _ = (config, signal(SignalKind::terminate()));
-    ExitCode::SUCCESS
+    let outcome = match cli.command {
+        Command::Check => {
+            println!("{} is right: {} services", cli.config.display(), config.services.len());
+            return ExitCode::SUCCESS;
+        }
+        Command::Run => block_on(serve(config)),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(cause) => {
+            eprintln!("towpath-relay: {cause:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+async fn serve(config: Config) -> anyhow::Result<bool> {
+    let signals = signals()?;
+    let telemetry = telemetry::init(&config)?;
+    let graceful = run(config, signals).await;
+    telemetry.flush().await;
+    graceful
+}
+
+/// SIGTERM and SIGINT, as they come.
+fn signals() -> anyhow::Result<impl Stream<Item = ()> + Unpin> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(futures::stream::poll_fn(move |context| match terminate.poll_recv(context) {
+        std::task::Poll::Ready(signal) => std::task::Poll::Ready(signal),
+        std::task::Poll::Pending => interrupt.poll_recv(context),
+    }))
 }

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, Semaphore};
 use towpath_wire::Code;
 
+use crate::cache::Invalidations;
 use crate::config::{Config, Limits, PostgresConfig, PostgresUrl, ServiceConfig};
 use crate::error::{Failure, Result};
 use crate::lifecycle::Lifecycle;
@@ -83,6 +84,8 @@ pub struct Service {
     pub waiting: Arc<Semaphore>,
     /// Redis.
     pub redis: Redis,
+    /// Cache tags that Redis has yet to forget.
+    pub invalidations: Invalidations,
     /// Who waits for which key.
     pub wakeups: Wakeups,
     /// Who stops when.
@@ -107,6 +110,7 @@ impl Service {
             requests: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
             waiting: Arc::new(Semaphore::new(config.limits.waiting_queries)),
             redis: redis.clone(),
+            invalidations: Invalidations::default(),
             wakeups: wakeups.clone(),
             lifecycle: lifecycle.clone(),
             token_digest: Sha256::digest(config.token.expose()).into(),

@@ -1,0 +1,136 @@
+//! The relay's interface: loopback HTTP with JSON.
+//!
+//! Every call but that for the interface's own description shows a service's bearer token. Whatever goes wrong is
+//! answered with a problem document, unknown paths and panics too.
+
+mod admin;
+mod body;
+mod caller;
+mod listen;
+mod observe;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use towpath_wire::{CachePut, Code, RateLimitRequest};
+
+use crate::error::{Failure, Result};
+use crate::state::Relay;
+use crate::{cache, rate_limit};
+
+pub use admin::admin_router;
+pub(crate) use listen::serve;
+
+use body::Json;
+use caller::Caller;
+
+/// The description of the interface, OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
+/// One method on one path.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    /// The method, in capitals.
+    pub method: &'static str,
+    /// The name under which it is measured, and its `operationId` in the description.
+    pub call: &'static str,
+}
+
+/// Every call. The description of the interface names the same.
+pub const ROUTES: &[Route] = &[
+    Route { path: "/v1/cache/{key}", method: "GET", call: "cache_get" },
+    Route { path: "/v1/cache/{key}", method: "PUT", call: "cache_put" },
+    Route { path: "/v1/cache/{key}", method: "DELETE", call: "cache_delete" },
+    Route { path: "/v1/rate-limits/{key}", method: "POST", call: "rate_limit" },
+    Route { path: "/v1/openapi.json", method: "GET", call: "openapi" },
+];
+
+/// The interface for services.
+pub fn router(relay: Arc<Relay>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, handler(route.call));
+    }
+    router
+        .method_not_allowed_fallback(no_such_method)
+        .fallback(no_such_path)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&relay), observe::observe))
+        .with_state(relay)
+}
+
+fn handler(call: &str) -> MethodRouter<Arc<Relay>> {
+    match call {
+        "cache_get" => get(cache_get),
+        "cache_put" => put(cache_put),
+        "cache_delete" => delete(cache_delete),
+        "rate_limit" => post(rate_limit_take),
+        "openapi" => get(openapi),
+        _ => MethodRouter::new(),
+    }
+}
+
+async fn cache_get(caller: Caller, Key(key): Key) -> Result<Response> {
+    cache::check_key(&caller.service, "The key", &key)?;
+    Ok(json(StatusCode::OK, &cache::get(&caller.service, &key).await?))
+}
+
+async fn cache_put(caller: Caller, Key(key): Key, Json(entry): Json<CachePut>) -> Result<StatusCode> {
+    cache::check_key(&caller.service, "The key", &key)?;
+    cache::put(&caller.service, &key, &entry).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn cache_delete(caller: Caller, Key(key): Key) -> Result<StatusCode> {
+    cache::check_key(&caller.service, "The key", &key)?;
+    cache::delete(&caller.service, &key).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn rate_limit_take(caller: Caller, Key(key): Key, Json(request): Json<RateLimitRequest>) -> Result<Response> {
+    cache::check_key(&caller.service, "The key", &key)?;
+    Ok(json(StatusCode::OK, &rate_limit::take(&caller.service, &key, request).await?))
+}
+
+async fn openapi() -> Response {
+    let mut response = OPENAPI.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn no_such_path(request: Request) -> Failure {
+    Failure::new(Code::NotFound, format!("There is no {}", request.uri().path()))
+}
+
+async fn no_such_method(request: Request) -> Failure {
+    Failure::new(Code::NotFound, format!("There is no {} on {}", request.method(), request.uri().path()))
+}
+
+/// The key at the end of a path, percent-decoded.
+struct Key(String);
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Key {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(key)) => Ok(Self(key)),
+            Err(rejection) => Err(Failure::malformed(format!("The key can't be read: {rejection}"))),
+        }
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let mut bytes = Vec::with_capacity(512);
+    match serde_json::to_writer(&mut bytes, value) {
+        Ok(()) => (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response(),
+        Err(cause) => Failure::internal(cause).into_response(),
+    }
+}
