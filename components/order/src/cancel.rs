@@ -22,9 +22,7 @@ pub(crate) async fn cancel(context: &Context, request: &Request, id: Id) -> Resu
         let seen = steps::look(&relay, id).await?.ok_or_else(steps::unknown)?;
         let done = match Cancelling::of(seen.status) {
             Cancelling::Already => true,
-            Cancelling::Cancel => {
-                steps::say(&relay, id, &seen, Said::Cancelled { reason: reason.clone() }).await?
-            }
+            Cancelling::Cancel => steps::say(&relay, id, &seen, Said::Cancelled { reason: reason.clone() }).await?,
             Cancelling::NotCancellable => {
                 let detail = format!("An order that is {} can't be cancelled.", seen.status);
                 return Err(Problem::conflict("not_cancellable", detail));

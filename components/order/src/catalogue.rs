@@ -26,8 +26,7 @@ impl Product {
     /// The step that keeps it, unless a later version is known.
     pub(crate) fn keep(&self, unit: UnitOfWork) -> UnitOfWork {
         let Money { amount, currency } = self.price;
-        let params =
-            [self.product_id.into(), amount.into(), currency.into(), self.active.into(), self.version.into()];
+        let params = [self.product_id.into(), amount.into(), currency.into(), self.active.into(), self.version.into()];
         unit.step(store::KEEP_PRICE, [vec![json!(self.sku)], params.into()].concat())
     }
 }

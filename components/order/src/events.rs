@@ -2,11 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use towpath_sdk::{
-    Context, Delivery, Id, Money, Problem, Request, Response,
-    relay::event,
-    wire::Event,
-};
+use towpath_sdk::{Context, Delivery, Id, Money, Problem, Request, Response, relay::event, wire::Event};
 
 use crate::{
     catalogue::Product,
@@ -20,9 +16,9 @@ const TOPIC: &str = "order.events";
 /// The event with which an order begins, under this event id.
 pub(crate) fn placed(id: Id, event_id: Id, priced: &Priced) -> Event {
     let currency = priced.total.currency;
-    let lines = priced.lines.iter().map(|line| {
-        json!({"sku": line.sku, "quantity": line.quantity, "unit_price": Money::new(line.unit_price, currency)})
-    });
+    let lines = priced.lines.iter().map(
+        |line| json!({"sku": line.sku, "quantity": line.quantity, "unit_price": Money::new(line.unit_price, currency)}),
+    );
     let data = json!({
         "order_id": id,
         "customer_id": priced.customer_id,

@@ -111,7 +111,10 @@ async fn decided(relay: &Relay, placed: &Value, wait: Duration) -> Option<Order>
 }
 
 fn log_lost_wait(id: Id, error: &RelayError) {
-    eprintln!("{}", json!({"level": "warn", "order_id": id, "message": "the wait broke off", "cause": error.to_string()}));
+    eprintln!(
+        "{}",
+        json!({"level": "warn", "order_id": id, "message": "the wait broke off", "cause": error.to_string()})
+    );
 }
 
 fn refused(refusal: Refusal) -> Problem {

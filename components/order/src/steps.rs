@@ -168,22 +168,28 @@ mod tests {
         let [step] = unit.steps.as_slice() else { panic!("one step") };
         assert_eq!(step.label.as_deref(), Some(MOVED_ON));
         assert_eq!(serde_json::to_value(step.expect).expect("JSON"), json!({"exactly": 2}));
-        assert_eq!(step.params[..7], [
-            json!(id),
-            json!("confirmed"),
-            Value::Null,
-            json!(payment_id),
-            json!("reserved"),
-            json!(300),
-            json!("EUR")
-        ]);
+        assert_eq!(
+            step.params[..7],
+            [
+                json!(id),
+                json!("confirmed"),
+                Value::Null,
+                json!(payment_id),
+                json!("reserved"),
+                json!(300),
+                json!("EUR")
+            ]
+        );
         let [event] = unit.events.as_slice() else { panic!("one event") };
         assert_eq!((event.kind.as_str(), &event.key), ("order.confirmed", &id.to_string()));
         assert_eq!(event.data, json!({"order_id": id, "payment_id": payment_id}));
-        assert_eq!(step.params[7], json!([
-            {"type": "payment.captured", "event_id": "e", "detail": {}, "status": null},
-            {"type": "order.confirmed", "event_id": event.id, "detail": {"payment_id": payment_id}, "status": "confirmed"},
-        ]));
+        assert_eq!(
+            step.params[7],
+            json!([
+                {"type": "payment.captured", "event_id": "e", "detail": {}, "status": null},
+                {"type": "order.confirmed", "event_id": event.id, "detail": {"payment_id": payment_id}, "status": "confirmed"},
+            ])
+        );
         assert_eq!(unit.notify, [outcome_key(id)]);
     }
 

@@ -249,6 +249,9 @@ mod tests {
         let unit = charged_unit(UnitOfWork::new(), Id::new(), &payment, &captured).into_request();
         let expected = [json!("refund_pending"), json!("ch"), json!("order_expired"), json!("order_expired")];
         assert_eq!(unit.steps[1].params[1..], expected);
-        assert_eq!((unit.steps[2].sql.as_str(), unit.events[0].kind.as_str()), (store::OPEN_REFUND, "payment.captured"));
+        assert_eq!(
+            (unit.steps[2].sql.as_str(), unit.events[0].kind.as_str()),
+            (store::OPEN_REFUND, "payment.captured")
+        );
     }
 }

@@ -48,7 +48,9 @@ async fn a_charge_is_understood() {
     // What stripe-mock's fixture says of an intent, whatever was asked, is what must be read.
     let reference = intent["id"].as_str().expect("an id").to_owned();
     match read_charge(status, None, &body).expect("a final answer") {
-        Charged::Captured { reference: read } => assert_eq!((read, &intent["status"]), (reference, &"succeeded".into())),
+        Charged::Captured { reference: read } => {
+            assert_eq!((read, &intent["status"]), (reference, &"succeeded".into()))
+        }
         Charged::Declined { reference: read, .. } => {
             assert_eq!(read, Some(reference));
             assert_ne!(intent["status"], "succeeded");

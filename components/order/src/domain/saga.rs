@@ -151,10 +151,9 @@ impl Seen {
                 };
                 Decision::Say { said, payment_id: Some(*payment_id) }
             }
-            Heard::PaymentDeclined { payment_id, reason } if open => Decision::Say {
-                said: Said::Rejected { reason: reason.clone() },
-                payment_id: Some(*payment_id),
-            },
+            Heard::PaymentDeclined { payment_id, reason } if open => {
+                Decision::Say { said: Said::Rejected { reason: reason.clone() }, payment_id: Some(*payment_id) }
+            }
             Heard::PaymentCaptured { payment_id, .. }
             | Heard::PaymentDeclined { payment_id, .. }
             | Heard::PaymentRefunded { payment_id } => Decision::Note { payment_id: Some(*payment_id) },

@@ -198,9 +198,7 @@ fn settled(intent: Intent) -> Result<Charged, ProviderError> {
     match status.as_str() {
         "succeeded" => Ok(Charged::Captured { reference: id }),
         "processing" | "requires_capture" => Err(ProviderError::later(format!("{id} is {status}"))),
-        "requires_action" => {
-            Ok(Charged::Declined { reason: "authentication_required".into(), reference: Some(id) })
-        }
+        "requires_action" => Ok(Charged::Declined { reason: "authentication_required".into(), reference: Some(id) }),
         _ => {
             let reason = last_payment_error.unwrap_or_default().reason();
             Ok(Charged::Declined { reason, reference: Some(id) })
@@ -247,7 +245,8 @@ impl Stripe {
     async fn call(&self, ask: Ask) -> Result<outbound::Answer, ProviderError> {
         let mut headers = http::HeaderMap::new();
         let mut set = |name: &'static str, value: &str| {
-            let value = value.parse().map_err(|_| ProviderError::failed(format!("the header {name} can't be written")))?;
+            let value =
+                value.parse().map_err(|_| ProviderError::failed(format!("the header {name} can't be written")))?;
             headers.insert(name, value);
             Ok(())
         };

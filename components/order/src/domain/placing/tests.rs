@@ -74,9 +74,7 @@ fn the_number_of_lines_and_pieces_is_bounded() {
 
 #[test]
 fn names_are_bounded() {
-    let body = |customer: String, method: &str| {
-        json!({"customer_id": customer, "payment_method": method, "lines": [{"sku": "A", "quantity": 1}]})
-    };
+    let body = |customer: String, method: &str| json!({"customer_id": customer, "payment_method": method, "lines": [{"sku": "A", "quantity": 1}]});
     assert!(read(&body("ä".repeat(128), "pm")).is_ok());
     assert_eq!(faults(&body("ä".repeat(129), "pm")), [("customer_id".to_owned(), "too_long")]);
     assert_eq!(faults(&body("a\nb".into(), "pm")), [("customer_id".to_owned(), "invalid_characters")]);

@@ -72,9 +72,7 @@ fn a_card_error_declines_with_what_the_bank_said() {
 
 #[test]
 fn what_the_customer_got_wrong_declines() {
-    let error = |code: &str, param: &str| {
-        json!({"error": {"type": "invalid_request_error", "code": code, "param": param, "message": "no"}})
-    };
+    let error = |code: &str, param: &str| json!({"error": {"type": "invalid_request_error", "code": code, "param": param, "message": "no"}});
     assert_eq!(read(400, &error("resource_missing", "payment_method")), declined("invalid_payment_method", None));
     assert_eq!(read(400, &error("amount_too_small", "amount")), declined("amount_too_small", None));
 }
