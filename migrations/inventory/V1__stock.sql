@@ -12,7 +12,7 @@ CREATE TABLE stock (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT stock_sku_length CHECK (char_length(sku) BETWEEN 1 AND 64),
-    CONSTRAINT stock_on_hand_limit CHECK (on_hand BETWEEN 0 AND 1000000000000),
+    CONSTRAINT stock_on_hand_not_negative CHECK (on_hand >= 0),
     CONSTRAINT stock_reserved_not_negative CHECK (reserved >= 0),
     CONSTRAINT stock_available_not_negative CHECK (reserved <= on_hand)
 )

@@ -1,0 +1,32 @@
+//! What product says. It hears nothing.
+
+use serde_json::json;
+use towpath_sdk::{relay::event, wire::Event};
+
+use crate::domain::Product;
+
+/// Where it says it.
+const TOPIC: &str = "product.events";
+
+/// A product came into the catalogue.
+pub(crate) fn created(product: &Product) -> Event {
+    about("product.created", product)
+}
+
+/// A product was changed.
+pub(crate) fn updated(product: &Product) -> Event {
+    about("product.updated", product)
+}
+
+/// Keyed by SKU: whoever keeps prices hears of each product's versions in their order.
+fn about(kind: &str, product: &Product) -> Event {
+    let data = json!({
+        "product_id": product.id,
+        "sku": product.sku,
+        "name": product.name,
+        "price": product.price,
+        "active": product.active,
+        "version": product.version,
+    });
+    event(TOPIC, &product.sku, kind, &data)
+}

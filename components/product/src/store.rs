@@ -1,0 +1,174 @@
+//! The SQL of the catalogue, and what goes in and out of it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use towpath_sdk::{Cursor, Id, Money, Problem, Query, RelayError, Row, Rows, UnitOfWork};
+
+use crate::domain::{PageRequest, Product, sku_taken, unknown_product};
+
+macro_rules! columns {
+    () => {
+        "id, sku, name, description, price_amount, price_currency, active, version, created_at, updated_at"
+    };
+}
+
+const INSERT: &str = concat!(
+    "INSERT INTO products (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+);
+const BY_ID: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
+const BY_SKU: &str = concat!("SELECT ", columns!(), " FROM products WHERE sku = $1 LIMIT $2");
+const FIRST_PAGE: &str = concat!("SELECT ", columns!(), " FROM products ORDER BY id LIMIT $1");
+const NEXT_PAGE: &str = concat!("SELECT ", columns!(), " FROM products WHERE id > $1 ORDER BY id LIMIT $2");
+const UPDATE: &str = "UPDATE products SET name = $3, description = $4, price_amount = $5, price_currency = $6, \
+     active = $7, version = $8, updated_at = $9 WHERE id = $1 AND version = $2";
+
+/// Every SQL text of this service, by name.
+pub const STATEMENTS: &[(&str, &str)] = &[
+    ("insert", INSERT),
+    ("by_id", BY_ID),
+    ("by_sku", BY_SKU),
+    ("first_page", FIRST_PAGE),
+    ("next_page", NEXT_PAGE),
+    ("update", UPDATE),
+];
+
+/// How long a cached product lives where nothing invalidates it.
+const CACHE_TTL: Duration = Duration::from_secs(60);
+/// The label of the step that finds another version than it should.
+const STALE: &str = "stale";
+
+/// What invalidates the cached product.
+fn tag(id: Id) -> String {
+    format!("product:{id}")
+}
+
+/// Creates the product.
+pub(crate) fn insert(product: &Product) -> UnitOfWork {
+    UnitOfWork::new().step(INSERT, [
+        json!(product.id),
+        json!(product.sku),
+        json!(product.name),
+        json!(product.description),
+        json!(product.price.amount),
+        json!(product.price.currency),
+        json!(product.active),
+        json!(product.version),
+        json!(product.created_at),
+        json!(product.updated_at),
+    ])
+}
+
+/// Replaces the product of version `old` by `new`.
+pub(crate) fn update(old: i64, new: &Product) -> UnitOfWork {
+    UnitOfWork::new()
+        .step(UPDATE, [
+            json!(new.id),
+            json!(old),
+            json!(new.name),
+            json!(new.description),
+            json!(new.price.amount),
+            json!(new.price.currency),
+            json!(new.active),
+            json!(new.version),
+            json!(new.updated_at),
+        ])
+        .expect(1, STALE)
+        .invalidate(tag(new.id))
+}
+
+/// The product, as it is now.
+pub(crate) fn by_id(id: Id) -> Query {
+    Query::new(BY_ID, [json!(id)])
+}
+
+/// The product, as the cache may have it.
+pub(crate) fn by_id_cached(id: Id) -> Query {
+    by_id(id).cached(CACHE_TTL, [tag(id)])
+}
+
+/// The page, and one product more, which tells whether another page follows.
+///
+/// # Errors
+/// 400 `invalid_cursor`.
+pub(crate) fn page(page: &PageRequest) -> Result<Query, Problem> {
+    let limit = json!(page.limit + 1);
+    let after: Option<Id> = page.cursor.as_ref().map(|cursor| Cursor::decode(&page.list(), cursor)).transpose()?;
+    Ok(match (&page.sku, after) {
+        // One SKU, one product: whatever comes after it is nothing.
+        (Some(sku), after) => Query::new(BY_SKU, [json!(sku), json!(if after.is_some() { 0 } else { page.limit })]),
+        (None, None) => Query::new(FIRST_PAGE, [limit]),
+        (None, Some(after)) => Query::new(NEXT_PAGE, [json!(after), limit]),
+    })
+}
+
+/// The product of a row.
+pub(crate) fn read(row: Row<'_>) -> Result<Product, RelayError> {
+    Ok(Product {
+        id: row.get("id")?,
+        sku: row.get("sku")?,
+        name: row.get("name")?,
+        description: row.get("description")?,
+        price: Money::new(row.get("price_amount")?, row.get("price_currency")?),
+        active: row.get("active")?,
+        version: row.get("version")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
+/// The one product of these rows.
+///
+/// # Errors
+/// 404 `unknown_product` where there is none.
+pub(crate) fn read_one(rows: &Rows) -> Result<Product, Problem> {
+    Ok(read(rows.first().ok_or_else(unknown_product)?)?)
+}
+
+/// What a client hears of a unit of work that wasn't done.
+pub(crate) fn problem(error: RelayError) -> Problem {
+    if error.constraint() == Some("products_sku_key") {
+        sku_taken()
+    } else if error.unmet() == Some(STALE) {
+        towpath_sdk::etag::stale()
+    } else {
+        error.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_sdk::wire::{Code, Problem as Refusal, StepRef};
+
+    use super::*;
+
+    fn request(limit: i64, cursor: Option<String>, sku: Option<&str>) -> PageRequest {
+        PageRequest { limit, cursor, sku: sku.map(Into::into) }
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_its_list() {
+        let cursor = Cursor::encode(&request(1, None, None).list(), &Id::new());
+        assert!(page(&request(1, Some(cursor.clone()), None)).is_ok());
+        for wrong in [request(1, Some(cursor), Some("A")), request(1, Some("x".into()), None)] {
+            let problem = page(&wrong).expect_err("refused");
+            assert_eq!((problem.status, problem.code), (400, "invalid_cursor"));
+        }
+    }
+
+    #[test]
+    fn refusals_of_the_database_become_the_api_s() {
+        let mut taken = Refusal::new(Code::ConstraintViolation, "why");
+        taken.constraint = Some("products_sku_key".into());
+        let problem = problem_of(taken);
+        assert_eq!((problem.status, problem.code), (409, "sku_taken"));
+        let mut stale = Refusal::new(Code::ExpectationFailed, "why");
+        stale.step = Some(StepRef { index: 0, label: Some(STALE.into()), affected: Some(0) });
+        let problem = problem_of(stale);
+        assert_eq!((problem.status, problem.code), (412, "precondition_failed"));
+    }
+
+    fn problem_of(refusal: Refusal) -> Problem {
+        problem(RelayError::Refused(Box::new(refusal)))
+    }
+}
