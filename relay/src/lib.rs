@@ -4,17 +4,22 @@
 //! and delivers what others say to components, in order per key. It knows nothing of the application: `relay.toml`
 //! ([`config`]) names the services, their databases, topics and routes.
 
-pub mod codec;
 pub mod cache;
+pub mod codec;
 pub mod config;
+pub mod db;
 pub mod error;
 pub mod lifecycle;
 pub mod metrics;
+pub mod migrate;
+pub mod query;
 pub mod rate_limit;
 pub mod redis;
 pub mod server;
 pub mod state;
+pub mod statement;
 pub mod telemetry;
+pub mod transaction;
 pub mod wakeup;
 
 use std::net::SocketAddr;

@@ -18,17 +18,18 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use towpath_wire::{CachePut, Code, RateLimitRequest};
+use towpath_wire::{CachePut, Code, QueryRequest, RateLimitRequest, TransactionRequest};
 
 use crate::error::{Failure, Result};
 use crate::state::Relay;
-use crate::{cache, rate_limit};
+use crate::{cache, query, rate_limit, transaction};
 
 pub use admin::admin_router;
 pub(crate) use listen::serve;
 
 use body::Json;
-use caller::Caller;
+use caller::{Caller, Place};
+use observe::Waited;
 
 /// The description of the interface, OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -46,6 +47,8 @@ pub struct Route {
 
 /// Every call. The description of the interface names the same.
 pub const ROUTES: &[Route] = &[
+    Route { path: "/v1/transactions", method: "POST", call: "transactions" },
+    Route { path: "/v1/queries", method: "POST", call: "queries" },
     Route { path: "/v1/cache/{key}", method: "GET", call: "cache_get" },
     Route { path: "/v1/cache/{key}", method: "PUT", call: "cache_put" },
     Route { path: "/v1/cache/{key}", method: "DELETE", call: "cache_delete" },
@@ -68,6 +71,8 @@ pub fn router(relay: Arc<Relay>) -> Router {
 
 fn handler(call: &str) -> MethodRouter<Arc<Relay>> {
     match call {
+        "transactions" => post(transactions),
+        "queries" => post(queries),
         "cache_get" => get(cache_get),
         "cache_put" => put(cache_put),
         "cache_delete" => delete(cache_delete),
@@ -75,6 +80,24 @@ fn handler(call: &str) -> MethodRouter<Arc<Relay>> {
         "openapi" => get(openapi),
         _ => MethodRouter::new(),
     }
+}
+
+/// The unit of work is a task of its own: a caller who goes away takes nothing with him.
+async fn transactions(caller: Caller, Json(request): Json<TransactionRequest>) -> Result<Response> {
+    Ok(json(StatusCode::OK, &transaction::run(&caller.service, request, caller.trace).await?))
+}
+
+/// A caller who goes away ends his query, and his wait.
+async fn queries(mut caller: Caller, Json(request): Json<QueryRequest>) -> Result<Response> {
+    let waits = request.wait.is_some();
+    if waits {
+        caller.place = Place::waiting(&caller.service)?;
+    }
+    let mut response = json(StatusCode::OK, &query::run(&caller.service, request).await?);
+    if waits {
+        response.extensions_mut().insert(Waited);
+    }
+    Ok(response)
 }
 
 async fn cache_get(caller: Caller, Key(key): Key) -> Result<Response> {

@@ -16,6 +16,7 @@ use towpath_wire::Code;
 
 use crate::cache::Invalidations;
 use crate::config::{Config, Limits, PostgresConfig, PostgresUrl, ServiceConfig};
+use crate::db;
 use crate::error::{Failure, Result};
 use crate::lifecycle::Lifecycle;
 use crate::redis::Redis;
@@ -146,20 +147,20 @@ impl Service {
 #[derive(Clone, Debug)]
 pub struct Database {
     /// The service's own statements.
-    pub app: Pool,
+    pub app: db::Pool,
     /// The relay's background work.
     pub relay: Pool,
     /// Reads that may be stale; absent where there is no replica.
-    pub replica: Option<Pool>,
+    pub replica: Option<db::Pool>,
 }
 
 impl Database {
     fn new(config: &PostgresConfig, limits: &Limits, instance: &str) -> anyhow::Result<Self> {
         let replica = config.replica_url.as_ref();
         Ok(Self {
-            app: pool(&config.url, config.pool_size, limits, instance)?,
+            app: db::pool(&config.url, config.pool_size, limits, instance)?,
             relay: pool(&config.relay_url, config.relay_pool_size, limits, instance)?,
-            replica: replica.map(|url| pool(url, config.replica_pool_size, limits, instance)).transpose()?,
+            replica: replica.map(|url| db::pool(url, config.replica_pool_size, limits, instance)).transpose()?,
         })
     }
 

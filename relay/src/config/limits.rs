@@ -74,6 +74,13 @@ limits! {
     cache_tags: usize = 64, 1, 1000;
     /// How long one statement may take.
     statement_timeout_ms: u64 = 5_000, 10, 3_600_000;
+    /// How long a statement may wait for a lock.
+    lock_timeout_ms: u64 = 3_000, 1, 3_600_000;
+    /// How long PostgreSQL keeps a transaction open that nobody sends anything for: what a relay that was cut off
+    /// leaves behind ends after this.
+    idle_in_transaction_timeout_ms: u64 = 5_000, 100, 3_600_000;
+    /// How long COMMIT may take, and after it the search for what became of it where its answer was lost.
+    outcome_timeout_ms: u64 = 10_000, 100, 3_600_000;
     /// How long a unit of work may take with all its retries.
     transaction_timeout_ms: u64 = 15_000, 10, 3_600_000;
     /// How long a request may wait for a connection of the pool.

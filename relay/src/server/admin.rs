@@ -108,10 +108,13 @@ async fn metrics(State(relay): State<Arc<Relay>>) -> Response {
     gauge!(REDIS_UP).set(f64::from(u8::from(relay.redis.is_up())));
     for service in relay.services.values() {
         let Ok(database) = service.database() else { continue };
-        let pools =
-            [("app", Some(&database.app)), ("relay", Some(&database.relay)), ("replica", database.replica.as_ref())];
-        for (name, pool) in pools {
-            let Some(status) = pool.map(deadpool_postgres::Pool::status) else { continue };
+        let pools = [
+            ("app", Some(database.app.status())),
+            ("relay", Some(database.relay.status())),
+            ("replica", database.replica.as_ref().map(crate::db::Pool::status)),
+        ];
+        for (name, status) in pools {
+            let Some(status) = status else { continue };
             let labels = |state: &'static str| {
                 [("service", service.name.to_string()), ("pool", name.into()), ("state", state.into())]
             };

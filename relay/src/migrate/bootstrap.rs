@@ -1,0 +1,133 @@
+//! Roles and the database.
+
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::{During, ErrorKind, Result, connect, lock, quote_name, quote_text};
+use crate::config::{PostgresConfig, PostgresUrl};
+
+/// The database that every server has, where runs on one server meet.
+const MAINTENANCE: &str = "postgres";
+
+/// Makes what stands outside the database.
+pub(super) async fn roles_and_database(admin: &PostgresUrl, postgres: &PostgresConfig) -> Result<()> {
+    distinct(admin, postgres)?;
+    let client = maintenance(admin).await?;
+    lock(&client).await?;
+    for url in [&postgres.url, &postgres.relay_url] {
+        role(&client, url).await?;
+    }
+    database(&client, postgres).await?;
+    // A service's role has business in its own database alone.
+    for name in [MAINTENANCE, "template1"] {
+        let revoke = format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC", quote_name(name));
+        match client.batch_execute(&revoke).await {
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_DATABASE) => {}
+            other => other.during("closing the other databases")?,
+        }
+    }
+    Ok(())
+}
+
+fn distinct(admin: &PostgresUrl, postgres: &PostgresConfig) -> Result<()> {
+    let (app, relay) = (&postgres.url, &postgres.relay_url);
+    if app.database() != relay.database() {
+        return Err(ErrorKind::Configuration(format!("url and relay_url name two databases: {app} and {relay}")));
+    }
+    for (one, first, other, second) in [
+        ("url", app, "relay_url", relay),
+        ("url", app, "admin_url", admin),
+        ("relay_url", relay, "admin_url", admin),
+    ] {
+        if first.user() == second.user() {
+            let user = first.user();
+            return Err(ErrorKind::Configuration(format!("{one} and {other} name one role, {user}; give each its own")));
+        }
+    }
+    Ok(())
+}
+
+async fn maintenance(admin: &PostgresUrl) -> Result<Client> {
+    match connect(admin, admin.config().clone().dbname(MAINTENANCE)).await {
+        Err(ErrorKind::Connect(_, error)) if error.code() == Some(&SqlState::UNDEFINED_DATABASE) => {
+            connect(admin, admin.config()).await
+        }
+        other => other,
+    }
+}
+
+/// Creates a role that may log in and nothing else, or makes sure that an existing one is such a role.
+async fn role(client: &Client, url: &PostgresUrl) -> Result<()> {
+    let found = client
+        .query_opt(
+            "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls, rolcanlogin, \
+             ARRAY(SELECT m.roleid::regrole::text FROM pg_auth_members m WHERE m.member = r.oid)::text[] \
+             FROM pg_roles r WHERE rolname = $1",
+            &[&url.user()],
+        )
+        .await
+        .during("looking for a role")?;
+    let name = quote_name(url.user());
+    let Some(row) = found else {
+        let create = format!("CREATE ROLE {name} LOGIN NOINHERIT {}", password(url));
+        return client.batch_execute(&create).await.during("creating a role");
+    };
+    let groups: Vec<String> = row.get(2);
+    if row.get(0) || !groups.is_empty() {
+        return Err(ErrorKind::Role(format!(
+            "the role {} may do more than read and write its tables (it is a superuser, may create roles or databases, \
+             replicate, bypass row security, or is a member of another role); take that away or name another role",
+            url.user()
+        )));
+    }
+    if !row.get::<_, bool>(1) {
+        client.batch_execute(&format!("ALTER ROLE {name} LOGIN")).await.during("letting a role log in")?;
+    }
+    Ok(())
+}
+
+/// The password as the server keeps it, so that it doesn't pass through the server's log.
+fn password(url: &PostgresUrl) -> String {
+    url.config().get_password().map_or_else(String::new, |password| {
+        format!("PASSWORD {}", quote_text(&postgres_protocol::password::scram_sha_256(password)))
+    })
+}
+
+async fn database(client: &Client, postgres: &PostgresConfig) -> Result<()> {
+    let name = postgres.url.database();
+    let encoding = client
+        .query_opt("SELECT pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = $1", &[&name])
+        .await
+        .during("looking for the database")?;
+    match encoding.map(|row| row.get::<_, String>(0)) {
+        Some(encoding) if encoding != "UTF8" => {
+            Err(ErrorKind::Configuration(format!("the database {name} is encoded as {encoding}; it must be UTF8")))
+        }
+        Some(_) => Ok(()),
+        None => {
+            let create = format!("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", quote_name(name));
+            client.batch_execute(&create).await.during("creating the database")
+        }
+    }
+}
+
+/// Logs in as both roles, and gives a role the password of its URL where the server has another.
+pub(super) async fn logins(client: &Client, postgres: &PostgresConfig) -> Result<()> {
+    for url in [&postgres.url, &postgres.relay_url] {
+        match connect(url, url.config()).await {
+            Err(ErrorKind::Connect(_, error)) if is_wrong_password(&error) => {
+                let alter = format!("ALTER ROLE {} {}", quote_name(url.user()), password(url));
+                client.batch_execute(&alter).await.during("setting a role's password")?;
+                connect(url, url.config()).await?;
+            }
+            other => {
+                other?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_wrong_password(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION))
+}

@@ -1,0 +1,158 @@
+//! `POST /v1/queries`: one read, from the cache where it may, waiting for a row where it should.
+//!
+//! Who waits registers before it looks, so that a commit between the look and the wait isn't missed, and holds no
+//! connection while it waits. Wake-ups are hints: the query itself decides, and a slow second look covers a lost one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+use towpath_wire::{Code, Consistency, QueryRequest, QueryResponse, StepResult, Wait};
+
+use crate::cache::{self, Lookup, check_key};
+use crate::codec::TextParameter;
+use crate::config::Limits;
+use crate::db::{Pool, Prepared, Session, Trouble, answer, collect, encode, send};
+use crate::error::{Failure, Result};
+use crate::state::Service;
+use crate::statement;
+use crate::transaction::{refused, statement_size};
+use crate::wakeup::Space;
+
+/// How often a read is tried again after its connection was lost, or the schema changed under it.
+const RETRIES: u32 = 2;
+
+/// Answers a query. Dropping the future ends it.
+///
+/// # Errors
+/// What the interface describes.
+pub async fn run(service: &Arc<Service>, request: QueryRequest) -> Result<QueryResponse> {
+    check(service, &request)?;
+    if let Some(wait) = &request.wait {
+        return wait_for_a_row(service, &request, wait).await;
+    }
+    let Some(cached) = &request.cache else { return read(service, &request).await };
+    match cache::find_query(service, &request, cached).await? {
+        Lookup::Hit(response) => Ok(response),
+        Lookup::Off => read(service, &request).await,
+        Lookup::Miss(fill) => {
+            let response = read(service, &request).await?;
+            fill.store(service, &response).await;
+            Ok(response)
+        }
+    }
+}
+
+fn check(service: &Service, request: &QueryRequest) -> Result<()> {
+    let limits = service.limits();
+    service.database()?;
+    statement_size(limits, &request.sql, request.params.len())?;
+    statement::check_read(&request.sql).map_err(refused)?;
+    let Some(wait) = &request.wait else { return Ok(()) };
+    if request.cache.is_some() {
+        return Err(Failure::malformed("A query that waits can't be cached: leave out `cache` or `wait`"));
+    }
+    if wait.keys.is_empty() {
+        return Err(Failure::malformed("wait.keys is empty: nothing could wake the query"));
+    }
+    if wait.keys.len() > limits.wakeup_keys {
+        return Err(Failure::limit("wakeup_keys", limits.wakeup_keys, "The query waits for too many keys"));
+    }
+    if wait.timeout_ms > limits.wait_timeout_ms {
+        return Err(Failure::limit("wait_timeout_ms", limits.wait_timeout_ms, "wait.timeout_ms is too long"));
+    }
+    wait.keys.iter().try_for_each(|key| check_key(service, "A wake-up key", key))
+}
+
+/// Looks, and looks again whenever somebody says so, until there is a row.
+async fn wait_for_a_row(service: &Service, request: &QueryRequest, wait: &Wait) -> Result<QueryResponse> {
+    let until = Instant::now() + Duration::from_millis(wait.timeout_ms);
+    let look_every = Duration::from_millis(service.limits().wait_look_ms);
+    let waiter = service.wakeups.register(Space::Service, &service.name, &wait.keys);
+    loop {
+        let response = read(service, request).await?;
+        if !response.rows.is_empty() {
+            return Ok(response);
+        }
+        let now = Instant::now();
+        if now >= until || service.lifecycle.stop_taking.is_cancelled() {
+            return Ok(QueryResponse { timed_out: true, ..response });
+        }
+        tokio::select! {
+            () = waiter.woken() => {}
+            () = sleep_until(until.min(now + look_every)) => {}
+            // The caller asks again, elsewhere or later; nobody's stop waits for a row.
+            () = service.lifecycle.stop_taking.cancelled() => {}
+        }
+    }
+}
+
+/// Reads from where the request wants it.
+async fn read(service: &Service, request: &QueryRequest) -> Result<QueryResponse> {
+    let database = service.database()?;
+    let pool = match (request.consistency, &database.replica) {
+        (Consistency::Replica, Some(replica)) => replica,
+        _ => &database.app,
+    };
+    let mut tries = 0;
+    loop {
+        match look(service, pool, request).await {
+            Ok(response) => return Ok(response),
+            // A conflict with what the replica replays is contention too.
+            Err(Trouble::Lost(_) | Trouble::Stale(_) | Trouble::Contention(_)) if tries < RETRIES => tries += 1,
+            Err(trouble) => return Err(trouble.into_failure()),
+        }
+    }
+}
+
+/// One look: BEGIN, the query and COMMIT in one round trip, in a transaction that can't write.
+async fn look(service: &Service, pool: &Pool, request: &QueryRequest) -> Result<QueryResponse, Trouble> {
+    let limits = service.limits();
+    let mut session = Session::take(pool).await.map_err(Trouble::Failed)?;
+    let mut prepared = session.prepare(&[&request.sql]).await.map_err(|(_, trouble)| trouble)?;
+    let prepared = prepared.pop().ok_or_else(Trouble::impossible)?;
+    let (prepared, parameters) = encode(&mut session, &request.sql, &prepared, &request.params).await?;
+    session.opens();
+    let mut confirmed = false;
+    let looked = read_only(&session, &prepared, &parameters, limits, &mut confirmed);
+    // The server's own timeout comes first, unless the server can't be heard any longer.
+    let patience = Duration::from_millis(limits.statement_timeout_ms) + Duration::from_secs(2);
+    let Ok(looked) = timeout(patience, looked).await else {
+        return Err(Trouble::Failed(Failure::new(Code::Unavailable, "PostgreSQL didn't answer in time")));
+    };
+    if confirmed {
+        session.closed();
+    }
+    if matches!(looked, Err(Trouble::Stale(_))) {
+        session.forget_statements();
+    }
+    let result = looked?;
+    Ok(QueryResponse { columns: result.columns, rows: result.rows, cached: false, timed_out: false })
+}
+
+/// Sends all three at once. `confirmed` says whether the server answered the last: also a query that failed leaves no
+/// transaction open behind it.
+async fn read_only(
+    session: &Session,
+    prepared: &Prepared,
+    parameters: &[TextParameter<'_>],
+    limits: &Limits,
+    confirmed: &mut bool,
+) -> Result<StepResult, Trouble> {
+    let begin = send(session.client().batch_execute("BEGIN READ ONLY")).await;
+    let query = send(session.send(prepared, parameters)).await;
+    let commit = send(session.client().batch_execute("COMMIT")).await;
+    answer(begin).await?;
+    let mut bytes = 0;
+    let result = match answer(query).await {
+        Ok(rows) => collect(rows, prepared, limits, &mut bytes).await,
+        Err(trouble) => Err(trouble),
+    };
+    // To get to the answer of COMMIT the rest of the rows would have to be read: the connection is given up instead.
+    if matches!(&result, Err(Trouble::Failed(failure)) if failure.code() == Code::LimitExceeded) {
+        return result;
+    }
+    answer(commit).await?;
+    *confirmed = true;
+    result
+}
