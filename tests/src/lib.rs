@@ -7,6 +7,7 @@
 //! Nothing here sleeps and hopes. A test waits for a condition with a deadline ([`eventually`]), and what it last saw
 //! stands in the message when the deadline passes.
 
+mod databases;
 mod events;
 mod own_stack;
 mod refusal;
@@ -14,6 +15,7 @@ mod shop;
 mod stack;
 mod wait;
 
+pub use databases::{SERVICES, TestDatabases};
 pub use events::{Record, records_of};
 pub use own_stack::OwnStack;
 pub use refusal::{Wrong, assert_refused, assert_wrong_fields};

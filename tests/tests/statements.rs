@@ -1,0 +1,71 @@
+//! Every SQL text of every component, prepared against the schema that the migrations make, as the role that runs it.
+//!
+//! A misspelt column or a parameter of the wrong type is found here, and not by the first customer.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use towpath_tests::TestDatabases;
+
+/// The texts of each service, by name.
+const STATEMENTS: [(&str, &[(&str, &str)]); 4] = [
+    ("product", towpath_product::store::STATEMENTS),
+    ("inventory", towpath_inventory::store::STATEMENTS),
+    ("order", towpath_order::store::STATEMENTS),
+    ("payment", towpath_payment::store::STATEMENTS),
+];
+
+#[tokio::test]
+async fn every_statement_can_be_prepared() {
+    let databases = TestDatabases::migrated().await;
+    let mut faults = Vec::new();
+    for (service, statements) in STATEMENTS {
+        let url = databases.url_of_service(service);
+        let (client, connection) =
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the role logs in");
+        tokio::spawn(connection);
+        assert!(!statements.is_empty(), "{service} names no statement");
+        for (name, sql) in statements {
+            if let Err(cause) = client.prepare(sql).await {
+                faults.push(format!("{service}::{name}: {}", cause.as_db_error().map_or("?", |cause| cause.message())));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn no_statement_is_named_twice() {
+    for (service, statements) in STATEMENTS {
+        let names: BTreeSet<&str> = statements.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), statements.len(), "{service}");
+    }
+}
+
+/// The relay's rule, looked at from this side: a component sends one statement at a time, and no other kind.
+#[test]
+fn every_statement_is_of_a_kind_that_the_relay_takes() {
+    for (service, statements) in STATEMENTS {
+        for (name, sql) in statements {
+            let first = sql.split_whitespace().next().unwrap_or_default();
+            let allowed = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "WITH"];
+            assert!(allowed.contains(&first), "{service}::{name} begins with {first}");
+        }
+    }
+}
+
+/// Whatever text of SQL stands in a component's store stands in its list, or the tests above don't see it.
+#[test]
+fn no_statement_is_left_out() {
+    for (service, statements) in STATEMENTS {
+        let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("../components");
+        let store = std::fs::read_to_string(components.join(service).join("src/store.rs")).expect("store.rs");
+        let listed: BTreeSet<&str> = statements.iter().map(|(name, _)| *name).collect();
+        let constants = store.split("pub const ").skip(1).filter_map(|rest| rest.split_once(": &str ="));
+        for (name, rest) in constants {
+            let text = rest.split(";\n").next().unwrap_or_default();
+            let is_sql = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "select_"].iter().any(|word| text.contains(word));
+            assert!(!is_sql || listed.contains(name), "{service}::{name} isn't in STATEMENTS");
+        }
+    }
+}
