@@ -1,1 +1,50 @@
-//! The gateway service.
+//! The gateway: the one public component. It limits, and passes requests to the services by service chaining.
+
+pub mod domain;
+mod limit;
+
+use serde_json::json;
+use towpath_sdk::{
+    Context, Problem, Request, Response,
+    outbound::{Answer, CallError},
+};
+
+use domain::Route;
+
+towpath_sdk::service!(handle);
+
+/// Answers a request, or has it answered.
+///
+/// # Errors
+/// The problem that the client gets instead.
+pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
+    match domain::route(&request)? {
+        Route::Health => Ok(Response::json(200, &json!({"status": "ok"}))),
+        Route::Service(service) => {
+            limit::check(&context, &request).await?;
+            let answer = pass_on(&context, &request, service).await?;
+            let response = domain::answer(service, answer)?;
+            Ok(response
+                .header("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
+                .header("referrer-policy", "no-referrer"))
+        }
+    }
+}
+
+async fn pass_on(context: &Context, request: &Request, service: &'static str) -> Result<Answer, Problem> {
+    let target = match request.raw_query() {
+        "" => request.path().to_owned(),
+        query => format!("{}?{query}", request.path()),
+    };
+    let headers = domain::passed_on(request.headers());
+    let peer = context.peer(service).with_timeout(domain::timeout(request));
+    peer.send(request.http_method().clone(), &target, headers, request.body().clone()).await.map_err(
+        |error| match error {
+            CallError::NotSent(_) => {
+                let detail = "A service behind the gateway can't be reached now.";
+                Problem::unavailable("unavailable", detail, format!("{service}: {error}"))
+            }
+            _ => domain::failed(format!("{service}: {error}")),
+        },
+    )
+}

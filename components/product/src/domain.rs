@@ -162,7 +162,10 @@ mod tests {
 
     use super::*;
 
-    fn wrong<T: std::fmt::Debug>(body: &Value, read: impl FnOnce(&Fields<'_>) -> Option<T>) -> Vec<(String, &'static str)> {
+    fn wrong<T: std::fmt::Debug>(
+        body: &Value,
+        read: impl FnOnce(&Fields<'_>) -> Option<T>,
+    ) -> Vec<(String, &'static str)> {
         let problem = Fields::read(body, read).expect_err("refused");
         assert_eq!((problem.status, problem.code), (422, "validation_failed"));
         problem.errors.into_iter().map(|error| (error.field, error.code)).collect()
@@ -189,50 +192,57 @@ mod tests {
             "sku": "a b", "name": " ", "description": "x".repeat(2001), "price": {"amount": -1, "currency": "eur"},
             "active": true
         });
-        assert_eq!(wrong(&body, NewProduct::read), [
-            ("sku".into(), "invalid_characters"),
-            ("name".into(), "too_short"),
-            ("description".into(), "too_long"),
-            ("price.amount".into(), "too_small"),
-            ("price.currency".into(), "unknown_currency"),
-            ("active".into(), "unknown_field"),
-        ]);
-        assert_eq!(wrong(&json!({}), NewProduct::read), [
-            ("sku".into(), "required"),
-            ("name".into(), "required"),
-            ("price".into(), "required")
-        ]);
+        assert_eq!(
+            wrong(&body, NewProduct::read),
+            [
+                ("sku".into(), "invalid_characters"),
+                ("name".into(), "too_short"),
+                ("description".into(), "too_long"),
+                ("price.amount".into(), "too_small"),
+                ("price.currency".into(), "unknown_currency"),
+                ("active".into(), "unknown_field"),
+            ]
+        );
+        assert_eq!(
+            wrong(&json!({}), NewProduct::read),
+            [("sku".into(), "required"), ("name".into(), "required"), ("price".into(), "required")]
+        );
         let long = json!({"sku": "x".repeat(65), "name": "x".repeat(201), "price": 5});
-        assert_eq!(wrong(&long, NewProduct::read), [
-            ("sku".into(), "too_long"),
-            ("name".into(), "too_long"),
-            ("price".into(), "wrong_type")
-        ]);
+        assert_eq!(
+            wrong(&long, NewProduct::read),
+            [("sku".into(), "too_long"), ("name".into(), "too_long"), ("price".into(), "wrong_type")]
+        );
         assert_eq!(wrong(&json!([]), NewProduct::read), [("$".into(), "wrong_type")]);
     }
 
     #[test]
     fn every_wrong_field_of_a_patch_is_named() {
         let body = json!({"sku": "B", "version": 9, "name": null, "price": {"amount": 1}, "active": "yes", "x": 1});
-        assert_eq!(wrong(&body, Patch::read), [
-            ("name".into(), "required"),
-            ("price.currency".into(), "required"),
-            ("active".into(), "wrong_type"),
-            ("sku".into(), "immutable"),
-            ("version".into(), "immutable"),
-            ("x".into(), "unknown_field"),
-        ]);
+        assert_eq!(
+            wrong(&body, Patch::read),
+            [
+                ("name".into(), "required"),
+                ("price.currency".into(), "required"),
+                ("active".into(), "wrong_type"),
+                ("sku".into(), "immutable"),
+                ("version".into(), "immutable"),
+                ("x".into(), "unknown_field"),
+            ]
+        );
     }
 
     #[test]
     fn every_wrong_parameter_of_a_page_is_named() {
         let body = json!({"limit": "101", "sku": "", "cursor": "x".repeat(2000), "page": "2"});
-        assert_eq!(wrong(&body, PageRequest::read), [
-            ("limit".into(), "too_large"),
-            ("cursor".into(), "too_long"),
-            ("sku".into(), "too_short"),
-            ("page".into(), "unknown_field"),
-        ]);
+        assert_eq!(
+            wrong(&body, PageRequest::read),
+            [
+                ("limit".into(), "too_large"),
+                ("cursor".into(), "too_long"),
+                ("sku".into(), "too_short"),
+                ("page".into(), "unknown_field"),
+            ]
+        );
         for limit in ["0", "x", "-1", "1.5"] {
             assert_eq!(wrong(&json!({ "limit": limit }), PageRequest::read).len(), 1, "{limit}");
         }

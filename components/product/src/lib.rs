@@ -53,7 +53,7 @@ async fn get(context: &Context, request: &Request, id: &str) -> Result<Response,
     let id: Id = id.parse().map_err(|_| unknown_product())?;
     let product = store::read_one(&context.relay().await?.query(store::by_id_cached(id)).await?)?;
     if is_not_modified(request, product.version) {
-        return Ok(Response::new(304).header("etag", &etag(product.version)));
+        return Ok(cacheable(Response::new(304), &product));
     }
     Ok(show(200, &product))
 }
@@ -74,5 +74,10 @@ async fn patch(context: &Context, request: &Request, id: &str) -> Result<Respons
 }
 
 fn show(status: u16, product: &Product) -> Response {
-    Response::json(status, product).header("etag", &etag(product.version))
+    cacheable(Response::json(status, product), product)
+}
+
+/// May be kept by a client that asks each time whether it is still fresh.
+fn cacheable(response: Response, product: &Product) -> Response {
+    response.header("etag", &etag(product.version)).header("cache-control", "no-cache")
 }

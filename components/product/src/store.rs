@@ -13,9 +13,8 @@ macro_rules! columns {
     };
 }
 
-const INSERT: &str = concat!(
-    "INSERT INTO products (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-);
+const INSERT: &str =
+    concat!("INSERT INTO products (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
 const BY_SKU: &str = concat!("SELECT ", columns!(), " FROM products WHERE sku = $1 LIMIT $2");
 const FIRST_PAGE: &str = concat!("SELECT ", columns!(), " FROM products ORDER BY id LIMIT $1");
@@ -45,34 +44,40 @@ fn tag(id: Id) -> String {
 
 /// Creates the product.
 pub(crate) fn insert(product: &Product) -> UnitOfWork {
-    UnitOfWork::new().step(INSERT, [
-        json!(product.id),
-        json!(product.sku),
-        json!(product.name),
-        json!(product.description),
-        json!(product.price.amount),
-        json!(product.price.currency),
-        json!(product.active),
-        json!(product.version),
-        json!(product.created_at),
-        json!(product.updated_at),
-    ])
+    UnitOfWork::new().step(
+        INSERT,
+        [
+            json!(product.id),
+            json!(product.sku),
+            json!(product.name),
+            json!(product.description),
+            json!(product.price.amount),
+            json!(product.price.currency),
+            json!(product.active),
+            json!(product.version),
+            json!(product.created_at),
+            json!(product.updated_at),
+        ],
+    )
 }
 
 /// Replaces the product of version `old` by `new`.
 pub(crate) fn update(old: i64, new: &Product) -> UnitOfWork {
     UnitOfWork::new()
-        .step(UPDATE, [
-            json!(new.id),
-            json!(old),
-            json!(new.name),
-            json!(new.description),
-            json!(new.price.amount),
-            json!(new.price.currency),
-            json!(new.active),
-            json!(new.version),
-            json!(new.updated_at),
-        ])
+        .step(
+            UPDATE,
+            [
+                json!(new.id),
+                json!(old),
+                json!(new.name),
+                json!(new.description),
+                json!(new.price.amount),
+                json!(new.price.currency),
+                json!(new.active),
+                json!(new.version),
+                json!(new.updated_at),
+            ],
+        )
         .expect(1, STALE)
         .invalidate(tag(new.id))
 }

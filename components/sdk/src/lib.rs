@@ -5,15 +5,15 @@
 //! hears) and this crate. All but [`relay`], [`peer`], [`outbound`] and [`serve`] is pure: the same code runs natively
 //! in tests, and the domain of a service uses nothing else of it.
 //!
-//! ```ignore
+//! ```
+//! use towpath_sdk::{Context, Problem, Request, Response};
+//!
 //! towpath_sdk::service!(handle);
 //!
-//! async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
-//!     let segments = request.segments();
-//!     match (request.method(), &*segments.each()) {
-//!         ("GET", ["v1", "things", id]) => get(&context, &request, id).await,
+//! async fn handle(_context: Context, request: Request) -> Result<Response, Problem> {
+//!     match (request.method(), &*request.segments().each()) {
+//!         ("GET", ["v1", "things", id]) => Ok(Response::json(200, &serde_json::json!({ "id": id }))),
 //!         (_, ["v1", "things", _]) => Err(Problem::method_not_allowed("GET")),
-//!         ("POST", ["_relay", "thing", "events"]) => events::hear(&context, &request).await,
 //!         _ => Err(Problem::no_such_path()),
 //!     }
 //! }

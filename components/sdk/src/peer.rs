@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
 use crate::{
-    Trace,
+    Context,
     outbound::{Answer, Call, CallError, call},
+    serve::REQUEST_ID,
 };
 
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -17,7 +18,7 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Peer<'a> {
     name: &'static str,
-    trace: &'a Trace,
+    context: &'a Context,
     timeout: Duration,
 }
 
@@ -30,8 +31,14 @@ pub fn encode(piece: &str) -> String {
 impl<'a> Peer<'a> {
     /// The component of this name; the manifest must allow `http://<name>.spin.internal`.
     #[must_use]
-    pub fn new(name: &'static str, trace: &'a Trace, timeout: Duration) -> Self {
-        Self { name, trace, timeout }
+    pub(crate) fn new(name: &'static str, context: &'a Context) -> Self {
+        Self { name, context, timeout: context.budget }
+    }
+
+    /// With another limit to how long its answer may take.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Reads JSON: the status, and the body, which is `null` where it isn't JSON.
@@ -43,7 +50,7 @@ impl<'a> Peer<'a> {
         Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
     }
 
-    /// Calls, with the trace added to the headers.
+    /// Calls, with the trace and the request's id added to the headers.
     ///
     /// # Errors
     /// As [`call`].
@@ -54,7 +61,10 @@ impl<'a> Peer<'a> {
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, CallError> {
-        self.trace.write(&mut headers);
+        self.context.trace.write(&mut headers);
+        if let Ok(id) = HeaderValue::from_str(&self.context.request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
         let url = format!("http://{}.spin.internal{path_and_query}", self.name);
         call(Call { method, url, headers, body, timeout: self.timeout, max_answer_bytes: MAX_ANSWER_BYTES }).await
     }

@@ -43,6 +43,12 @@ impl Request {
         if self.is_head() { "GET" } else { self.method.as_str() }
     }
 
+    /// The method as it came.
+    #[must_use]
+    pub fn http_method(&self) -> &Method {
+        &self.method
+    }
+
     /// Whether the client wants headers alone.
     #[must_use]
     pub fn is_head(&self) -> bool {

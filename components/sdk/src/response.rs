@@ -41,6 +41,13 @@ impl Response {
         self.header("content-type", content_type)
     }
 
+    /// With this body, whose `Content-Type` another header tells.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
     /// With this header. One whose name or value HTTP doesn't allow is left out: no caller builds one from input
     /// that it hasn't checked.
     #[must_use]

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::Full;
 use serde_json::json;
 
 use crate::{
-    Problem, Relay, Request, Response, Trace,
+    Id, Problem, Relay, Request, Response, Trace,
     outbound::{CollectError, collect},
     peer::Peer,
 };
@@ -21,11 +22,16 @@ const CLIENT_BUDGET: Duration = Duration::from_millis(1_800);
 /// What may pass until the relay gets its answer to a delivery; it has time, and repeats what fails.
 const DELIVERY_BUDGET: Duration = Duration::from_secs(10);
 
+/// The header that names a request in every log.
+pub const REQUEST_ID: &str = "x-request-id";
+
 /// What a handler works with, beside its request.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The trace that this request belongs to.
     pub trace: Trace,
+    /// The name of this request in every log.
+    pub request_id: String,
     /// How long the handler may wait for others.
     pub budget: Duration,
 }
@@ -52,7 +58,7 @@ impl Context {
     /// Another component of the application.
     #[must_use]
     pub fn peer(&self, name: &'static str) -> Peer<'_> {
-        Peer::new(name, &self.trace, self.budget)
+        Peer::new(name, self)
     }
 }
 
@@ -61,23 +67,19 @@ pub async fn serve(
     request: spin_sdk::http::Request,
     handler: impl AsyncFnOnce(Context, Request) -> Result<Response, Problem>,
 ) -> http::Response<Full<Bytes>> {
-    let trace = Trace::of(request.headers());
-    let target = format!("{} {}", request.method(), request.uri().path());
-    let is_head = request.method() == http::Method::HEAD;
-    let answer = async {
-        let delivered = request.uri().path().starts_with("/_relay/");
-        let (budget, max) =
-            if delivered { (DELIVERY_BUDGET, MAX_EVENT_BYTES) } else { (CLIENT_BUDGET, MAX_BODY_BYTES) };
-        let request = read(request, max).await?;
-        handler(Context { trace: trace.clone(), budget }, request).await
-    };
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let delivered = uri.path().starts_with("/_relay/");
+    let (budget, max) = if delivered { (DELIVERY_BUDGET, MAX_EVENT_BYTES) } else { (CLIENT_BUDGET, MAX_BODY_BYTES) };
+    let context = Context { trace: Trace::of(request.headers()), request_id: request_id(request.headers()), budget };
+    let log = context.clone();
+    let answer = async { handler(context, read(request, max).await?).await };
     let response = answer.await.unwrap_or_else(|problem| {
         if problem.status >= 500 {
-            log_failure(&trace, &target, &problem);
+            log_failure(&log, &format!("{method} {}", uri.path()), &problem);
         }
         problem.into_response()
     });
-    into_http(response, is_head)
+    into_http(response, method == http::Method::HEAD, &log.request_id)
 }
 
 async fn read(request: spin_sdk::http::Request, max: usize) -> Result<Request, Problem> {
@@ -92,7 +94,21 @@ async fn read(request: spin_sdk::http::Request, max: usize) -> Result<Request, P
     Ok(Request::new(parts.method, target, parts.headers, body))
 }
 
-fn into_http(response: Response, is_head: bool) -> http::Response<Full<Bytes>> {
+/// The id that the client or the gateway gave the request, or a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    given.filter(plain).map_or_else(|| Id::new().to_string(), str::to_owned)
+}
+
+fn into_http(response: Response, is_head: bool, request_id: &str) -> http::Response<Full<Bytes>> {
+    let response = response.header(REQUEST_ID, request_id).header("x-content-type-options", "nosniff");
+    let response = match response.get_header("cache-control") {
+        Some(_) => response,
+        None => response.header("cache-control", "no-store"),
+    };
     let (status, headers, body) = response.into_parts();
     let mut http = http::Response::new(Full::new(if is_head { Bytes::new() } else { body }));
     *http.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
@@ -101,14 +117,46 @@ fn into_http(response: Response, is_head: bool) -> http::Response<Full<Bytes>> {
 }
 
 /// One line of JSON on standard error, which the host takes into its log.
-fn log_failure(trace: &Trace, target: &str, problem: &Problem) {
+fn log_failure(context: &Context, request: &str, problem: &Problem) {
     let line = json!({
         "level": if problem.status == 503 { "warn" } else { "error" },
-        "trace_id": trace.id(),
-        "request": target,
+        "trace_id": context.trace.id(),
+        "request_id": context.request_id,
+        "request": request,
         "status": problem.status,
         "code": problem.code,
         "cause": problem.cause,
     });
     eprintln!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_keeps_an_id_that_a_log_can_show() {
+        let id = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, given.parse().expect("a header value"));
+            request_id(&headers)
+        };
+        assert_eq!(id("abc-1.2:3_4"), "abc-1.2:3_4");
+        for wrong in ["", "a b", "a\"b", &"x".repeat(129)] {
+            assert!(id(wrong).parse::<Id>().is_ok(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_answer_says_how_to_treat_it() {
+        let header = |response: Response, name: &str| {
+            let http = into_http(response, false, "r");
+            http.headers().get(name).map(|value| value.to_str().expect("text").to_owned())
+        };
+        assert_eq!(header(Response::new(200), "x-request-id").as_deref(), Some("r"));
+        assert_eq!(header(Response::new(200), "x-content-type-options").as_deref(), Some("nosniff"));
+        assert_eq!(header(Response::new(200), "cache-control").as_deref(), Some("no-store"));
+        let kept = Response::new(200).header("cache-control", "no-cache");
+        assert_eq!(header(kept, "cache-control").as_deref(), Some("no-cache"));
+    }
 }

@@ -1,0 +1,260 @@
+//! The rules of the edge: where a request goes, what it may bring along, and what comes back.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName};
+use towpath_sdk::{Problem, Request, Response, outbound::Answer, prefer};
+
+/// The longest path and query that is passed on.
+const MAX_TARGET_BYTES: usize = 8 << 10;
+/// How long a service may take beyond what the client asked it to wait. Each answers within two seconds, also where
+/// what it needs is away.
+const SERVICE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest wait that a client may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Headers that are good for one connection only (RFC 9110, 7.6.1), and those that the host sets itself.
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// Headers that only we set: what comes with such a name from outside is a forgery or a mistake.
+const INTERNAL: &[&str] = &["spin-", "towpath-", "ce-"];
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The gateway answers itself.
+    Health,
+    /// The component of this name.
+    Service(&'static str),
+}
+
+/// Where a request goes.
+///
+/// # Errors
+/// 404 for what isn't public, the relay's prefix above all; 405; 414.
+pub fn route(request: &Request) -> Result<Route, Problem> {
+    if request.path().len() + request.raw_query().len() > MAX_TARGET_BYTES {
+        let detail = format!("Path and query may have {MAX_TARGET_BYTES} bytes at most.");
+        return Err(Problem::new(414, "uri_too_long", detail));
+    }
+    let segments = request.segments();
+    let route = match *segments.each() {
+        ["healthz"] if request.method() == "GET" => return Ok(Route::Health),
+        ["healthz"] => return Err(Problem::method_not_allowed("GET")),
+        ["v1", "products", ..] => Route::Service("product"),
+        ["v1", "inventory", ..] => Route::Service("inventory"),
+        ["v1", "orders", ..] => Route::Service("order"),
+        ["v1", "payments", ..] => Route::Service("payment"),
+        _ => return Err(Problem::no_such_path()),
+    };
+    match request.method() {
+        "GET" | "POST" | "PUT" | "PATCH" | "DELETE" => Ok(route),
+        _ => Err(Problem::method_not_allowed("GET, POST, PUT, PATCH, DELETE")),
+    }
+}
+
+/// How long the service may take.
+#[must_use]
+pub fn timeout(request: &Request) -> Duration {
+    SERVICE_TIMEOUT + prefer::wait(request, LONGEST_WAIT).unwrap_or_default()
+}
+
+/// The headers that go further, in either direction.
+#[must_use]
+pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let named = headers.get_all("connection").iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<_> = named.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
+    let stays = |name: &HeaderName| {
+        let name = name.as_str();
+        !HOP_BY_HOP.contains(&name)
+            && !INTERNAL.iter().any(|prefix| name.starts_with(prefix))
+            && !named.iter().any(|named| named == name)
+    };
+    headers.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// The service's answer, as the client gets it.
+///
+/// # Errors
+/// 502 `service_failed` where the service has no words for its failure: it trapped, or broke off.
+pub fn answer(service: &str, answer: Answer) -> Result<Response, Problem> {
+    let said = |what: &str| answer.headers.get("content-type").is_some_and(|kind| kind.as_bytes() == what.as_bytes());
+    if answer.status >= 500 && !said("application/problem+json") {
+        return Err(failed(format!("{service} answered {} without words", answer.status)));
+    }
+    let mut response = Response::new(answer.status).with_body(answer.body);
+    for (name, value) in &passed_on(&answer.headers) {
+        response = response.header(name.as_str(), value.to_str().unwrap_or_default());
+    }
+    if answer.status == 503 && response.get_header("retry-after").is_none() {
+        response = response.header("retry-after", "1");
+    }
+    Ok(response)
+}
+
+/// 502: a service failed.
+#[must_use]
+pub fn failed(cause: String) -> Problem {
+    Problem::new(502, "service_failed", "A service behind the gateway failed.").because(cause)
+}
+
+/// Who is limited: the address of the client, of which an IPv6 user has 2^64.
+#[must_use]
+pub fn client(request: &Request) -> String {
+    let address = request.header("spin-client-addr").and_then(|text| text.parse::<SocketAddr>().ok());
+    match address.map(|address| address.ip().to_canonical()) {
+        Some(IpAddr::V4(address)) => format!("client:{address}"),
+        Some(IpAddr::V6(address)) => {
+            let network = Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX));
+            format!("client:{network}")
+        }
+        None => "client:unknown".into(),
+    }
+}
+
+/// 429: the client asks too often.
+#[must_use]
+pub fn rate_limited(retry_after_ms: u64) -> Problem {
+    let mut problem = Problem::new(429, "rate_limited", "Too many requests from this address.");
+    problem.retry_after_seconds = Some(u32::try_from(retry_after_ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX));
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Method;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(method: Method, target: &str, pairs: &[(&'static str, &str)]) -> Request {
+        Request::new(method, target, headers(pairs), "")
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
+    }
+
+    fn refusal(method: Method, target: &str) -> (u16, &'static str) {
+        let problem = route(&request(method, target, &[])).expect_err("refused");
+        (problem.status, problem.code)
+    }
+
+    #[test]
+    fn public_paths_have_their_service() {
+        for (target, service) in [
+            ("/v1/products", "product"),
+            ("/v1/products?limit=5", "product"),
+            ("/v1/inventory/A/adjustments", "inventory"),
+            ("/v1/orders/1/cancel", "order"),
+            ("/v1/payments/1", "payment"),
+        ] {
+            assert_eq!(route(&request(Method::GET, target, &[])), Ok(Route::Service(service)), "{target}");
+        }
+        assert_eq!(route(&request(Method::HEAD, "/healthz", &[])), Ok(Route::Health));
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_its_reason() {
+        for target in [
+            "/",
+            "/v1",
+            "/v2/products",
+            "/_relay/order/events",
+            "/%5Frelay/order/events",
+            "//v1/products",
+            "/v1/productsx",
+        ] {
+            assert_eq!(refusal(Method::POST, target), (404, "not_found"), "{target}");
+        }
+        assert_eq!(refusal(Method::POST, "/healthz"), (405, "method_not_allowed"));
+        assert_eq!(refusal(Method::OPTIONS, "/v1/products"), (405, "method_not_allowed"));
+        assert_eq!(refusal(Method::TRACE, "/v1/products"), (405, "method_not_allowed"));
+        let long = format!("/v1/products?sku={}", "x".repeat(MAX_TARGET_BYTES));
+        assert_eq!(refusal(Method::GET, &long), (414, "uri_too_long"));
+    }
+
+    #[test]
+    fn only_end_to_end_headers_go_further() {
+        let from = headers(&[
+            ("accept", "a"),
+            ("connection", "x-one, Keep-Alive"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("host", "h"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("spin-client-addr", "1.2.3.4:5"),
+            ("towpath-traceparent", "forged"),
+            ("ce-id", "forged"),
+            ("idempotency-key", "k"),
+        ]);
+        let expected = headers(&[("accept", "a"), ("x-two", "2"), ("idempotency-key", "k")]);
+        assert_eq!(passed_on(&from), expected);
+    }
+
+    fn answered(status: u16, pairs: &[(&'static str, &str)]) -> Result<Response, Problem> {
+        answer("order", Answer { status, headers: headers(pairs), body: Bytes::from_static(b"{}") })
+    }
+
+    #[test]
+    fn a_service_that_fails_without_words_gets_some() {
+        let problem = answered(500, &[]).expect_err("refused");
+        assert_eq!((problem.status, problem.code), (502, "service_failed"));
+        let said = ("content-type", "application/problem+json");
+        assert_eq!(answered(500, &[said]).map(|response| response.status()), Ok(500));
+        assert_eq!(answered(404, &[]).map(|response| response.status()), Ok(404));
+        let away = answered(503, &[said]).expect("an answer");
+        assert_eq!(away.get_header("retry-after"), Some("1"));
+        let away = answered(503, &[said, ("retry-after", "7")]).expect("an answer");
+        assert_eq!((away.get_header("retry-after"), away.body()), (Some("7"), &b"{}"[..]));
+    }
+
+    #[test]
+    fn a_client_is_its_address() {
+        let client = |address: &str| client(&request(Method::GET, "/", &[("spin-client-addr", address)]));
+        assert_eq!(client("1.2.3.4:5678"), "client:1.2.3.4");
+        assert_eq!(client("[::ffff:1.2.3.4]:5678"), "client:1.2.3.4");
+        assert_eq!(client("[2001:db8:1:2:3:4:5:6]:5678"), "client:2001:db8:1:2::");
+        assert_eq!(client("nobody"), "client:unknown");
+    }
+
+    #[test]
+    fn who_asks_too_often_hears_when_to_come_back() {
+        let retry = |ms| rate_limited(ms).retry_after_seconds;
+        assert_eq!((retry(0), retry(1), retry(1000), retry(1001)), (Some(1), Some(1), Some(1), Some(2)));
+        assert_eq!((rate_limited(1).status, rate_limited(1).code), (429, "rate_limited"));
+    }
+
+    #[test]
+    fn a_wait_gets_its_time() {
+        let timeout = |prefer: &str| timeout(&request(Method::POST, "/v1/orders", &[("prefer", prefer)]));
+        assert_eq!(timeout("wait=5"), SERVICE_TIMEOUT + Duration::from_secs(5));
+        assert_eq!(timeout("wait=3600"), SERVICE_TIMEOUT + LONGEST_WAIT);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_under_the_relays_prefix_is_ever_passed_on(rest in "[ -~]{0,40}") {
+            let target = format!("/_relay/{rest}");
+            let is_service = matches!(route(&request(Method::POST, &target, &[])), Ok(Route::Service(_)));
+            prop_assert!(!is_service);
+        }
+    }
+}
