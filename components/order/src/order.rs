@@ -60,7 +60,7 @@ impl Order {
     }
 
     /// As it was when it was placed: what the first answer to its key said, had nobody waited.
-    pub(crate) fn as_placed(self) -> Self {
+    pub(crate) fn into_placed(self) -> Self {
         let (status, updated_at) = (Status::Pending.as_str(), self.created_at);
         Self { status, reason: None, payment_id: None, updated_at, ..self }
     }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_what_was_placed() {
+    fn what_is_read_is_what_winto_placed() {
         let placed = Order::placed(Id::new(), &priced(), Time::now());
         let mut json = serde_json::to_value(&placed).expect("JSON");
         let read = |json: &Value| Order::read(columns(json).first().expect("a row"));
@@ -115,7 +115,7 @@ mod tests {
         json["payment_id"] = Id::new().into();
         json["updated_at"] = "2030-01-01T00:00:00Z".into();
         assert_ne!(read(&json), Ok(placed.clone()));
-        assert_eq!(read(&json).map(Order::as_placed), Ok(placed));
+        assert_eq!(read(&json).map(Order::into_placed), Ok(placed));
         json["status"] = "lost".into();
         assert!(read(&json).is_err());
     }

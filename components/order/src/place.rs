@@ -98,7 +98,7 @@ async fn first_answer(relay: &Relay, wish: &Wish) -> Result<Option<StoredAnswer>
         let detail = "This Idempotency-Key was used with another request.";
         return Err(Problem::unprocessable("idempotency_key_reused", detail));
     }
-    Ok(Some(Order::read(row)?.as_placed().answer(202)))
+    Ok(Some(Order::read(row)?.into_placed().answer(202)))
 }
 
 /// Waits for the outcome of the order in this answer. `None` where there is none in time, or nobody can tell: the order
@@ -127,4 +127,45 @@ fn refused(refusal: Refusal) -> Problem {
     let mut problem = Problem::unprocessable(refusal.code, detail);
     problem.errors = refusal.errors;
     problem
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_sdk::FieldError;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_every_line_that_is_in_the_way() {
+        for code in ["unknown_sku", "product_inactive", "mixed_currencies", "total_too_large"] {
+            let error = FieldError { field: "lines[1].sku".into(), code, detail: "why".into() };
+            let problem = refused(Refusal { code, errors: vec![error] });
+            assert_eq!((problem.status, problem.code), (422, code));
+            let document: Value = serde_json::from_slice(problem.into_response().body()).expect("a document");
+            assert_eq!(document["errors"], json!([{"field": "lines[1].sku", "code": code, "detail": "why"}]));
+        }
+    }
+
+    #[test]
+    fn an_order_is_placed_in_one_step_with_one_event() {
+        let line = |sku: &str| crate::domain::Line { sku: sku.into(), quantity: 2, unit_price: 150, total: 300 };
+        let priced = Priced {
+            customer_id: "c".into(),
+            payment_method: "pm".into(),
+            lines: vec![line("A"), line("A")],
+            total: towpath_sdk::Money::new(600, "EUR".parse().expect("a currency")),
+        };
+        let mut headers = http::HeaderMap::new();
+        headers.insert("idempotency-key", http::HeaderValue::from_static("key"));
+        let request = Request::new(http::Method::POST, "/v1/orders", headers, "");
+        let wish = Wish { key: IdempotencyKey::required(&request).expect("a key"), hash: "hash".into() };
+        let id = Id::new();
+        let unit = unit(id, Time::now(), &wish, &priced).into_request();
+        let params = &unit.steps[0].params;
+        assert_eq!(params[8..11], [json!(["A", "A"]), json!([2, 2]), json!([150, 150])]);
+        let [event] = unit.events.as_slice() else { panic!("one event") };
+        assert_eq!((event.kind.as_str(), &event.key), ("order.placed", &id.to_string()));
+        assert_eq!(event.id.as_ref().map(|id| json!(id)), Some(params[11].clone()), "the history names the event");
+        assert_eq!(event.data["lines"][0]["unit_price"], json!({"amount": 150, "currency": "EUR"}));
+    }
 }
