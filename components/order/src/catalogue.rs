@@ -1,7 +1,8 @@
 //! The order service's own copy of product's prices: fed by events, and by asking where an event hasn't come yet.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
+use futures::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use towpath_sdk::{Context, Currency, Id, Money, Problem, Query, Relay, UnitOfWork, peer};
@@ -10,6 +11,9 @@ use crate::{
     domain::{Draft, Price},
     store,
 };
+
+/// An order may name a hundred products that are new here; product has other things to do.
+const ASKED_AT_ONCE: usize = 8;
 
 /// A product, as far as an order depends on it: the data of `product.*`, and an item of product's list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -45,13 +49,16 @@ pub(crate) async fn prices(
     })?;
     let mut prices: BTreeMap<_, _> = known.into_iter().collect();
     let mut unit = UnitOfWork::new();
-    for sku in skus {
-        if prices.contains_key(sku) {
-            continue;
+    let unheard_of: Vec<_> = skus.into_iter().filter(|sku| !prices.contains_key(*sku)).collect();
+    let began = Instant::now();
+    for some in unheard_of.chunks(ASKED_AT_ONCE) {
+        // Each question has the whole budget; all of them together have it only once.
+        if began.elapsed() > context.budget {
+            return Err(unavailable("product answers too slowly".into()));
         }
-        if let Some(product) = ask(context, sku).await? {
+        for product in try_join_all(some.iter().map(|sku| ask(context, sku))).await?.into_iter().flatten() {
             unit = product.keep(unit);
-            prices.insert(sku.into(), Price { unit_price: product.price, active: product.active });
+            prices.insert(product.sku, Price { unit_price: product.price, active: product.active });
         }
     }
     // The copy spares the next order the question; this one has its answer already.
@@ -63,16 +70,17 @@ pub(crate) async fn prices(
 
 /// Asks product about a SKU: `None` where product says that it knows none.
 async fn ask(context: &Context, sku: &str) -> Result<Option<Product>, Problem> {
-    let unavailable = |cause: String| {
-        let detail = format!("The product {sku} is new here, and product can't be asked about it now.");
-        Problem::unavailable("product_unavailable", detail, cause)
-    };
     let path = format!("/v1/products?sku={}", peer::encode(sku));
     match context.peer("product").get_json(&path).await {
         Ok((200, list)) => find(&list, sku).map_err(unavailable),
         Ok((status, _)) => Err(unavailable(format!("product answered {status}"))),
         Err(error) => Err(unavailable(format!("product {error}"))),
     }
+}
+
+fn unavailable(cause: String) -> Problem {
+    let detail = "Some lines name a product that is new here, and product can't be asked about it now.";
+    Problem::unavailable("product_unavailable", detail, cause)
 }
 
 fn find(list: &Value, sku: &str) -> Result<Option<Product>, String> {
