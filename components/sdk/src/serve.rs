@@ -109,8 +109,12 @@ fn into_http(response: Response, is_head: bool, request_id: &str) -> http::Respo
         Some(_) => response,
         None => response.header("cache-control", "no-store"),
     };
-    let (status, headers, body) = response.into_parts();
-    let mut http = http::Response::new(Full::new(if is_head { Bytes::new() } else { body }));
+    let (status, mut headers, body) = response.into_parts();
+    let mut http = http::Response::new(Full::new(if is_head { Bytes::new() } else { body.clone() }));
+    // Otherwise the host would send it in chunks.
+    if !is_head && !matches!(status, 204 | 304) {
+        headers.insert("content-length", body.len().into());
+    }
     *http.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     *http.headers_mut() = headers;
     http
@@ -156,6 +160,8 @@ mod tests {
         assert_eq!(header(Response::new(200), "x-request-id").as_deref(), Some("r"));
         assert_eq!(header(Response::new(200), "x-content-type-options").as_deref(), Some("nosniff"));
         assert_eq!(header(Response::new(200), "cache-control").as_deref(), Some("no-store"));
+        assert_eq!(header(Response::json(200, &7), "content-length").as_deref(), Some("1"));
+        assert_eq!(header(Response::new(304), "content-length"), None);
         let kept = Response::new(200).header("cache-control", "no-cache");
         assert_eq!(header(kept, "cache-control").as_deref(), Some("no-cache"));
     }

@@ -98,7 +98,7 @@ impl UnitOfWork {
     /// [`Outcome::Replayed`] then means: the first try had committed, its rows are lost.
     pub fn repeatable(mut self) -> Self {
         let key = format!("unit:{}", Id::new());
-        self.0.idempotency = Some(Idempotency { key, request_hash: String::new(), answer: Value::Null });
+        self.0.idempotency = Some(Idempotency { request_hash: key.clone(), key, answer: Value::Null });
         self
     }
 
