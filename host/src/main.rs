@@ -1,2 +1,70 @@
-//! x
-fn main() {}
+//! `towpath-host`: see `towpath-host --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use towpath_host::manifest::Faults;
+use towpath_host::options::Options;
+use towpath_host::{Stopped, log, run};
+
+/// The command line or the application is wrong: `EX_USAGE` of sysexits.h.
+const WRONG: u8 = 64;
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(message) => {
+            let _ = message.print();
+            return if message.use_stderr() { ExitCode::from(WRONG) } else { ExitCode::SUCCESS };
+        }
+    };
+    log::init(options.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("towpath-host: no threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(serve(options));
+    // What was cut off is cut off: nothing is waited for any more.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(Stopped::Drained) => ExitCode::SUCCESS,
+        Ok(Stopped::CutOff) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("towpath-host: {error:#}");
+            if error.is::<Faults>() { ExitCode::from(WRONG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn serve(options: Options) -> anyhow::Result<Stopped> {
+    let (mut stop, mut force) = (Signals::new()?, Signals::new()?);
+    // Each of the two hears every signal; the second one counts from the first on.
+    let force = async {
+        force.next().await;
+        force.next().await;
+    };
+    run(options, async { stop.next().await }, force).await
+}
+
+/// The signals that ask the host to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

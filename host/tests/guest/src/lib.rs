@@ -40,7 +40,6 @@ async fn handle(request: Request) -> Result<Response<BoxBody>, ErrorCode> {
         "environment" => answer(std::env::vars().map(|(name, value)| (name, Value::from(value))).collect()),
         "stream" => Ok(stream(query.number("lines"))),
         "sum" => sum(request).await,
-        "hop-by-hop" => Ok(hop_by_hop(request)),
         _ => Ok(with_status(404, json!({ "path": request.uri().path() }))),
     }
 }
@@ -144,15 +143,6 @@ fn stream(lines: u64) -> Response<BoxBody> {
         }
     });
     Response::new(box_body(body))
-}
-
-/// Gives the request's own headers back as the answer's: what belongs to a connection must not come through.
-fn hop_by_hop(request: Request) -> Response<BoxBody> {
-    let headers = request.headers().clone();
-    let mut response = Response::new(box_body(FullBody::new(Bytes::from_static(b"given back"))));
-    *response.headers_mut() = headers;
-    response.headers_mut().remove("content-length");
-    response
 }
 
 fn answer(body: Value) -> Result<Response<BoxBody>, ErrorCode> {

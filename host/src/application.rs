@@ -1,0 +1,214 @@
+//! An application that is loaded: its components, compiled, and its routes.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::anyhow;
+use http::{HeaderValue, Request, Response, Uri};
+use wasmtime::PoolConcurrencyLimitError;
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
+
+use crate::answer::Problem;
+use crate::engine::{self, Caller, ComponentContext, InstanceLimits, Instances, Runtime};
+use crate::headers::RouteHeaders;
+use crate::manifest::{self, Fault, Faults, Manifest, RouteConfig, StaticResponse, Target};
+use crate::outbound::allowed::AllowedHosts;
+use crate::outbound::{Network, Outbound, chain, remove_hop_by_hop};
+use crate::routes::{Captures, Pattern, Router};
+use crate::variables::Variables;
+
+/// The prefix of the paths that the host answers by itself.
+pub(crate) const WELL_KNOWN: &str = "/.well-known/spin/";
+
+/// A loaded application.
+pub(crate) struct Application {
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    pub(crate) router: Router<Route>,
+    pub(crate) components: Arc<Components>,
+    pub(crate) network: Arc<Network>,
+}
+
+/// What stands behind a path.
+pub(crate) struct Route {
+    pub(crate) headers: RouteHeaders,
+    pub(crate) target: Target,
+    /// How many requests this route may have in flight. Each has its own, so that clients who wait cannot keep the
+    /// relay's deliveries out, which they may be waiting for.
+    pub(crate) places: Arc<tokio::sync::Semaphore>,
+}
+
+/// What an application is loaded with.
+pub(crate) struct Limits {
+    pub(crate) instances: InstanceLimits,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_call_depth: u8,
+}
+
+impl Application {
+    /// Compiles the components and lays the routes.
+    pub(crate) fn load(
+        manifest: &Manifest,
+        folder: &Path,
+        variables: &Variables,
+        runtime: &Runtime,
+        limits: &Limits,
+    ) -> anyhow::Result<Self> {
+        let network = Arc::new(Network::new(limits.max_call_depth));
+        let mut faults = Vec::new();
+        let mut handlers = HashMap::new();
+        for (id, component) in &manifest.components {
+            match load_component(id, component, folder, manifest, variables, runtime, &network, limits) {
+                Ok(handler) => drop(handlers.insert(id.clone(), handler)),
+                Err(error) => {
+                    faults.push(Fault { line: component.line, message: format!("[component.{id}]: {error:#}") })
+                }
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Faults(faults).into());
+        }
+        let components = Arc::new(Components { handlers, chained: RouteHeaders::new("/...") });
+        let _ = network.components.set(Arc::downgrade(&components));
+        let router = lay_routes(manifest, limits.max_in_flight);
+        Ok(Self { name: manifest.name.clone(), version: manifest.version.clone(), router, components, network })
+    }
+}
+
+fn lay_routes(manifest: &Manifest, max_in_flight: usize) -> Router<Route> {
+    let mut router = Router::default();
+    for trigger in &manifest.triggers {
+        let RouteConfig::Public(text) = &trigger.route else { continue };
+        let Ok(pattern) = Pattern::parse(text) else { continue };
+        if text.starts_with(WELL_KNOWN) {
+            tracing::warn!("route {text} is never reached: the host answers below {WELL_KNOWN}");
+        }
+        let route = Route {
+            headers: RouteHeaders::new(text),
+            target: trigger.target.clone(),
+            places: Arc::new(tokio::sync::Semaphore::new(max_in_flight)),
+        };
+        if router.add(pattern, route).is_some() {
+            tracing::warn!("route {text} stands in the manifest twice: the last one answers");
+        }
+    }
+    router
+}
+
+#[expect(clippy::too_many_arguments, reason = "all of it is what one component is made of")]
+fn load_component(
+    id: &str,
+    component: &manifest::Component,
+    folder: &Path,
+    manifest: &Manifest,
+    variables: &Variables,
+    runtime: &Runtime,
+    network: &Arc<Network>,
+    limits: &Limits,
+) -> anyhow::Result<ProxyHandler<Instances>> {
+    let started = Instant::now();
+    let file = folder.join(&component.source);
+    if !file.exists() {
+        let build =
+            component.build_command.as_deref().map(|command| format!("; build it: {command}")).unwrap_or_default();
+        anyhow::bail!("there is no {}{build}", file.display());
+    }
+    let filled: Result<Vec<_>, _> =
+        component.allowed_outbound_hosts.iter().map(|entry| variables.fill(&entry.value)).collect();
+    let ids: Vec<_> = manifest.components.keys().cloned().collect();
+    let allowed = filled.and_then(|filled| AllowedHosts::parse(filled.iter().map(String::as_str), &ids));
+    let allowed = allowed.map_err(|error| anyhow!("allowed_outbound_hosts: {error}"))?;
+    let id: Arc<str> = id.into();
+    let context = ComponentContext {
+        id: id.clone(),
+        environment: component.environment.clone().into_iter().collect(),
+        variables: variables.of_component(component).map_err(|error| anyhow!("variables: {error}"))?,
+        outbound: Arc::new(Outbound { component: id.clone(), allowed, network: network.clone() }),
+    };
+    let pre = runtime.load(&file)?;
+    tracing::debug!(component = %id, took_ms = started.elapsed().as_millis(), "loaded");
+    Ok(ProxyHandler::new(engine::instances(pre, context, limits.instances.clone())))
+}
+
+/// The components by their ids.
+pub(crate) struct Components {
+    handlers: HashMap<String, ProxyHandler<Instances>>,
+    /// What a component sees of its route when another component calls it.
+    chained: RouteHeaders,
+}
+
+impl std::fmt::Debug for Components {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.handlers.keys()).finish()
+    }
+}
+
+impl Components {
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        self.handlers.contains_key(id)
+    }
+
+    /// Has a component answer a request that another component made.
+    pub(crate) async fn call_chained(
+        &self,
+        id: &str,
+        mut request: Request<WasiBody>,
+        caller: Caller,
+    ) -> Response<WasiBody> {
+        let uri = with_scheme_http(request.uri());
+        let path = uri.path().to_owned();
+        let client = HeaderValue::from_str(&chain::CALLER_ADDRESS.to_string());
+        let client = client.unwrap_or(HeaderValue::from_static("0.0.0.0:0"));
+        let captures = Captures { named: Vec::new(), rest: &path };
+        self.chained.add(request.headers_mut(), &uri, &captures, client);
+        *request.uri_mut() = uri;
+        self.call(id, request, caller).await
+    }
+
+    /// Has a component answer a request. Whatever happens to the component, there is an answer.
+    pub(crate) async fn call(&self, id: &str, request: Request<WasiBody>, caller: Caller) -> Response<WasiBody> {
+        let Some(handler) = self.handlers.get(id) else { return Problem::ComponentFailed.into() };
+        match handler.handle(caller, request).await {
+            Ok(mut response) => {
+                remove_hop_by_hop(response.headers_mut());
+                response
+            }
+            Err(error) => explain(handler.state().component(), &error).into(),
+        }
+    }
+}
+
+/// What the client hears of an error, and the log.
+fn explain(component: &str, error: &wasmtime::Error) -> Problem {
+    if let Some(instantiation) = error.downcast_ref::<InstantiationError<Caller>>() {
+        if instantiation.error.is::<PoolConcurrencyLimitError>() {
+            tracing::warn!(component, "request refused: no instance is left (--max-instances)");
+            return Problem::Overloaded;
+        }
+        tracing::error!(component, "no instance: {:?}", instantiation.error);
+        return Problem::ComponentFailed;
+    }
+    if error.is::<ExpirationError>() {
+        tracing::warn!(component, "request failed: the component did not answer in time (--request-timeout)");
+        return Problem::ComponentTimeout;
+    }
+    tracing::warn!(component, "request failed: {error:#}");
+    Problem::ComponentFailed
+}
+
+fn with_scheme_http(uri: &Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
+
+/// The answer that stands in the manifest.
+pub(crate) fn static_answer(answer: &StaticResponse) -> Response<WasiBody> {
+    let mut response = Response::new(crate::answer::full(answer.body.clone()));
+    *response.status_mut() = answer.status;
+    response.headers_mut().extend(answer.headers.iter().cloned());
+    response
+}

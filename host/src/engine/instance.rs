@@ -1,0 +1,119 @@
+//! What belongs to one instance of a component: its view of WASI, its limits, its way out.
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+
+use http::{HeaderName, Request, Response, header};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
+    WasiHttpHooks,
+};
+
+use super::busy::Busy;
+use super::calls::Depths;
+use super::guest_log::GuestLog;
+use super::memory::MemoryLimit;
+use crate::outbound::Outbound;
+use crate::variables::ComponentVariables;
+
+/// What all instances of a component share.
+#[derive(Debug)]
+pub(crate) struct ComponentContext {
+    pub(crate) id: Arc<str>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) variables: ComponentVariables,
+    pub(crate) outbound: Arc<Outbound>,
+}
+
+/// The state of one instance.
+pub(crate) struct InstanceState {
+    pub(super) context: Arc<ComponentContext>,
+    pub(super) table: ResourceTable,
+    pub(super) hooks: GuestHooks,
+    pub(super) memory: MemoryLimit,
+    pub(super) busy: Arc<Busy>,
+    pub(super) depths: Depths,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    edge_hooks: EdgeHooks,
+}
+
+impl InstanceState {
+    pub(super) fn new(context: Arc<ComponentContext>, busy: Arc<Busy>, max_memory: usize) -> Self {
+        let mut wasi = WasiCtx::builder();
+        wasi.envs(&context.environment)
+            .stdout(GuestLog::new(context.id.clone(), "stdout"))
+            .stderr(GuestLog::new(context.id.clone(), "stderr"))
+            .allow_tcp(false)
+            .allow_udp(false);
+        Self {
+            table: ResourceTable::new(),
+            hooks: GuestHooks { outbound: context.outbound.clone(), depth: 0 },
+            memory: MemoryLimit { component: context.id.clone(), max_bytes: max_memory, used_bytes: 0 },
+            busy,
+            depths: Depths::default(),
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            edge_hooks: EdgeHooks,
+            context,
+        }
+    }
+
+    /// HTTP as the component itself uses it.
+    pub(super) fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+
+    /// HTTP as the host uses it to hand requests in.
+    pub(super) fn edge_http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.edge_hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+impl WasiView for InstanceState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Processed), Error>> + Send>;
+type Processed = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// What a component may do.
+pub(super) struct GuestHooks {
+    outbound: Arc<Outbound>,
+    /// How deep the request stands on whose behalf the next call is made.
+    pub(super) depth: u8,
+}
+
+impl WasiHttpHooks for GuestHooks {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
+    fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _: Processed) -> Sent {
+        let call = self.outbound.clone().send(request, options.unwrap_or_default(), self.depth);
+        // All errors of the connection come out of the answer's body.
+        Box::new(async { Ok((call.await?, Box::new(ready(Ok(()))) as Processed)) })
+    }
+}
+
+/// Lets all headers of a request in but `connection`, as Spin does; a component cannot set those that are forbidden, and
+/// what it passes on is cleaned where it leaves.
+struct EdgeHooks;
+
+impl WasiHttpHooks for EdgeHooks {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        *name == header::CONNECTION
+    }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))
+    }
+
+    fn send_request(&mut self, _: Request<WasiBody>, _: Option<RequestOptions>, _: Processed) -> Sent {
+        Box::new(ready(Err(Error::ConfigurationError)))
+    }
+}

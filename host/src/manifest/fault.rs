@@ -1,0 +1,72 @@
+//! What is wrong with a manifest, with the line where it stands. A reader collects faults and goes on, so that whoever
+//! wrote the manifest hears of all of them in one go.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// The line in the manifest, counted from 1; 0 where it is not the fault of one line.
+    pub line: usize,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.message),
+            line => write!(f, "line {line}: {}", self.message),
+        }
+    }
+}
+
+/// All that is wrong, in the order of lines. Never empty where it is an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Where a reader writes faults down, and how it finds the line of a place in the text.
+pub(crate) struct Collector {
+    line_starts: Vec<usize>,
+    faults: RefCell<Vec<Fault>>,
+}
+
+impl Collector {
+    pub(crate) fn new(text: &str) -> Self {
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(index, _)| index + 1)).collect();
+        Self { line_starts, faults: RefCell::default() }
+    }
+
+    /// The line on which a span begins.
+    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
+        self.line_starts.partition_point(|start| *start <= span.start)
+    }
+
+    pub(crate) fn add(&self, line: usize, message: impl Into<String>) {
+        self.faults.borrow_mut().push(Fault { line, message: message.into() });
+    }
+
+    /// The faults, if there are any.
+    pub(crate) fn finish(self) -> Result<(), Faults> {
+        let mut faults = self.faults.into_inner();
+        faults.sort();
+        faults.dedup();
+        if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    }
+}

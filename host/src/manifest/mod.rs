@@ -1,0 +1,130 @@
+//! `spin.toml`, version 2, as Spin 4.1 reads it. What Spin knows and this host does not do (key-value stores, SQLite,
+//! files, ...) is refused by name, and so is what Spin does not know: an application that starts here runs as it stands.
+
+mod component;
+mod fault;
+mod reader;
+mod trigger;
+mod variable;
+
+use std::collections::BTreeMap;
+
+pub use component::Component;
+pub use fault::{Fault, Faults};
+pub use reader::Located;
+pub use trigger::{HttpTrigger, RouteConfig, StaticResponse, Target};
+pub use variable::Variable;
+
+use fault::Collector;
+use reader::Section;
+use toml::de::{DeTable, DeValue};
+
+/// An application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// `application.name`.
+    pub name: String,
+    /// `application.version`.
+    pub version: Option<String>,
+    /// What can be set from outside.
+    pub variables: BTreeMap<String, Variable>,
+    /// Routes, in the order of the manifest.
+    pub triggers: Vec<HttpTrigger>,
+    /// Components by their id.
+    pub components: BTreeMap<String, Component>,
+}
+
+impl Manifest {
+    /// Reads a manifest. Where anything is wrong, all that is wrong comes back.
+    pub fn parse(text: &str) -> Result<Self, Faults> {
+        let faults = Collector::new(text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let line = error.span().map_or(0, |span| faults.line(&span));
+            faults.add(line, format!("not TOML: {}", error.message()));
+        }
+        if !errors.is_empty() {
+            // What could be read of a broken document says nothing about what its author meant.
+            return faults.finish().map(|()| unreachable!("there are faults"));
+        }
+        let mut root = Section::root(&document, &faults);
+        version(&mut root);
+        let (name, version) = application(&mut root);
+        let variables = variable::read(&mut root);
+        let triggers = trigger::read(&mut root);
+        let components = component::read(&mut root);
+        root.finish();
+        let manifest = Self { name, version, variables, triggers, components };
+        manifest.check_references(&faults);
+        faults.finish()?;
+        Ok(manifest)
+    }
+
+    /// What one part of the manifest says about another.
+    fn check_references(&self, faults: &Collector) {
+        for trigger in &self.triggers {
+            if let Target::Component(id) = &trigger.target
+                && !self.components.contains_key(id)
+            {
+                faults.add(trigger.line, format!("`trigger.http.component`: there is no [component.{id}]"));
+            }
+        }
+        for (id, component) in &self.components {
+            let texts = component.variables.iter().map(|(name, text)| (format!("variables.{name}"), text));
+            let hosts = component.allowed_outbound_hosts.iter();
+            for (field, text) in texts.chain(hosts.map(|text| ("allowed_outbound_hosts".to_owned(), text))) {
+                if let Err(error) = crate::variables::check_template(&text.value, &self.variables) {
+                    faults.add(text.line, format!("`component.{id}.{field}`: {error}"));
+                }
+            }
+        }
+    }
+}
+
+fn version(root: &mut Section<'_>) {
+    let Some(field) = root.required("spin_manifest_version") else { return };
+    match field.value.get_ref() {
+        DeValue::Integer(number) if number.as_str() == "2" && number.radix() == 10 => {}
+        DeValue::String(text) if text == "1" => {
+            root.faults().add(
+                field.line,
+                "`spin_manifest_version`: this host reads version 2 only; `spin doctor` lifts a manifest",
+            );
+        }
+        _ => field.wrong_type(root.faults(), "the number 2").unwrap_or_default(),
+    }
+}
+
+fn application(root: &mut Section<'_>) -> (String, Option<String>) {
+    let Some(field) = root.required("application") else { return Default::default() };
+    let Some(mut section) = field.section(root.faults()) else { return Default::default() };
+    let name = section.required("name").and_then(|field| field.string(section.faults()));
+    let version = section.string("version").filter(|version| !version.value.is_empty());
+    section.string("description");
+    section.strings("authors");
+    section.ignore("targets");
+    section.refuse("trigger", "this host takes no settings for a trigger; the routes stand in [[trigger.http]]");
+    section.ignore("tool");
+    section.finish();
+    (name.map(|name| name.value).unwrap_or_default(), version.map(|version| version.value))
+}
+
+/// Whether `id` is what Spin takes as the name of a component or a variable: words that begin with a letter, all
+/// lower-case or (between hyphens) all upper-case, joined by one delimiter.
+fn check_id(id: &str, delimiter: char, lower_only: bool) -> Result<(), String> {
+    let word_ok = |word: &str| {
+        let cased = |lower: bool| {
+            word.chars()
+                .all(|c| c.is_ascii_digit() || if lower { c.is_ascii_lowercase() } else { c.is_ascii_uppercase() })
+        };
+        word.starts_with(|c: char| c.is_ascii_alphabetic()) && (cased(true) || (!lower_only && cased(false)))
+    };
+    if id.split(delimiter).all(word_ok) {
+        return Ok(());
+    }
+    let case = if lower_only { "lower-case letters" } else { "letters of one case" };
+    Err(format!("`{id}` is no name: words of {case} and digits, beginning with a letter, joined by `{delimiter}`"))
+}
+
+#[cfg(test)]
+mod tests;

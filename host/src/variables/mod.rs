@@ -1,0 +1,164 @@
+//! The application's variables: where their values come from, and what each component sees of them. A value comes from
+//! `SPIN_VARIABLE_<NAME>` in the environment, else from that name in the file `.env` beside the manifest, else it is the
+//! manifest's default. Values are settled once, at the start; they never appear in a log or an error.
+
+mod template;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use crate::manifest::{Fault, Faults, Manifest, Variable};
+
+/// A variable that a component asks for is not there, or is no name at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// No variable could have this name.
+    InvalidName(String),
+    /// The component's part of the manifest does not have it.
+    Undefined(String),
+}
+
+/// The settled values of the application's variables.
+pub struct Variables {
+    values: BTreeMap<String, String>,
+}
+
+impl Variables {
+    /// Settles all variables, from the environment that `environment` gives access to and from `.env` in `folder`.
+    pub fn settle(
+        manifest: &Manifest,
+        folder: &Path,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        let file = read_env_file(&folder.join(".env")).unwrap_or_else(|fault| {
+            faults.push(fault);
+            HashMap::new()
+        });
+        let mut values = BTreeMap::new();
+        for (name, variable) in &manifest.variables {
+            let source = env_name(name);
+            let given = environment(&source).or_else(|| file.get(&source).cloned());
+            match given.or_else(|| variable.default.clone()) {
+                Some(value) => drop(values.insert(name.clone(), value)),
+                None => faults.push(Fault {
+                    line: variable.line,
+                    message: format!(
+                        "`variables.{name}` is required: set {source} in the environment or in .env beside the manifest"
+                    ),
+                }),
+            }
+        }
+        if faults.is_empty() { Ok(Self { values }) } else { Err(Faults(faults)) }
+    }
+
+    /// Puts values into a template.
+    pub fn fill(&self, template: &str) -> Result<String, String> {
+        template::fill(template, |name| self.values.get(name).map(String::as_str))
+    }
+
+    /// What a component sees.
+    pub(crate) fn of_component(&self, component: &crate::manifest::Component) -> Result<ComponentVariables, String> {
+        let filled = component.variables.iter().map(|(name, template)| Ok((name.clone(), self.fill(&template.value)?)));
+        Ok(ComponentVariables(filled.collect::<Result<_, String>>()?))
+    }
+}
+
+/// The variables of one component, by their names in the component.
+#[derive(Debug, Default)]
+pub(crate) struct ComponentVariables(HashMap<String, String>);
+
+impl ComponentVariables {
+    /// The value of `name`.
+    pub(crate) fn get(&self, name: &str) -> Result<String, Missing> {
+        if let Some(value) = self.0.get(name) {
+            return Ok(value.clone());
+        }
+        let well_formed = name.starts_with(|c: char| c.is_ascii_lowercase())
+            && !name.ends_with('_')
+            && !name.contains("__")
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let name = name.to_owned();
+        Err(if well_formed { Missing::Undefined(name) } else { Missing::InvalidName(name) })
+    }
+}
+
+/// Whether a template is one, over variables that the manifest has.
+pub(crate) fn check_template(text: &str, variables: &BTreeMap<String, Variable>) -> Result<(), String> {
+    for part in template::parts(text)? {
+        if let template::Part::Variable(name) = part
+            && !variables.contains_key(name)
+        {
+            return Err(format!("there is no variable `{name}` in [variables]"));
+        }
+    }
+    Ok(())
+}
+
+/// The name in the environment that sets a variable.
+fn env_name(variable: &str) -> String {
+    format!("SPIN_VARIABLE_{}", variable.to_ascii_uppercase())
+}
+
+/// Reads `.env`, which need not be there.
+fn read_env_file(path: &Path) -> Result<HashMap<String, String>, Fault> {
+    if !path.exists() {
+        return Ok(HashMap::new());
+    }
+    // The error of a malformed line carries the line, and the line may be a secret: only its place is told.
+    dotenvy::from_path_iter(path).and_then(Iterator::collect).map_err(|error| {
+        let reason = match error {
+            dotenvy::Error::LineParse(_, at) => format!("a line of it is not NAME=value (near its character {at})"),
+            other => other.to_string(),
+        };
+        Fault { line: 0, message: format!("{}: {reason}", path.display()) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(variables: &str) -> Manifest {
+        let text = format!(
+            "spin_manifest_version = 2\n[application]\nname = \"t\"\n[variables]\n{variables}\n[[trigger.http]]\n\
+             route = \"/\"\ncomponent = \"c\"\n[component.c]\nsource = \"c.wasm\"\n\
+             [component.c.variables]\nurl = \"http://{{{{ host }}}}/{{{{ path }}}}\"\n"
+        );
+        Manifest::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn environment_goes_before_env_file_and_that_before_the_default() {
+        let manifest = manifest("host = { default = \"d\" }\npath = { default = \"d\" }\nthird = { default = \"d\" }");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "SPIN_VARIABLE_HOST=file\nSPIN_VARIABLE_PATH='fi$le'\n").unwrap();
+        let environment = |name: &str| (name == "SPIN_VARIABLE_HOST").then(|| "environment".to_owned());
+        let variables = Variables::settle(&manifest, folder.path(), environment).unwrap();
+        assert_eq!(variables.fill("{{ host }} {{ path }} {{ third }}").unwrap(), "environment fi$le d");
+        let component = variables.of_component(&manifest.components["c"]).unwrap();
+        assert_eq!(component.get("url"), Ok("http://environment/fi$le".to_owned()));
+        assert_eq!(component.get("host"), Err(Missing::Undefined("host".into())), "application variables stay outside");
+        for name in ["", "Host", "1a", "_a", "a_", "a__b", "a-b", "a.b"] {
+            assert_eq!(component.get(name), Err(Missing::InvalidName(name.into())));
+        }
+    }
+
+    #[test]
+    fn every_required_variable_without_a_value_is_named() {
+        let manifest = manifest("host = { required = true }\npath = { required = true, secret = true }");
+        let folder = tempfile::tempdir().unwrap();
+        let faults = Variables::settle(&manifest, folder.path(), |_| None).err().unwrap().to_string();
+        assert!(faults.contains("line 5: `variables.host` is required: set SPIN_VARIABLE_HOST"), "{faults}");
+        assert!(faults.contains("line 6: `variables.path` is required: set SPIN_VARIABLE_PATH"), "{faults}");
+    }
+
+    #[test]
+    fn a_malformed_env_file_is_reported_without_its_content() {
+        let manifest = manifest("host = { default = \"d\" }\npath = { default = \"d\" }");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "SPIN_VARIABLE_HOST='s3cret\n").unwrap();
+        let faults = Variables::settle(&manifest, folder.path(), |_| None).err().unwrap().to_string();
+        assert!(faults.contains(".env") && !faults.contains("s3cret"), "{faults}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Clients that are many, greedy or slow, and the end of the host.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use common::{Host, Setup, eventually};
+use futures::future::join_all;
+use serde_json::json;
+
+#[tokio::test]
+async fn beyond_the_limit_a_route_answers_503_at_once_and_others_go_on() {
+    let host = Setup::new().args(&["--max-in-flight", "3"]).start().await;
+    let answers = async {
+        let requests = (0..8).map(|_| host.client.get(format!("{}/wait?ms=700", host.url)).send());
+        join_all(requests).await.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let (answers, other) = tokio::join!(answers, host.get("/named/1/2/hello"));
+    assert_eq!(other, (200, json!("Hello")), "the other route has places of its own");
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status() == 503).collect();
+    assert_eq!((answers.len(), refused.len()), (8, 5));
+    assert!(refused.iter().all(|answer| answer.headers()["retry-after"] == "1"));
+    drop(answers);
+    assert_eq!(host.get("/hello").await.0, 200, "places are free again");
+}
+
+#[tokio::test]
+async fn a_place_is_taken_until_the_component_is_done_though_the_client_is_gone() {
+    let host = Setup::new().args(&["--max-in-flight", "1"]).start().await;
+    let impatient = host.client.get(format!("{}/wait?ms=1500", host.url)).timeout(Duration::from_millis(200));
+    let started = Instant::now();
+    assert!(impatient.send().await.unwrap_err().is_timeout());
+    assert_eq!(host.get("/hello").await.0, 503);
+    while host.get("/hello").await.0 == 503 {}
+    assert!(started.elapsed() >= Duration::from_millis(1500), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_a_413_whether_it_says_so_or_not() {
+    let host = Setup::new().args(&["--max-body-bytes", "64KiB"]).start().await;
+    let post = |length: usize| host.client.post(format!("{}/sum", host.url)).body(vec![1; length]);
+    assert_eq!(host.send(post(64 << 10)).await, (200, json!({ "length": 65536 })));
+    let (status, problem) = host.send(post((64 << 10) + 1)).await;
+    assert_eq!((status, &problem["code"]), (413, &json!("body_too_large")));
+    let streamed = |pieces: usize| {
+        let pieces = futures::stream::iter((0..pieces).map(|_| Ok::<_, std::io::Error>(vec![1_u8; 8 << 10])));
+        host.client.post(format!("{}/sum", host.url)).body(reqwest::Body::wrap_stream(pieces))
+    };
+    assert_eq!(host.send(streamed(8)).await, (200, json!({ "length": 65536 })));
+    let (status, problem) = host.send(streamed(9)).await;
+    assert_eq!((status, &problem["code"]), (413, &json!("body_too_large")));
+}
+
+#[tokio::test]
+async fn heads_that_are_too_long_are_refused() {
+    let host = Setup::new().args(&["--max-header-bytes", "16KiB", "--max-headers", "20"]).start().await;
+    let with = |count: usize, length: usize| {
+        let fields: String = (0..count).map(|n| format!("x-{n}: {}\r\n", "v".repeat(length))).collect();
+        exchange(&host, &format!("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n"))
+    };
+    assert!(with(10, 1000).starts_with("HTTP/1.1 200"));
+    assert!(with(30, 10).starts_with("HTTP/1.1 431"), "too many");
+    assert!(with(10, 2000).starts_with("HTTP/1.1 431"), "too long");
+}
+
+#[tokio::test]
+async fn slow_clients_are_hung_up_on() {
+    let host = Setup::new().args(&["--header-timeout", "300ms"]).start().await;
+    for begin in ["", "P", "GET /hello HTTP/1.1\r\nhost: a\r\nx-slow: ", "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let started = Instant::now();
+        let answer = exchange(&host, begin);
+        assert!(started.elapsed() < Duration::from_secs(10), "{begin:?} after {:?}", started.elapsed());
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), begin.ends_with("\r\n\r\n"), "{begin:?}: {answer}");
+    }
+    assert_eq!(host.get("/wait?ms=1000").await.0, 200, "a slow answer is another matter");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_for_a_place() {
+    let host = Setup::new().args(&["--max-connections", "2"]).start().await;
+    let held: Vec<_> = (0..2).map(|_| connect(&host)).collect();
+    for mut stream in held.iter() {
+        stream.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        stream.read_exact(&mut [0; 12]).unwrap();
+    }
+    let mut third = connect(&host);
+    third.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    third.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(third.read(&mut [0; 12]).is_err(), "nobody answers yet");
+    drop(held);
+    third.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let mut answer = [0; 12];
+    third.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_finished_before_the_end() {
+    let host = Host::start().await;
+    let idle = connect(&host);
+    let url = host.url.clone();
+    let request = |path: &str| {
+        let request = host.client.get(format!("{url}{path}"));
+        tokio::spawn(async move { request.send().await.unwrap().text().await.unwrap() })
+    };
+    let (waiting, chained) =
+        (request("/wait?ms=1500"), request("/fetch?url=http%3A%2F%2Fback.spin.internal%2Fwait%3Fms%3D1500"));
+    // Both have reached a component once a later request has been answered by the same one.
+    host.get("/print?out=now&err=now").await;
+    host.logged(&["guest", "now"]).await;
+    host.signal("TERM");
+    host.logged(&["stopping"]).await;
+    let refused = eventually(|| TcpStream::connect(url.trim_start_matches("http://")).err());
+    assert!(refused.await.is_some(), "nobody new is taken");
+    assert!(waiting.await.unwrap().contains("1500"));
+    assert!(chained.await.unwrap().contains("1500"));
+    let (status, log) = host.exit().await;
+    assert_eq!(status, 0, "{log}");
+    drop(idle);
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_longer_than_it_may() {
+    for (arguments, second_signal) in [(["--drain-timeout", "300ms"], false), (["--drain-timeout", "1h"], true)] {
+        let host = Setup::new().args(&arguments).start().await;
+        let request = host.client.get(format!("{}/wait?ms=50000", host.url));
+        let waiting = tokio::spawn(async move { request.send().await.is_err() });
+        host.get("/print?out=now&err=now").await;
+        host.signal("INT");
+        host.logged(&["stopping"]).await;
+        if second_signal {
+            host.signal("TERM");
+        }
+        let (status, log) = host.exit().await;
+        assert_eq!(status, 2, "{log}");
+        assert!(log.contains("cutting off the requests in flight"), "{log}");
+        assert!(waiting.await.unwrap(), "it was cut off");
+    }
+}
+
+fn connect(host: &Host) -> TcpStream {
+    let stream = TcpStream::connect(host.address()).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends `text` and reads until the host hangs up.
+fn exchange(host: &Host, text: &str) -> String {
+    let mut stream = connect(host);
+    // The host may have hung up before it has read all.
+    let _ = stream.write_all(text.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}

@@ -1,0 +1,135 @@
+//! How the host starts, and how it says why it does not.
+
+mod common;
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use common::{APPLICATION, Setup};
+use towpath_host::manifest::Manifest;
+
+#[tokio::test]
+async fn all_that_is_wrong_is_said_at_once_with_exit_status_64() {
+    let manifest = APPLICATION
+        .replace("name = \"host-test\"", "nmae = \"host-test\"")
+        .replace("component = \"front\"", "component = \"fron\"")
+        .replace("environment = { MODE = \"test\" }", "sqlite_databases = [\"default\"]");
+    let (status, log) = Setup::of(&manifest).fail().await;
+    assert_eq!(status, 64, "{log}");
+    for text in ["spin.toml", "line 4: `application.nmae`", "line 11: ", "[component.fron]", "no SQLite databases"] {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_required_variable_without_a_value_is_named() {
+    let (status, log) = Setup::of(APPLICATION).fail().await;
+    assert_eq!(status, 64, "{log}");
+    assert!(log.contains("`variables.token` is required: set SPIN_VARIABLE_TOKEN"), "{log}");
+}
+
+#[tokio::test]
+async fn allowed_hosts_that_a_variable_makes_wrong_are_found_at_the_start() {
+    let manifest = APPLICATION.replace("\"http://self\"", "\"http://{{ greeting }}\"");
+    let setup = Setup::of(&manifest).env("SPIN_VARIABLE_TOKEN", "t").env("SPIN_VARIABLE_GREETING", "a b");
+    let (status, log) = setup.fail().await;
+    assert_eq!(status, 64, "{log}");
+    assert!(log.contains("[component.front]: allowed_outbound_hosts"), "{log}");
+}
+
+#[tokio::test]
+async fn components_that_cannot_run_here_are_all_named() {
+    let components = r#"
+        [component.absent]
+        source = "absent.wasm"
+        build = { command = "make absent" }
+        [component.text]
+        source = "text.wasm"
+        [component.old]
+        source = "old.wasm"
+        [component.greedy]
+        source = "greedy.wasm"
+    "#;
+    let setup = Setup::of(&format!("{APPLICATION}{components}"))
+        .env("SPIN_VARIABLE_TOKEN", "t")
+        .file("text.wasm", b"no component")
+        .file("old.wasm", &component(&[instance(), export("wasi:http/incoming-handler@0.2.6")]))
+        .file("greedy.wasm", &component(&[import("fermyon:spin/sqlite@2.0.0"), export("wasi:http/handler@0.3.0")]));
+    let (status, log) = setup.fail().await;
+    assert_eq!(status, 64, "{log}");
+    for text in [
+        "[component.absent]: there is no ",
+        "build it: make absent",
+        "[component.text]: ",
+        "[component.old]: it exports wasi:http/incoming-handler@0.2.6",
+        "[component.greedy]: it imports fermyon:spin/sqlite@2.0.0, which this host does not have",
+    ] {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+    assert!(!log.contains("[component.front]"), "{log}");
+}
+
+#[tokio::test]
+async fn an_application_can_be_checked_without_being_served() {
+    let (status, log) = Setup::new().args(&["--check"]).fail().await;
+    assert_eq!(status, 0, "{log}");
+    assert!(log.contains("loaded"), "{log}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_and_an_absent_manifest_are_said_plainly() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (status, log) = Setup::new().args(&["--listen", &address]).fail().await;
+    assert_eq!(status, 1, "{log}");
+    assert!(log.contains(&format!("cannot listen on {address}; choose another address with --listen")), "{log}");
+    let (status, log) = Setup::new().args(&["--manifest", "/nowhere/spin.toml"]).fail().await;
+    assert_eq!(status, 64, "`--manifest` twice: {log}");
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_64_and_help_is_0() {
+    for (arguments, expected) in [
+        (["--listen", "nowhere"], 64),
+        (["--request-timeout", "5"], 64),
+        (["--no-such-flag", "x"], 64),
+        (["--max-instances", "0"], 64),
+        (["--check", "--help"], 0),
+        (["--check", "--version"], 0),
+    ] {
+        assert_eq!(Setup::new().args(&arguments).fail().await.0, expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_repositorys_own_manifest_is_one_that_spin_and_this_host_take() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let manifest = Manifest::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(manifest.components.contains_key("gateway"), "{:?}", manifest.components.keys());
+}
+
+/// A WebAssembly component of the given sections.
+fn component(sections: &[Vec<u8>]) -> Vec<u8> {
+    [b"\0asm\x0d\0\x01\0".to_vec(), sections.concat()].concat()
+}
+
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    [&[id, content.len() as u8], content].concat()
+}
+
+/// An empty instance.
+fn instance() -> Vec<u8> {
+    section(5, &[1, 1, 0])
+}
+
+/// Exports the first instance under a name.
+fn export(name: &str) -> Vec<u8> {
+    section(11, &[&[1, 0, name.len() as u8], name.as_bytes(), &[5, 0, 0]].concat())
+}
+
+/// Imports an instance of an empty type under a name.
+fn import(name: &str) -> Vec<u8> {
+    let import = section(10, &[&[1, 0, name.len() as u8], name.as_bytes(), &[5, 0]].concat());
+    [section(7, &[1, 0x42, 0]), import].concat()
+}
