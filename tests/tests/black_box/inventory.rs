@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use serde_json::json;
+use towpath_cli::api::{Money, NewProduct};
 use towpath_tests::{Shop, assert_refused};
 
 #[tokio::test]
@@ -86,5 +87,20 @@ async fn a_sku_that_nobody_knows_has_no_stock() {
     let _ = assert_refused(&look, 404, "unknown_sku");
     let adjust = shop.api.adjust_stock(&sku, 1, "delivery", &Shop::fresh_key()).await.expect("an answer");
     let _ = assert_refused(&adjust, 404, "unknown_sku");
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_sku_may_have_a_slash_and_goes_through_paths_unharmed() {
+    let shop = Shop::open();
+    let sku = format!("{}/10.5:X_a-b", Shop::fresh_sku());
+    let (name, price) = (String::from("A rope"), Money::eur(1));
+    let product = NewProduct { sku: sku.clone(), name, description: None, price };
+    shop.api.create_product(&product).await.expect("the product is created");
+    let encoded = sku.replace('/', "%2F");
+    shop.put_in_stock(&encoded, 4).await;
+    assert_eq!(shop.api.stock(&encoded).await.expect("its stock").sku, sku);
+    let order = shop.place_and_wait(&shop.order_for(&sku, 3)).await;
+    assert_eq!(order.status, "confirmed");
     shop.close().await;
 }
