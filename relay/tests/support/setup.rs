@@ -200,18 +200,15 @@ impl Setup {
 
     /// The configuration, for a relay of this name.
     pub fn config(&self, instance: &str) -> Config {
-        let text = self.text(instance);
-        Config::parse("test", &text, Path::new("."), &|_| None).unwrap_or_else(|faults| panic!("{faults}\n{text}"))
+        parse(&self.text(instance))
     }
 
     /// Creates the databases, with the relay's own tables in them.
     pub async fn databases(mut self) -> Self {
-        let admin = connect(&self.servers.postgres).await;
         for service in self.services.iter().filter(|service| service.database) {
-            let name = self.database_name(&service.name);
-            admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("creates a database");
-            self.made.push(name);
+            self.made.push(self.database_name(&service.name));
         }
+        towpath_relay::migrate::run(&self.config("migrate")).await.expect("the databases are made");
         self
     }
 
@@ -230,7 +227,12 @@ impl Setup {
     pub async fn start(&self) -> TestRelay {
         let number = self.relays.fetch_add(1, Ordering::Relaxed);
         let instance = format!("{}-relay-{number}", self.id);
-        let running = towpath_relay::start(self.config(&instance)).await.expect("the relay starts");
+        self.start_with(self.config(&instance)).await
+    }
+
+    /// Starts a relay with a configuration that the test has changed.
+    pub async fn start_with(&self, config: Config) -> TestRelay {
+        let running = towpath_relay::start(config).await.expect("the relay starts");
         let tokens = self.services.iter().map(|s| (s.name.clone(), self.token(&s.name))).collect();
         TestRelay {
             url: format!("http://{}", running.address),
@@ -262,6 +264,10 @@ impl Drop for Setup {
         });
         let _ = cleaner.join();
     }
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse("test", text, Path::new("."), &|_| None).unwrap_or_else(|faults| panic!("{faults}\n{text}"))
 }
 
 async fn connect(url: &str) -> tokio_postgres::Client {
