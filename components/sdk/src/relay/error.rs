@@ -64,6 +64,14 @@ impl RelayError {
         }
     }
 
+    /// A read whose answer was lost did nothing: there is no outcome to be unknown.
+    pub(crate) fn of_a_read(self) -> Self {
+        match self {
+            Self::Interrupted(cause) => Self::NotReached(cause),
+            other => other,
+        }
+    }
+
     pub(crate) fn malformed(error: &serde_json::Error) -> Self {
         Self::Malformed(error.to_string())
     }
@@ -167,6 +175,7 @@ mod tests {
     fn a_lost_answer_is_no_failure() {
         assert_eq!(Problem::from(RelayError::Interrupted("reset".into())).code, "outcome_unknown");
         assert_eq!(Problem::from(RelayError::NotReached("refused".into())).code, "unavailable");
+        assert_eq!(Problem::from(RelayError::Interrupted("reset".into()).of_a_read()).code, "unavailable");
         assert!(RelayError::refused(502, b"<html>").is_outcome_unknown());
         assert_eq!(Problem::from(RelayError::refused(500, b"")).code, "internal");
     }

@@ -26,7 +26,7 @@ use crate::{
 use retry::{Next, after};
 
 const MAX_ANSWER_BYTES: usize = 16 << 20;
-const DEFAULT_BUDGET: Duration = Duration::from_millis(1_800);
+const DEFAULT_BUDGET: Duration = Duration::from_millis(1_600);
 
 /// The relay, as one request speaks to it.
 ///
@@ -72,7 +72,8 @@ impl Relay {
     /// See [`RelayError`].
     pub async fn query(&self, query: Query) -> Result<Rows, RelayError> {
         let budget = self.budget + query.waits_for();
-        let answer: wire::QueryResponse = self.post("/v1/queries", &query.into_request(), true, budget).await?;
+        let answer = self.post("/v1/queries", &query.into_request(), true, budget).await;
+        let answer: wire::QueryResponse = answer.map_err(RelayError::of_a_read)?;
         Ok(Rows::from(answer))
     }
 
