@@ -20,7 +20,10 @@ use tokio_postgres::{Client, NoTls};
 use crate::config::{Config, PostgresConfig, PostgresUrl};
 
 /// The relay's own migrations, oldest first.
-const RELAY: &[(&str, &str)] = &[("V1__relay_tables", include_str!("../migrations/V1__relay_tables.sql"))];
+const RELAY: &[(&str, &str)] = &[
+    ("V1__relay_tables", include_str!("../migrations/V1__relay_tables.sql")),
+    ("V2__publishers", include_str!("../migrations/V2__publishers.sql")),
+];
 /// Where each set keeps its history.
 const RELAY_HISTORY: &str = "towpath.schema_history";
 const SERVICE_HISTORY: &str = "app.schema_history";
@@ -158,9 +161,17 @@ async fn lock(client: &Client) -> Result<()> {
 }
 
 fn load(folder: &Path) -> Result<Vec<Migration>> {
-    refinery::load_sql_migrations(folder).map_err(|error| {
+    let mut migrations = refinery::load_sql_migrations(folder).map_err(|error| {
         ErrorKind::Configuration(format!("the migrations in {} can't be read: {error}", folder.display()))
-    })
+    })?;
+    migrations.sort();
+    // Of two files with one version the second would never run.
+    match migrations.windows(2).find(|pair| pair[0].version() == pair[1].version()) {
+        Some(pair) => {
+            Err(ErrorKind::Drift(format!("{} and {} have one version; give one of them another", pair[0], pair[1])))
+        }
+        None => Ok(migrations),
+    }
 }
 
 fn relay_migrations() -> std::result::Result<Vec<Migration>, refinery::Error> {
@@ -251,8 +262,7 @@ mod tests {
     #[test]
     fn every_file_of_the_relay_is_embedded_in_the_order_of_versions() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-        let mut files = load(&folder).expect("the files can be read");
-        files.sort();
+        let files = load(&folder).expect("the files can be read");
         let embedded = relay_migrations().expect("the names are right");
         assert_eq!(files, embedded);
         for (index, migration) in embedded.iter().enumerate() {

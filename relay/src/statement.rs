@@ -99,8 +99,11 @@ fn verb(tokens: &[Token<'_>]) -> Result<Verb, Refused> {
         Some(Token::Word("insert" | "update" | "delete" | "merge")) if !matches!(tokens[0], Token::Punct(_)) => {
             Ok(Verb::Write)
         }
-        Some(Token::Word(word)) => Err(Refused(format!("{} isn't allowed; {ALLOWED}", word.to_uppercase()))),
-        Some(_) => Err(Refused(format!("it doesn't begin as a statement does; {ALLOWED}"))),
+        Some(token) => Err(Refused(match token {
+            Token::Word(word) => format!("{} isn't allowed; {ALLOWED}", word.to_uppercase()),
+            Token::Name(word) => format!("{} isn't allowed; {ALLOWED}", word.to_uppercase()),
+            _ => format!("it doesn't begin as a statement does; {ALLOWED}"),
+        })),
     }
 }
 

@@ -1,0 +1,113 @@
+//! A COMMIT whose answer was lost is neither success nor failure: the relay finds out.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use towpath_relay::db::{Outcome, resolve};
+use towpath_wire::Code;
+
+use super::Work;
+use super::proxy::{Cut, Proxy};
+
+async fn work(limits: &str) -> (Proxy, Work) {
+    let proxy = Proxy::before(&super::support::Servers::from_env().postgres).await;
+    let work = Work::changed(limits, "CREATE TABLE t (id int)", |postgres| {
+        postgres.url = proxy.url(postgres.url.expose()).parse().expect("a URL");
+    })
+    .await;
+    work.run(json!({"steps": [{"sql": "SELECT 1"}]})).await.expect("the line works");
+    (proxy, work)
+}
+
+fn unit(work: &Work) -> serde_json::Value {
+    json!({"steps": [{"sql": "INSERT INTO t VALUES (1) RETURNING id"}],
+           "events": [{"topic": work.topic(), "key": "k", "type": "t"}]})
+}
+
+#[tokio::test]
+async fn a_commit_that_happened_is_a_success() {
+    let (proxy, work) = work("").await;
+    proxy.cut(Cut::Answer);
+    let answer = work.run(unit(&work)).await.expect("the relay found out");
+    assert_eq!(answer.results[0].rows, [[json!(1)]]);
+    assert_eq!((answer.event_ids.len(), proxy.cuts.load(Ordering::SeqCst)), (1, 1));
+    assert_eq!(work.see("SELECT count(*) FROM t").await, "1");
+    assert_eq!(work.see("SELECT count(*) FROM towpath.outbox").await, "1");
+}
+
+#[tokio::test]
+async fn a_commit_that_never_arrived_is_done_again() {
+    for cut in [Cut::Commit, Cut::CommitUnnoticed] {
+        let (proxy, work) = work("idle_in_transaction_timeout_ms = 300").await;
+        proxy.cut(cut);
+        let answer = work.run(unit(&work)).await.expect("the relay found out, and began again");
+        assert_eq!((answer.results.len(), proxy.cuts.load(Ordering::SeqCst)), (1, 1), "{cut:?}");
+        assert_eq!(work.see("SELECT count(*) FROM t").await, "1", "{cut:?}");
+        assert_eq!(work.see("SELECT count(*) FROM towpath.outbox").await, "1", "{cut:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_it_cannot_be_found_out_the_answer_says_so() {
+    let (proxy, work) = work("outcome_timeout_ms = 500").await;
+    proxy.cut(Cut::AnswerForGood);
+    let began = Instant::now();
+    let failure = work.refused(Code::OutcomeUnknown, unit(&work)).await;
+    assert_eq!((failure.problem.status, failure.problem.retryable), (504, true));
+    assert!(began.elapsed() < Duration::from_secs(5), "within its limit");
+    assert_eq!(work.see("SELECT count(*) FROM t").await, "1", "it had committed");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_unavailable_at_once() {
+    let (proxy, work) = work("pool_wait_ms = 1000").await;
+    proxy.cut(Cut::AnswerForGood);
+    let _ = work.run(json!({"steps": [{"sql": "SELECT 1"}]})).await;
+    let began = Instant::now();
+    let failure = work.refused(Code::Unavailable, unit(&work)).await;
+    assert!(failure.problem.retryable && began.elapsed() < Duration::from_secs(2));
+    let failure = work.query(json!({"sql": "SELECT 1"})).await.expect_err("no server");
+    assert_eq!(failure.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_pool_without_a_free_connection_is_overloaded_within_its_limit() {
+    let work = Work::changed("pool_wait_ms = 200", "", |postgres| postgres.pool_size = 1).await;
+    let holding = work.run(json!({"steps": [{"sql": "SELECT pg_sleep(1)"}]}));
+    let (held, refused) = tokio::join!(holding, async {
+        super::support::eventually("the connection is taken", async || match work.open_transactions().await.as_str() {
+            "1" => Ok(()),
+            other => Err(other.to_owned()),
+        })
+        .await;
+        let began = Instant::now();
+        let failure = work.refused(Code::Overloaded, json!({"steps": [{"sql": "SELECT 1"}]})).await;
+        (failure.problem.retryable, began.elapsed())
+    });
+    held.expect("the first ends well");
+    assert!(refused.0 && refused.1 < Duration::from_millis(900), "{:?}", refused.1);
+}
+
+#[tokio::test]
+async fn the_fate_of_a_transaction_is_told_in_each_case() {
+    let work = Work::new("CREATE TABLE t (id int)").await;
+    let service = work.service();
+    let pool = &service.database().expect("a database").app;
+    let begin = async |end: &str| {
+        let client = work.setup.admin("alpha").await;
+        client.batch_execute("BEGIN; INSERT INTO app.t VALUES (1)").await.expect("an insert");
+        let id: String = client.query_one("SELECT pg_current_xact_id()::text", &[]).await.expect("an id").get(0);
+        client.batch_execute(end).await.expect("an end");
+        (client, id)
+    };
+    let soon = || tokio::time::Instant::now() + Duration::from_millis(300);
+    let (_client, committed) = begin("COMMIT").await;
+    assert_eq!(resolve(pool, &committed, soon()).await, Outcome::Committed);
+    let (_client, aborted) = begin("ROLLBACK").await;
+    assert_eq!(resolve(pool, &aborted, soon()).await, Outcome::Aborted);
+    let (_client, open) = begin("SELECT 1").await;
+    assert_eq!(resolve(pool, &open, soon()).await, Outcome::Unknown);
+    // What the server doesn't even know to have begun didn't survive a crash.
+    assert_eq!(resolve(pool, "99999999999", soon()).await, Outcome::Aborted);
+}
