@@ -1,0 +1,50 @@
+//! `towpath down`: stops a stack that runs in the background (or in another terminal).
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::control::{Request, ask};
+use crate::home::Home;
+use crate::progress::say;
+use crate::supervisor;
+
+/// All deadlines of all parts, one after the other, are shorter.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "The data stays: the next `towpath up` finds it again.
+
+Examples:
+  towpath down
+  towpath down --home /tmp/other     the stack of another folder")]
+pub(crate) struct Args {}
+
+pub(crate) async fn command(_args: &Args, home: &Home) -> Result<ExitCode> {
+    if stop(home).await? {
+        say("Towpath has stopped.");
+    } else {
+        say(&format!("No stack runs under {}.", home.path().display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Stops whatever runs under this home, also what a killed supervisor left behind. Tells whether there was anything.
+pub(crate) async fn stop(home: &Home) -> Result<bool> {
+    if !home.run().is_dir() {
+        return Ok(false);
+    }
+    if let Some(lock) = home.lock()? {
+        return Ok(!supervisor::stop_leftovers(home, &lock).await?.is_empty());
+    }
+    ask(home, &Request::Down)?;
+    let began = Instant::now();
+    while home.is_held()? {
+        if began.elapsed() > PATIENCE {
+            bail!("the supervisor doesn't end within {} s: see `towpath status`", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(true)
+}

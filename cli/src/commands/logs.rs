@@ -1,0 +1,153 @@
+//! `towpath logs`: what the parts say.
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::home::Home;
+use crate::progress::print;
+use crate::supervisor::logs::last_lines;
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  towpath logs                 the last lines of every part
+  towpath logs relay -f        follow the relay
+  towpath logs kafka -n 200    the last 200 lines of Kafka
+  towpath logs -f              follow everything
+Names: the parts, and `migrate`, and `up` for what a stack in the background says of itself")]
+pub(crate) struct Args {
+    /// The part; all of them without it
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Go on until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// How many lines to begin with
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+    lines: usize,
+}
+
+pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    let names = names(home, args.name.as_deref())?;
+    let prefixed = names.len() > 1;
+    let mut followed: Vec<Followed> = Vec::new();
+    for name in names {
+        let prefix = if prefixed { format!("{name} | ") } else { String::new() };
+        let path = home.log(&name);
+        let end = path.metadata().map_or(0, |metadata| metadata.len());
+        for line in last_lines(&path, 0, args.lines) {
+            print(&format!("{prefix}{line}"))?;
+        }
+        followed.push(Followed { prefix, path, file: None, position: end, partial: Vec::new() });
+    }
+    while args.follow {
+        for log in &mut followed {
+            for line in log.new_lines()? {
+                print(&format!("{}{line}", log.prefix))?;
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn names(home: &Home, wanted: Option<&str>) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(home.logs()).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut known: Vec<String> = files.filter_map(|file| file.strip_suffix(".log").map(ToOwned::to_owned)).collect();
+    known.sort();
+    if known.is_empty() {
+        bail!("there are no logs under {} yet: `towpath up` makes them", home.logs().display());
+    }
+    match wanted {
+        None => Ok(known),
+        Some(wanted) if known.iter().any(|name| name == wanted) => Ok(vec![wanted.to_owned()]),
+        Some(wanted) => bail!("there is no log of {wanted:?}: there are {}", known.join(", ")),
+    }
+}
+
+/// A log that is being read to its end again and again.
+struct Followed {
+    prefix: String,
+    path: PathBuf,
+    file: Option<File>,
+    position: u64,
+    /// The beginning of a line whose end isn't written yet.
+    partial: Vec<u8>,
+}
+
+impl Followed {
+    fn new_lines(&mut self) -> Result<Vec<String>> {
+        self.open_anew_if_moved();
+        let Some(file) = &mut self.file else { return Ok(Vec::new()) };
+        if file.metadata()?.len() < self.position {
+            self.position = 0;
+        }
+        file.seek(SeekFrom::Start(self.position))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        self.position += bytes.len() as u64;
+        self.partial.append(&mut bytes);
+        let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else { return Ok(Vec::new()) };
+        let rest = self.partial.split_off(end + 1);
+        let text = String::from_utf8_lossy(&std::mem::replace(&mut self.partial, rest)).into_owned();
+        Ok(text.lines().map(ToOwned::to_owned).collect())
+    }
+
+    /// A log that was moved aside goes on in a new file.
+    fn open_anew_if_moved(&mut self) {
+        let there = self.path.metadata().map(|metadata| metadata.ino()).ok();
+        let open = self.file.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.ino());
+        if there.is_some() && there != open {
+            if open.is_some() {
+                self.position = 0;
+            }
+            self.file = File::open(&self.path).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+    use std::io::Write;
+
+    #[test]
+    fn following_goes_on_in_a_new_file_and_waits_for_whole_lines() {
+        let folder = TempDir::new();
+        let path = folder.path().join("x.log");
+        let mut file = File::create(&path).unwrap();
+        let mut log =
+            Followed { prefix: String::new(), path: path.clone(), file: None, position: 0, partial: Vec::new() };
+        write!(file, "one\ntw").unwrap();
+        assert_eq!(log.new_lines().unwrap(), ["one"]);
+        write!(file, "o\n").unwrap();
+        assert_eq!(log.new_lines().unwrap(), ["two"]);
+        std::fs::rename(&path, folder.path().join("x.log.1")).unwrap();
+        assert_eq!(log.new_lines().unwrap(), Vec::<String>::new());
+        std::fs::write(&path, "three\n").unwrap();
+        assert_eq!(log.new_lines().unwrap(), ["three"]);
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"4\n").unwrap();
+        assert_eq!(log.new_lines().unwrap(), ["4"]);
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let folder = TempDir::new();
+        let home = Home::resolve(Some(folder.path())).unwrap();
+        home.create().unwrap();
+        assert!(names(&home, None).unwrap_err().to_string().contains("no logs"));
+        std::fs::write(home.log("relay"), "").unwrap();
+        let error = names(&home, Some("relais")).unwrap_err().to_string();
+        assert!(error.contains("relay"), "{error}");
+        assert_eq!(names(&home, Some("relay")).unwrap(), ["relay"]);
+    }
+}

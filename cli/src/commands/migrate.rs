@@ -1,0 +1,31 @@
+//! `towpath migrate`: brings the databases of a running stack to the newest schema.
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::edge::{self, Surroundings};
+use crate::home::Home;
+use crate::progress::print;
+use crate::secrets::Secrets;
+use crate::state::{Phase, State};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "`towpath up` migrates by itself. This is for a stack that runs while a migration is written.
+A migration that was applied and has changed since, or is gone, is refused; so is going backwards.
+
+Examples:
+  towpath migrate                                   after adding migrations/order/V2__gifts.sql
+  towpath migrate && towpath restart relay host     and the code that uses it")]
+pub(crate) struct Args {}
+
+pub(crate) async fn command(_args: &Args, home: &Home) -> Result<ExitCode> {
+    let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
+    let state =
+        state.with_context(|| format!("no stack runs under {}: start it with `towpath up`", home.path().display()))?;
+    let secrets = Secrets::load(home)?;
+    let surroundings = Surroundings { ports: &state.ports, secrets: &secrets, servers: state.servers };
+    for line in edge::migrate(home, surroundings.relay(true)?).await? {
+        print(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

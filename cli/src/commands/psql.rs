@@ -1,0 +1,48 @@
+//! `towpath psql`: a prompt in the database of a service.
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::home::Home;
+use crate::secrets::{DATABASES, Secrets};
+use crate::state::{Phase, State};
+use crate::tools;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  towpath psql order                                            a prompt, as the superuser
+  towpath psql order -- -c 'select id, status from orders'      one statement
+  towpath psql inventory -- -Atc 'select * from stock' | sort   for other programs
+Services: product, order, payment, inventory")]
+pub(crate) struct Args {
+    /// The service whose database it is
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    /// What psql is told beside the address
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    if !DATABASES.contains(&args.service.as_str()) {
+        bail!("no service {:?} has a database: there are {}", args.service, DATABASES.join(", "));
+    }
+    let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
+    let state =
+        state.with_context(|| format!("no stack runs under {}: start it with `towpath up`", home.path().display()))?;
+    let secrets = Secrets::load(home)?;
+    let program = match tools::in_path("psql") {
+        Some(program) => program,
+        None => tools::postgres()?.programs.join("psql"),
+    };
+    let port = state.ports.get(&format!("postgres-{}", args.service))?;
+    // By the environment: a command line is there for all to see.
+    let error = Command::new(&program)
+        .env("PGPASSWORD", secrets.postgres(&args.service))
+        .args(["--host=127.0.0.1", "--username=postgres"])
+        .args([format!("--port={port}"), format!("--dbname={}", args.service)])
+        .args(&args.arguments)
+        .exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
+}

@@ -1,0 +1,70 @@
+//! `towpath reset`: deletes all data of a stack.
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use super::down;
+use crate::edge;
+use crate::home::{self, Home};
+use crate::progress::say;
+use crate::servers::{compose, postgres};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Stops the stack, and deletes its databases, topics, logs and secrets. The next `towpath up` begins anew.
+
+Examples:
+  towpath reset           asks first
+  towpath reset --yes     doesn't")]
+pub(crate) struct Args {
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    if !home.path().exists() {
+        say(&format!("There is nothing under {}.", home.path().display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.yes && !confirmed(home)? {
+        say("Nothing was deleted.");
+        return Ok(ExitCode::FAILURE);
+    }
+    down::stop(home).await?;
+    let root = home::repository()?;
+    if compose::was_used(home) {
+        compose::Project::new(home, &root.join("infra")).remove().await?;
+    }
+    // Only what Towpath itself makes: whatever else somebody keeps in that folder stays.
+    for folder in [home.data(), home.logs(), home.run(), postgres::fallback(home)] {
+        remove(&folder, |path| std::fs::remove_dir_all(path))?;
+    }
+    remove(&home.secrets_file(), |path| std::fs::remove_file(path))?;
+    edge::remove_dot_env(&root);
+    let _ = std::fs::remove_dir(home.path());
+    say(&format!("All data under {} is deleted.", home.path().display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed(home: &Home) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody can be asked here: `towpath reset --yes` deletes all data without asking");
+    }
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "This deletes all databases, topics and logs under {}. Type yes: ", home.path().display())?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
+
+fn remove(path: &Path, remove: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    match remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot delete {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,125 @@
+//! `towpath status`: what runs where.
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::home::Home;
+use crate::ports;
+use crate::progress::{print, say};
+use crate::screen::{Row, table};
+use crate::state::{PartState, Phase, State};
+
+/// Not everything is ready: what `systemctl status` answers for a service that doesn't run.
+const NOT_RUNNING: u8 = 3;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  towpath status                              a table
+  towpath status --json                       for programs
+  towpath status --json | jq -r .url          the public address
+  towpath status >/dev/null && echo ready     exit status 0: every part is ready; 3: not so")]
+pub(crate) struct Args {
+    /// Print {\"url\", \"parts\": [{\"name\", \"pid\", \"state\", \"address\"}]}
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    url: Option<&'a str>,
+    parts: Vec<PartReport<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PartReport<'a> {
+    name: &'a str,
+    pid: Option<u32>,
+    state: &'static str,
+    address: &'a str,
+}
+
+pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    let state = State::current(home)?;
+    let running = state.as_ref().filter(|state| state.phase != Phase::Stopped);
+    let rows = state.as_ref().map_or_else(never_started, rows);
+    let url = running.and_then(|state| state.url.as_deref());
+    if args.json {
+        print(&serde_json::to_string_pretty(&report(url, &rows))?)?;
+    } else {
+        match (running, url) {
+            (None, _) => say(&format!("No stack runs under {}.", home.path().display())),
+            (Some(_), None) => say("Towpath runs without a host."),
+            (Some(_), Some(url)) => print(url)?,
+        }
+        for line in table(&rows) {
+            print(&line)?;
+        }
+    }
+    let ready = running.is_some() && rows.iter().all(|row| row.state == PartState::Ready);
+    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_RUNNING) })
+}
+
+/// The parts of a state as lines of the table.
+pub(crate) fn rows(state: &State) -> Vec<Row> {
+    let rows = state.parts.iter().map(|part| Row {
+        name: part.name.clone(),
+        state: part.state,
+        address: part.address.clone(),
+        pid: part.process.as_ref().map(|process| process.pid),
+        note: None,
+    });
+    rows.collect()
+}
+
+/// What there would be.
+fn never_started() -> Vec<Row> {
+    let parts = ports::DEFAULTS.iter().filter(|(name, _)| !matches!(*name, "kafka-external" | "kafka-controller" | "relay-admin"));
+    let rows = parts.map(|(name, port)| Row {
+        name: (*name).to_owned(),
+        state: PartState::Stopped,
+        address: format!("127.0.0.1:{port}"),
+        pid: None,
+        note: None,
+    });
+    rows.collect()
+}
+
+fn report<'a>(url: Option<&'a str>, rows: &'a [Row]) -> Report<'a> {
+    let parts = rows.iter().map(|row| PartReport {
+        name: &row.name,
+        pid: row.pid,
+        state: row.state.word(),
+        address: &row.address,
+    });
+    Report { url, parts: parts.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_is_exactly_what_is_documented() {
+        let row = Row {
+            name: "postgres-order".to_owned(),
+            state: PartState::Ready,
+            address: "127.0.0.1:5434".to_owned(),
+            pid: Some(7),
+            note: Some("not shown".to_owned()),
+        };
+        let json = serde_json::to_value(report(Some("http://127.0.0.1:3000"), &[row])).unwrap();
+        let wanted = serde_json::json!({
+            "url": "http://127.0.0.1:3000",
+            "parts": [{"name": "postgres-order", "pid": 7, "state": "ready", "address": "127.0.0.1:5434"}],
+        });
+        assert_eq!(json, wanted);
+    }
+
+    #[test]
+    fn a_stack_that_never_ran_has_the_eight_parts() {
+        let names: Vec<String> = never_started().into_iter().map(|row| row.name).collect();
+        let wanted = ["postgres-product", "postgres-order", "postgres-payment", "postgres-inventory", "kafka", "redis"];
+        assert_eq!(names, [&wanted[..], &["relay", "host"]].concat());
+    }
+}

@@ -1,0 +1,130 @@
+//! The servers of a test run: one of each kind, where every test makes databases and topics of its own.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::place::TestPlace;
+use crate::edge::binary;
+use crate::ports::Ports;
+use crate::secrets::Secrets;
+use crate::servers::kafka_jars::Jars;
+use crate::servers::{Place, kafka, postgres, redis};
+use crate::state::{Phase, Servers, State, StopSignal};
+use crate::supervisor::probe::Probe;
+use crate::supervisor::spec::{Launch, PartSpec, Tier};
+use crate::supervisor::{Plan, this_supervisor};
+use crate::{tools, wasm};
+
+const PORTS: [&str; 8] =
+    ["postgres", "kafka", "kafka-external", "kafka-controller", "redis", "stripe-mock", "stripe-mock-https", "stack"];
+/// Test binaries run one after the other, but each opens pools of relays of its own.
+const CONNECTIONS: u32 = 400;
+/// All tests come from one address; the limit's own test sets its own.
+const NO_RATE_LIMIT: &str = "100000";
+
+/// The servers, and what tests are told of them.
+pub(super) struct TestPlan {
+    pub(super) plan: Plan,
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+pub(super) fn plan(place: &TestPlace, root: &Path, jars: &Jars, stripe: &Path, with_stack: bool) -> Result<TestPlan> {
+    let home = place.home();
+    let ports = Ports::automatic(home, &PORTS)?;
+    let secrets = Secrets::load_or_create(home)?;
+    let (postgres_password, redis_password) = (secrets.postgres("order").to_owned(), secrets.redis().to_owned());
+    let files = Place { home: home.clone(), native: root.join("infra/native"), throw_away: true };
+    let server = postgres::Server {
+        place: files.clone(),
+        name: "postgres".to_owned(),
+        port: ports.get("postgres")?,
+        password: postgres_password.clone(),
+        max_connections: Some(CONNECTIONS),
+    };
+    let mut parts = vec![
+        server.part()?,
+        kafka::part(&files, &ports, jars, &tools::java()?)?,
+        redis::part(&files, ports.get("redis")?, &redis_password)?,
+        stripe_mock(place, &ports, stripe)?,
+    ];
+    let mut environment = BTreeMap::new();
+    let mut tell = |name: &str, value: String| environment.insert(name.to_owned(), value);
+    let postgres = ports.address("postgres")?;
+    tell("TOWPATH_TEST_POSTGRES", format!("postgres://postgres:{postgres_password}@{postgres}/postgres"));
+    tell("TOWPATH_TEST_KAFKA", ports.address("kafka")?);
+    tell("TOWPATH_TEST_REDIS", format!("redis://:{redis_password}@{}", ports.address("redis")?));
+    tell("TOWPATH_TEST_STRIPE", format!("http://{}", ports.address("stripe-mock")?));
+    tell("TOWPATH_TEST_GUEST", guest(root).display().to_string());
+    tell("TOWPATH_TEST_CLI", command()?.display().to_string());
+    tell("TOWPATH_THROW_AWAY", "1".to_owned());
+    tell("TMPDIR", place.temporary().display().to_string());
+    if with_stack {
+        tell("TOWPATH_TEST_STACK_HOME", place.stack().display().to_string());
+        tell("TOWPATH_TEST_STACK_URL", format!("http://{}", ports.address("stack")?));
+        parts.push(stack(place, &ports)?);
+    }
+    let state = State {
+        phase: Phase::Starting,
+        supervisor: this_supervisor()?,
+        url: None,
+        servers: Servers::Native,
+        ports,
+        kafka_jars: Some(jars.folder.clone()),
+        parts: Vec::new(),
+    };
+    Ok(TestPlan { plan: Plan { parts, tasks: Vec::new(), state }, environment })
+}
+
+fn stripe_mock(place: &TestPlace, ports: &Ports, program: &Path) -> Result<PartSpec> {
+    let address = ports.address("stripe-mock")?;
+    Ok(PartSpec {
+        name: "stripe-mock".to_owned(),
+        address: address.clone(),
+        tier: Tier::Server,
+        after: Vec::new(),
+        prepare: None,
+        // Both listeners are named: one that isn't would open on every address.
+        launch: Launch::new(program)
+            .args(["-http-addr".to_owned(), address.clone(), "-https-addr".to_owned()])
+            .args([ports.address("stripe-mock-https")?]),
+        probe: Probe::Answers { url: format!("http://{address}/") },
+        ready_deadline: Duration::from_secs(30),
+        stop_signal: StopSignal::Terminate,
+        stop_deadline: Duration::from_secs(5),
+        log: place.home().log("stripe-mock"),
+    })
+}
+
+/// The whole stack, by the same command that a person uses.
+fn stack(place: &TestPlace, ports: &Ports) -> Result<PartSpec> {
+    let home = place.stack();
+    let launch = Launch::new(command()?)
+        .args(["up", "--ports", "auto", "--no-build", "--throw-away", "--port"])
+        .args([format!("host={}", ports.get("stack")?)])
+        .args([PathBuf::from("--home"), home.clone()])
+        .env("SPIN_VARIABLE_RATE_LIMIT", NO_RATE_LIMIT);
+    Ok(PartSpec {
+        name: "stack".to_owned(),
+        address: ports.address("stack")?,
+        tier: Tier::Edge,
+        after: Vec::new(),
+        prepare: None,
+        launch,
+        probe: Probe::Stack { home },
+        ready_deadline: Duration::from_secs(180),
+        stop_signal: StopSignal::Terminate,
+        stop_deadline: Duration::from_secs(120),
+        log: place.home().log("stack"),
+    })
+}
+
+fn guest(root: &Path) -> PathBuf {
+    wasm::built(root).join("towpath_host_guest.wasm")
+}
+
+/// This program's own file.
+fn command() -> Result<PathBuf> {
+    binary("towpath").context("the tests run this program by its file")
+}

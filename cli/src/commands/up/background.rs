@@ -1,0 +1,124 @@
+//! `up --detach`: the same program in a session of its own, whose words are passed on until everything is ready.
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use super::{Args, PortChoice};
+use crate::commands::INTERRUPTED;
+use crate::home::Home;
+use crate::progress::{Progress, say};
+use crate::signals::Signals;
+use crate::state::{Phase, State};
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Starts it and waits until it is ready, has failed, or the user has had enough.
+pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progress: &Progress) -> Result<ExitCode> {
+    let log = home.log("up");
+    let mut file = OpenOptions::new().create(true).append(true).read(true).open(&log)?;
+    file.seek(SeekFrom::End(0))?;
+    let output = file.try_clone()?;
+    // Its words are read by a handle of their own: a shared one would share the position.
+    let mut words = std::fs::File::open(&log)?;
+    words.seek(SeekFrom::End(0))?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(arguments(args))
+        .arg("--home")
+        .arg(home.path())
+        .env_remove("TOWPATH_STEPS")
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(file)
+        .spawn()
+        .context("cannot start the supervisor")?;
+    loop {
+        let ended = child.try_wait()?;
+        pass_on(&mut words)?;
+        if let Some(status) = ended {
+            // It has said why.
+            return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
+        }
+        if is_up(home, &child)? {
+            pass_on(&mut words)?;
+            progress.summary().iter().for_each(|line| say(line));
+            return Ok(ExitCode::SUCCESS);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = signals.next() => {
+                if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+                child.wait().await?;
+                pass_on(&mut words)?;
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        }
+    }
+}
+
+fn is_up(home: &Home, child: &Child) -> Result<bool> {
+    let state = State::load(home)?;
+    Ok(state.is_some_and(|state| state.phase == Phase::Up && Some(state.supervisor.pid) == child.id()))
+}
+
+fn pass_on(words: &mut std::fs::File) -> Result<()> {
+    let mut text = Vec::new();
+    words.read_to_end(&mut text)?;
+    let _ = std::io::stderr().lock().write_all(&text);
+    Ok(())
+}
+
+/// The same choices; what is built is built already.
+fn arguments(args: &Args) -> Vec<String> {
+    let mut arguments: Vec<String> = ["up", "--in-background"].map(ToOwned::to_owned).to_vec();
+    let mut add = |argument: &str, value: String| arguments.extend([argument.to_owned(), value]);
+    if !args.no_host {
+        add("--runtime", value_name(&args.runtime));
+    }
+    add("--servers", value_name(&args.servers));
+    if args.ports == PortChoice::Auto {
+        add("--ports", "auto".to_owned());
+    }
+    for (name, port) in &args.port {
+        add("--port", format!("{name}={port}"));
+    }
+    for (wanted, flag) in [(args.no_host, "--no-host"), (args.throw_away, "--throw-away")] {
+        arguments.extend(wanted.then(|| flag.to_owned()));
+    }
+    arguments
+}
+
+fn value_name(value: &impl clap::ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        up: Args,
+    }
+
+    #[test]
+    fn the_background_gets_the_same_choices() {
+        let line =
+            ["up", "--detach", "--ports", "auto", "--port", "host=8080", "--servers", "compose", "--runtime", "spin"];
+        let passed = arguments(&Line::try_parse_from(line).unwrap().up);
+        let again = Line::try_parse_from(&passed).unwrap().up;
+        assert!(again.in_background && !again.detach);
+        assert_eq!(again.port, [("host".to_owned(), 8080)]);
+        assert_eq!(arguments(&again), passed);
+        let passed = arguments(&Line::try_parse_from(["up", "--no-host"]).unwrap().up);
+        assert!(passed.contains(&"--no-host".to_owned()) && Line::try_parse_from(&passed).unwrap().up.no_host);
+    }
+}

@@ -1,0 +1,157 @@
+//! What `./towpath` runs: a whole stack on one machine, from missing packages to a placed order.
+//!
+//! Each command is a module under `commands`. `up` and `test` supervise processes (`supervisor`); all others talk to the
+//! supervisor over its socket (`control`) or read what it wrote down (`state`). Data goes to stdout, all else to stderr.
+pub mod api;
+pub mod audit;
+pub mod bench;
+pub mod stack;
+
+mod commands;
+mod control;
+mod edge;
+mod home;
+mod plan;
+mod ports;
+mod process;
+mod progress;
+mod screen;
+mod secrets;
+mod seed;
+mod servers;
+mod signals;
+mod state;
+mod supervisor;
+#[cfg(test)]
+mod testing;
+mod tools;
+mod wasm;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::commands::{down, logs, migrate, part, psql, reset, status, test, up};
+use crate::home::Home;
+
+/// An order platform at the edge: everything that it needs, by one command.
+#[derive(Debug, Parser)]
+#[command(name = "towpath", version, after_help = EXAMPLES, max_term_width = 120)]
+struct Cli {
+    /// The folder of the stack: its data, logs and secrets
+    #[arg(long, global = true, value_name = "DIR", env = "TOWPATH_HOME", help_heading = "Which stack")]
+    #[arg(long_help = "The folder of the stack: its data, logs and secrets [default: .towpath in the checkout]")]
+    home: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  towpath up                   start everything, and stay: Ctrl-C stops it
+  towpath up --detach          start everything in the background
+  towpath status               what runs where
+  towpath logs relay -f        follow what the relay says
+  towpath psql order           look into a service's database
+  towpath down                 stop what runs in the background
+  towpath test                 run every test on servers of its own";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what is missing, build, and start everything
+    Up(up::Args),
+    /// Stop a stack that runs in the background
+    Down(down::Args),
+    /// Show what runs where
+    Status(status::Args),
+    /// Show what the parts say
+    Logs(logs::Args),
+    /// Stop one part and leave it stopped
+    Stop(part::StopArgs),
+    /// Start one part and wait until it is ready
+    Start(part::StartArgs),
+    /// Stop one part and start it again
+    Restart(part::RestartArgs),
+    /// Open a prompt in the database of a service
+    Psql(psql::Args),
+    /// Bring the databases of a running stack to the newest schema
+    Migrate(migrate::Args),
+    /// Check the invariants in the databases of a running stack
+    Audit(audit::Args),
+    /// Measure, beside what does the same without Towpath
+    Bench(bench::Args),
+    /// Run the tests on servers of their own
+    Test(test::Args),
+    /// Delete all data of the stack
+    Reset(reset::Args),
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            progress::say(&format!("towpath: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<ExitCode> {
+    let home = Home::resolve(cli.home.as_deref())?;
+    match cli.command {
+        Command::Up(args) => supervising()?.block_on(up::command(&args, &home)),
+        Command::Test(args) => supervising()?.block_on(test::command(&args, &home)),
+        Command::Down(args) => supervising()?.block_on(down::command(&args, &home)),
+        Command::Reset(args) => supervising()?.block_on(reset::command(&args, &home)),
+        Command::Logs(args) => supervising()?.block_on(logs::command(&args, &home)),
+        Command::Migrate(args) => supervising()?.block_on(migrate::command(&args, &home)),
+        Command::Audit(args) => measuring()?.block_on(audit::command(&args, home.path())),
+        Command::Bench(args) => measuring()?.block_on(bench::command(&args, home.path())),
+        Command::Status(args) => status::command(&args, &home),
+        Command::Stop(args) => part::stop(&args, &home),
+        Command::Start(args) => part::start(&args, &home),
+        Command::Restart(args) => part::restart(&args, &home),
+        Command::Psql(args) => psql::command(&args, &home),
+    }
+}
+
+/// Children are tied to the thread that starts them, so there is one thread, and it lives as long as the program.
+fn supervising() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn measuring() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_teaches_by_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().or(command.get_after_long_help());
+            let help = help.map(ToString::to_string).unwrap_or_default();
+            let example = format!("towpath {}", command.get_name());
+            assert!(help.contains(&example), "`{example} --help` has no example");
+        }
+    }
+
+    #[test]
+    fn a_home_can_stand_before_and_after_the_command() {
+        for line in [["towpath", "--home", "/x", "status"], ["towpath", "status", "--home", "/x"]] {
+            assert_eq!(Cli::try_parse_from(line).unwrap().home, Some(PathBuf::from("/x")));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The parts of a whole stack, and what is done between their starts. Another relay or host is another entry here.
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::edge::{self, Runtime, Surroundings};
+use crate::home::Home;
+use crate::ports::Ports;
+use crate::secrets::{DATABASES, Secrets};
+use crate::seed;
+use crate::servers::kafka_jars::Jars;
+use crate::servers::{Place, compose, kafka, postgres, redis};
+use crate::state::{Phase, Servers, State};
+use crate::supervisor::spec::{PartSpec, Task};
+use crate::supervisor::{Plan, this_supervisor};
+use crate::tools;
+
+/// What was chosen on the command line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    pub(crate) servers: Servers,
+    /// What runs spin.toml; none with `--no-host`.
+    pub(crate) runtime: Option<Runtime>,
+    pub(crate) throw_away: bool,
+}
+
+impl Choice {
+    /// The ports that its parts listen on.
+    pub(crate) fn ports(&self) -> Vec<&'static str> {
+        let all = crate::ports::DEFAULTS.iter().map(|(name, _)| *name);
+        // The controller of a container stays inside of it; without a host its port is for Spin.
+        all.filter(|name| *name != "kafka-controller" || self.servers == Servers::Native)
+            .filter(|name| *name != "host" || self.runtime.is_some())
+            .collect()
+    }
+}
+
+/// The whole stack.
+pub(crate) fn stack(
+    home: &Home,
+    root: &Path,
+    choice: Choice,
+    ports: Ports,
+    secrets: &Secrets,
+    jars: Option<&Jars>,
+) -> Result<Plan> {
+    let surroundings = Surroundings { ports: &ports, secrets, servers: choice.servers };
+    let mut parts = servers(home, root, choice, &ports, secrets, jars)?;
+    let mut tasks = vec![edge::migrate_task(home, &surroundings)?];
+    parts.push(edge::relay(home, &surroundings)?);
+    let mut url = None;
+    if let Some(runtime) = choice.runtime {
+        parts.push(edge::host(home, runtime, &surroundings)?);
+        let address = format!("http://{}", ports.address("host")?);
+        tasks.push(seed_task(home, &address));
+        url = Some(address);
+    }
+    let state = State {
+        phase: Phase::Starting,
+        supervisor: this_supervisor()?,
+        url,
+        servers: choice.servers,
+        kafka_jars: jars.map(|jars| jars.folder.clone()),
+        parts: Vec::new(),
+        ports,
+    };
+    Ok(Plan { parts, tasks, state })
+}
+
+fn servers(
+    home: &Home,
+    root: &Path,
+    choice: Choice,
+    ports: &Ports,
+    secrets: &Secrets,
+    jars: Option<&Jars>,
+) -> Result<Vec<PartSpec>> {
+    if choice.servers == Servers::Compose {
+        return compose::Project::new(home, &root.join("infra")).parts(ports, secrets);
+    }
+    let place = Place { home: home.clone(), native: root.join("infra/native"), throw_away: choice.throw_away };
+    let mut parts = Vec::new();
+    for service in DATABASES {
+        let name = format!("postgres-{service}");
+        let port = ports.get(&name)?;
+        let password = secrets.postgres(service).to_owned();
+        let server = postgres::Server { place: place.clone(), name, port, password, max_connections: None };
+        parts.push(server.part()?);
+    }
+    let jars = jars.context("Kafka's jars are not there")?;
+    parts.push(kafka::part(&place, ports, jars, &tools::java()?)?);
+    parts.push(redis::part(&place, ports.get("redis")?, secrets.redis())?);
+    Ok(parts)
+}
+
+fn seed_task(home: &Home, url: &str) -> Task {
+    let (url, done) = (url.to_owned(), home.seeded_file());
+    Task {
+        name: "seed".to_owned(),
+        after: vec!["relay".to_owned(), "host".to_owned()],
+        work: Box::pin(async move { seed::seed(&url, done).await.context("the catalogue could not be seeded") }),
+    }
+}

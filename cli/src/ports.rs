@@ -1,0 +1,193 @@
+//! Which port belongs to whom. The defaults are the documented ones; `--ports auto` looks for free ones and remembers
+//! them; `--port NAME=N` says one.
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::{Context, Result, bail};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use crate::home::{Home, write_atomically};
+use crate::process;
+
+/// All ports of a full stack with their defaults.
+pub(crate) const DEFAULTS: [(&str, u16); 11] = [
+    ("postgres-product", 5433),
+    ("postgres-order", 5434),
+    ("postgres-payment", 5435),
+    ("postgres-inventory", 5436),
+    ("kafka", 9092),
+    ("kafka-external", 29092),
+    ("kafka-controller", 9093),
+    ("redis", 6379),
+    ("relay", 7070),
+    ("relay-admin", 7071),
+    ("host", 3000),
+];
+
+/// Below the range from which Linux takes the ports of outgoing connections, so that none of those gets in between.
+const AUTO: std::ops::Range<u16> = 20_000..32_000;
+
+/// Ports by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ports(BTreeMap<String, u16>);
+
+impl Ports {
+    /// The documented ports.
+    pub(crate) fn defaults() -> Self {
+        Self(DEFAULTS.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect())
+    }
+
+    /// Free ports for all of these names: those remembered under the home, as far as they are free, and new ones.
+    pub(crate) fn automatic(home: &Home, names: &[&str]) -> Result<Self> {
+        let remembered = Self::remembered(home);
+        let mut held = Vec::new();
+        let mut ports = BTreeMap::new();
+        for name in names {
+            let before = remembered.0.get(*name).and_then(|port| bind(*port).ok().map(|listener| (*port, listener)));
+            // Each stays bound until all are chosen, so that none is chosen twice.
+            let (port, listener) = match before {
+                Some(free) => free,
+                None => any_free()?,
+            };
+            held.push(listener);
+            ports.insert((*name).to_owned(), port);
+        }
+        Ok(Self(ports))
+    }
+
+    /// Writes the ports down for the next `--ports auto`.
+    pub(crate) fn remember(&self, home: &Home) -> Result<()> {
+        write_atomically(&home.ports_file(), &serde_json::to_string_pretty(self)?, 0o644)
+    }
+
+    fn remembered(home: &Home) -> Self {
+        std::fs::read_to_string(home.ports_file())
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_else(|| Self(BTreeMap::new()))
+    }
+
+    /// The port with this name. Asking for one that doesn't exist is a fault of this program.
+    pub(crate) fn get(&self, name: &str) -> Result<u16> {
+        self.0.get(name).copied().with_context(|| format!("no port is called {name}"))
+    }
+
+    /// Where a client of this port connects to.
+    pub(crate) fn address(&self, name: &str) -> Result<String> {
+        Ok(format!("127.0.0.1:{}", self.get(name)?))
+    }
+
+    /// Applies one `NAME=PORT` of the command line.
+    pub(crate) fn set(&mut self, name: &str, port: u16) -> Result<()> {
+        let Some(entry) = self.0.get_mut(name) else {
+            let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+            bail!("no port is called {name}: the names are {}", known.join(", "));
+        };
+        *entry = port;
+        Ok(())
+    }
+
+    /// Fails where something else holds one of these ports, and names both.
+    pub(crate) fn check_free(&self, names: &[&str]) -> Result<()> {
+        let mut taken = Vec::new();
+        for name in names {
+            let port = self.get(name)?;
+            if bind(port).is_err() {
+                let holder = process::holder_of_port(port).unwrap_or_else(|| "another process".to_owned());
+                taken.push(format!("{port} (for {name}) is used by {holder}"));
+            }
+        }
+        match taken.len() {
+            0 => Ok(()),
+            1 => bail!("port {}: stop that, or use other ports with `towpath up --ports auto`", taken[0]),
+            _ => bail!("ports {}: stop those, or use other ports with `towpath up --ports auto`", taken.join(", ")),
+        }
+    }
+}
+
+fn bind(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+}
+
+fn any_free() -> Result<(u16, TcpListener)> {
+    let mut random = rand::rng();
+    for _ in 0..200 {
+        let port = random.random_range(AUTO);
+        if let Ok(listener) = bind(port) {
+            return Ok((port, listener));
+        }
+    }
+    bail!("no free port found between {} and {}", AUTO.start, AUTO.end)
+}
+
+/// Reads `NAME=PORT`.
+pub(crate) fn parse_assignment(text: &str) -> Result<(String, u16), String> {
+    let (name, port) = text.split_once('=').ok_or("write NAME=PORT, as in host=3100")?;
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 => Ok((name.to_owned(), port)),
+        _ => Err(format!("{port:?} is no port: 1 to 65535")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+    use std::collections::BTreeSet;
+
+    fn home(folder: &TempDir) -> Home {
+        let home = Home::resolve(Some(folder.path())).unwrap();
+        home.create().unwrap();
+        home
+    }
+
+    fn all() -> Vec<&'static str> {
+        DEFAULTS.iter().map(|(name, _)| *name).collect()
+    }
+
+    #[test]
+    fn automatic_ports_differ_and_are_remembered() {
+        let folder = TempDir::new();
+        let home = home(&folder);
+        let first = Ports::automatic(&home, &all()).unwrap();
+        assert_eq!(first.0.values().collect::<BTreeSet<_>>().len(), DEFAULTS.len());
+        first.check_free(&all()).unwrap();
+        first.remember(&home).unwrap();
+        assert_eq!(Ports::automatic(&home, &all()).unwrap(), first);
+    }
+
+    #[test]
+    fn a_remembered_port_that_is_taken_is_replaced() {
+        let folder = TempDir::new();
+        let home = home(&folder);
+        let first = Ports::automatic(&home, &["redis", "relay"]).unwrap();
+        first.remember(&home).unwrap();
+        let _taken = bind(first.get("redis").unwrap()).unwrap();
+        let second = Ports::automatic(&home, &["redis", "relay"]).unwrap();
+        assert_ne!(second.get("redis").unwrap(), first.get("redis").unwrap());
+        assert_eq!(second.get("relay").unwrap(), first.get("relay").unwrap());
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_its_holder_and_a_way_out() {
+        let listener = bind(0).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut ports = Ports::defaults();
+        ports.set("redis", port).unwrap();
+        let error = ports.check_free(&["redis"]).unwrap_err().to_string();
+        for part in [port.to_string(), "redis".to_owned(), std::process::id().to_string(), "--ports auto".to_owned()] {
+            assert!(error.contains(&part), "{error} lacks {part}");
+        }
+    }
+
+    #[test]
+    fn assignments_are_checked() {
+        assert_eq!(parse_assignment("host=3100"), Ok(("host".to_owned(), 3100)));
+        assert!(parse_assignment("host").is_err());
+        assert!(parse_assignment("host=0").is_err());
+        assert!(parse_assignment("host=70000").is_err());
+        let error = Ports::defaults().set("nothing", 1).unwrap_err().to_string();
+        assert!(error.contains("postgres-order"), "{error}");
+    }
+}

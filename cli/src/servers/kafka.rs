@@ -1,0 +1,124 @@
+//! Kafka: one node in KRaft mode.
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::FutureExt;
+
+use super::kafka_jars::Jars;
+use super::{Place, run};
+use crate::home::write_atomically;
+use crate::ports::Ports;
+use crate::state::StopSignal;
+use crate::supervisor::probe::Probe;
+use crate::supervisor::spec::{Launch, PartSpec, Tier};
+use crate::tools::Java;
+
+const HEAP: &str = "-Xmx256m";
+
+/// The part. Its address is the INTERNAL listener.
+pub(crate) fn part(place: &Place, ports: &Ports, jars: &Jars, java: &Java) -> Result<PartSpec> {
+    let data = place.home.data().join("kafka");
+    let file = place.home.run().join("kafka.properties");
+    let static_part = place.native.join("kafka/server.properties");
+    let settings = settings(ports, &data)?;
+    let address = ports.address("kafka")?;
+    let base = java_command(place, jars, java);
+    let launch = base.clone().args(["kafka.Kafka".into(), file.clone().into_os_string()]);
+    Ok(PartSpec {
+        name: "kafka".to_owned(),
+        address: address.clone(),
+        tier: Tier::Server,
+        after: Vec::new(),
+        prepare: Some(Arc::new(move || {
+            let (base, file, static_part) = (base.clone(), file.clone(), static_part.clone());
+            let (data, settings) = (data.clone(), settings.clone());
+            async move { prepare(&base, &file, &static_part, &data, &settings).await }.boxed()
+        })),
+        launch,
+        probe: Probe::Kafka { address },
+        ready_deadline: Duration::from_secs(120),
+        stop_signal: StopSignal::Terminate,
+        stop_deadline: Duration::from_secs(30),
+        log: place.home.log("kafka"),
+    })
+}
+
+fn java_command(place: &Place, jars: &Jars, java: &Java) -> Launch {
+    let logging = place.native.join("kafka/log4j2.properties");
+    let mut launch = Launch::new(&java.0)
+        .args([HEAP, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"])
+        .args([format!("-Dlog4j2.configurationFile={}", logging.display())]);
+    if place.throw_away {
+        // Starts sooner; what it costs in throughput a test doesn't need.
+        launch = launch.args(["-XX:TieredStopAtLevel=1"]);
+    }
+    launch.args(["-cp".to_owned(), jars.class_path()])
+}
+
+/// What this stack adds to the file of the checkout.
+fn settings(ports: &Ports, data: &Path) -> Result<String> {
+    let listeners: Vec<String> =
+        [("INTERNAL", "kafka"), ("EXTERNAL", "kafka-external"), ("CONTROLLER", "kafka-controller")]
+            .iter()
+            .map(|(listener, port)| Ok(format!("{listener}://{}", ports.address(port)?)))
+            .collect::<Result<_>>()?;
+    let listeners = listeners.join(",");
+    Ok(format!(
+        "\n# Added by `towpath up`.\nlisteners={listeners}\nadvertised.listeners={listeners}\n\
+         controller.quorum.bootstrap.servers={}\nlog.dirs={}\n",
+        ports.address("kafka-controller")?,
+        data.display(),
+    ))
+}
+
+async fn prepare(base: &Launch, file: &Path, static_part: &Path, data: &Path, settings: &str) -> Result<()> {
+    let text = std::fs::read_to_string(static_part).with_context(|| format!("cannot read {}", static_part.display()))?;
+    write_atomically(file, &format!("{text}{settings}"), 0o600)?;
+    if data.join("meta.properties").exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(data)?;
+    let format = base
+        .clone()
+        .args(["kafka.tools.StorageTool", "format", "--standalone", "--ignore-formatted", "-t"])
+        .args([cluster_id()])
+        .args([PathBuf::from("-c"), file.to_path_buf()]);
+    run(&format).await.map(drop)
+}
+
+/// A UUID in URL-safe base64 without padding, as Kafka writes its own.
+fn cluster_id() -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let number = uuid::Uuid::now_v7().as_u128();
+    // 22 digits of 6 bits hold 132 bits: the last digit has 4 bits of padding, all zero. A leading `-` would look like an
+    // option to the tool; a v7 UUID of this century begins with a zero byte's digits instead.
+    (0..22).map(|place| {
+        let digit = if place < 21 { (number >> (122 - 6 * place)) & 63 } else { (number << 4) & 63 };
+        char::from(DIGITS[digit as usize])
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_id_has_the_form_of_kafkas_own() {
+        let id = cluster_id();
+        assert_eq!(id.len(), 22);
+        assert!(!id.starts_with('-') && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'), "{id}");
+    }
+
+    #[test]
+    fn listeners_follow_the_ports() {
+        let mut ports = Ports::defaults();
+        ports.set("kafka", 21_000).unwrap();
+        let text = settings(&ports, Path::new("/data/kafka")).unwrap();
+        let listeners = "INTERNAL://127.0.0.1:21000,EXTERNAL://127.0.0.1:29092,CONTROLLER://127.0.0.1:9093";
+        assert!(text.contains(&format!("\nlisteners={listeners}\nadvertised.listeners={listeners}\n")), "{text}");
+        assert!(text.ends_with("log.dirs=/data/kafka\n"), "{text}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Apache Kafka's jars: fetched once per user with Maven, and never run unless every one has the checksum that stands in
+//! the repository.
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use crate::home;
+
+const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+
+/// A checked folder of jars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Jars {
+    pub(crate) folder: PathBuf,
+    names: Vec<String>,
+}
+
+impl Jars {
+    /// The jars of the list in a stable order, and no other file that may lie there.
+    pub(crate) fn class_path(&self) -> String {
+        let paths: Vec<String> = self.names.iter().map(|name| self.folder.join(name).display().to_string()).collect();
+        paths.join(":")
+    }
+}
+
+/// Where the jars of this list are kept: another list (another version) is another folder.
+fn folder(list: &str) -> Result<PathBuf> {
+    let hash = Sha256::digest(list.as_bytes());
+    let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    Ok(home::cache()?.join(format!("kafka-{short}")))
+}
+
+/// The jars, where they are there already.
+pub(crate) fn present(native: &Path) -> Result<Option<Jars>> {
+    let list = read_list(native)?;
+    let folder = folder(&list)?;
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    check(&folder, &list).map(Some).with_context(|| {
+        format!("{} is not what it was when it was fetched: remove that folder and try again", folder.display())
+    })
+}
+
+/// Fetches and checks them.
+pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
+    let list = read_list(native)?;
+    let folder = folder(&list)?;
+    let new = folder.with_extension(format!("new-{}", std::process::id()));
+    let output = Command::new("mvn")
+        .args(["--quiet", "--batch-mode", "--file"])
+        .arg(native.join("kafka/pom.xml"))
+        .args([COPY, "-DincludeScope=runtime"])
+        .arg(format!("-DoutputDirectory={}", new.display()))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("cannot run mvn")?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let cause = text.lines().find(|line| line.contains("ERROR")).unwrap_or("it says nothing").to_owned();
+        let _ = fs::remove_dir_all(&new);
+        bail!("Kafka's jars could not be fetched from Maven Central: {cause}. Is the network there? Then try again");
+    }
+    if let Err(error) = check(&new, &list) {
+        let _ = fs::remove_dir_all(&new);
+        return Err(error.context("what Maven fetched is not Kafka as infra/native/kafka/sha256sums knows it"));
+    }
+    if let Err(error) = fs::rename(&new, &folder) {
+        // Somebody else was faster: then theirs is used, after the same check.
+        let _ = fs::remove_dir_all(&new);
+        ensure!(folder.is_dir(), "cannot put {} in its place: {error}", folder.display());
+    }
+    check(&folder, &list)
+}
+
+fn read_list(native: &Path) -> Result<String> {
+    let file = native.join("kafka/sha256sums");
+    fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Compares every jar of the list (lines as `sha256sum` writes them).
+fn check(folder: &Path, list: &str) -> Result<Jars> {
+    let mut names = Vec::new();
+    for line in list.lines().filter(|line| !line.is_empty()) {
+        let (wanted, name) = line.split_once("  ").with_context(|| format!("not a checksum line: {line}"))?;
+        let found = sha256(&folder.join(name)).with_context(|| format!("cannot read {name}"))?;
+        ensure!(found == wanted, "{name} has the checksum {found} instead of {wanted}");
+        names.push(name.to_owned());
+    }
+    ensure!(!names.is_empty(), "the list of checksums is empty");
+    Ok(Jars { folder: folder.to_path_buf(), names })
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let mut file = File::open(file)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hash.update(&buffer[..read]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn only_jars_of_the_list_with_its_checksums_are_used() {
+        let folder = TempDir::new();
+        fs::write(folder.path().join("a.jar"), "abc").unwrap();
+        fs::write(folder.path().join("stranger.jar"), "x").unwrap();
+        let list = format!("{ABC}  a.jar\n");
+        let jars = check(folder.path(), &list).unwrap();
+        assert_eq!(jars.class_path(), folder.path().join("a.jar").display().to_string());
+
+        fs::write(folder.path().join("a.jar"), "abd").unwrap();
+        let error = check(folder.path(), &list).unwrap_err().to_string();
+        assert!(error.contains("a.jar has the checksum"), "{error}");
+        assert!(check(folder.path(), &format!("{ABC}  missing.jar\n")).is_err());
+        assert!(check(folder.path(), "").is_err());
+    }
+}

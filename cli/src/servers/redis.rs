@@ -1,0 +1,49 @@
+//! Redis: one server, nothing on disk.
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::FutureExt;
+
+use super::Place;
+use crate::home::write_atomically;
+use crate::state::StopSignal;
+use crate::supervisor::probe::Probe;
+use crate::supervisor::spec::{Launch, PartSpec, Tier};
+use crate::tools;
+
+pub(crate) fn part(place: &Place, port: u16, password: &str) -> Result<PartSpec> {
+    let file = place.home.run().join("redis.conf");
+    let folder = place.home.data().join("redis");
+    // A file for this user alone, since a command line is there for all to see.
+    let config = format!(
+        "include {}\nport {port}\ndir {}\nrequirepass {password}\n",
+        quoted(&place.native.join("redis.conf")),
+        quoted(&folder),
+    );
+    let launch = Launch::new(tools::redis()?).args([&file]);
+    Ok(PartSpec {
+        name: "redis".to_owned(),
+        address: format!("127.0.0.1:{port}"),
+        tier: Tier::Server,
+        after: Vec::new(),
+        prepare: Some(Arc::new(move || {
+            let (file, folder, config) = (file.clone(), folder.clone(), config.clone());
+            async move {
+                std::fs::create_dir_all(&folder)?;
+                write_atomically(&file, &config, 0o600)
+            }
+            .boxed()
+        })),
+        launch,
+        probe: Probe::Redis { address: format!("127.0.0.1:{port}"), password: password.to_owned() },
+        ready_deadline: Duration::from_secs(30),
+        stop_signal: StopSignal::Terminate,
+        stop_deadline: Duration::from_secs(10),
+        log: place.home.log("redis"),
+    })
+}
+
+fn quoted(path: &std::path::Path) -> String {
+    format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,43 @@
+//! How long to wait before a part that died is started again.
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(10);
+/// Who was ready for this long is healthy again: its next death counts as the first.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+/// Doubles from one death to the next, up to a bound.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self { next: FIRST }
+    }
+
+    /// The pause after a death, given how long the part had been ready before it.
+    pub(crate) fn after_death(&mut self, ready_for: Duration) -> Duration {
+        if ready_for >= HEALTHY_AFTER {
+            self.next = FIRST;
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(LONGEST);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound_and_begin_anew_after_health() {
+        let mut backoff = Backoff::new();
+        let pauses: Vec<u128> = (0..8).map(|_| backoff.after_death(Duration::ZERO).as_millis()).collect();
+        assert_eq!(pauses, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        assert_eq!(backoff.after_death(Duration::from_secs(29)), LONGEST);
+        assert_eq!(backoff.after_death(Duration::from_secs(30)), FIRST);
+    }
+}

@@ -1,0 +1,91 @@
+//! The log files of parts: opened for appending by the child itself, so nothing is lost when the supervisor dies.
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// A log that is larger when its part starts is moved aside (`NAME.log.1`).
+const ROTATE_ABOVE: u64 = 20 * 1024 * 1024;
+/// How much of the end is read to find the last lines.
+const TAIL_BYTES: u64 = 64 * 1024;
+
+/// Opens a part's log for its next run, and tells where that run begins in it.
+pub(crate) fn open(path: &Path, name: &str) -> Result<(File, u64)> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > ROTATE_ABOVE) {
+        let mut aside = path.as_os_str().to_os_string();
+        aside.push(".1");
+        fs::rename(path, aside).with_context(|| format!("cannot move {} aside", path.display()))?;
+    }
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    let now = jiff::Zoned::now().strftime("%F %T%:z").to_string();
+    writeln!(file, "--- towpath starts {name} at {now}")?;
+    let from = file.seek(SeekFrom::End(0))?;
+    Ok((file, from))
+}
+
+/// The last lines that were written after `from`.
+pub(crate) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES)).min(length)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let mut lines: Vec<String> =
+        text.lines().rev().filter(|line| !line.trim().is_empty()).take(count).map(shortened).collect();
+    lines.reverse();
+    lines
+}
+
+fn shortened(line: &str) -> String {
+    const LONGEST: usize = 300;
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+
+    #[test]
+    fn only_the_last_lines_of_the_last_run_are_shown() {
+        let folder = TempDir::new();
+        let path = folder.path().join("x.log");
+        fs::write(&path, "an old run\n").unwrap();
+        let (mut file, from) = open(&path, "x").unwrap();
+        assert_eq!(last_lines(&path, from, 5), Vec::<String>::new());
+        for number in 1..=7 {
+            writeln!(file, "line {number}\n").unwrap();
+        }
+        assert_eq!(last_lines(&path, from, 2), ["line 6", "line 7"]);
+        assert!(fs::read_to_string(&path).unwrap().starts_with("an old run\n--- towpath starts x at "));
+    }
+
+    #[test]
+    fn a_large_log_is_moved_aside() {
+        let folder = TempDir::new();
+        let path = folder.path().join("x.log");
+        File::create(&path).unwrap().set_len(ROTATE_ABOVE + 1).unwrap();
+        open(&path, "x").unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 100);
+        assert_eq!(fs::metadata(folder.path().join("x.log.1")).unwrap().len(), ROTATE_ABOVE + 1);
+    }
+
+    #[test]
+    fn a_missing_log_has_no_lines_and_long_lines_are_cut() {
+        let folder = TempDir::new();
+        assert_eq!(last_lines(&folder.path().join("none"), 0, 5), Vec::<String>::new());
+        assert_eq!(shortened(&"é".repeat(400)).chars().count(), 301);
+    }
+}

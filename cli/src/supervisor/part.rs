@@ -1,0 +1,321 @@
+//! The life of one part: an actor that owns the child process, starts it, sees it become ready, starts it again when it
+//! dies, and ends it when asked. Everyone else holds a [`Handle`].
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal};
+use tokio::process::Child;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep};
+
+use super::backoff::Backoff;
+use super::logs;
+use super::probe::Probe;
+use super::recorder::Event;
+use super::spec::PartSpec;
+use crate::process::Identity;
+use crate::state::PartState;
+
+/// A part that dies this often before it was ever ready won't start: the cause is not chance.
+const TRIES_OF_FIRST_START: u32 = 3;
+const PROBE_EVERY: Duration = Duration::from_millis(60);
+const LAST_WORDS: usize = 6;
+
+/// What others see of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) state: PartState,
+    pub(crate) process: Option<Identity>,
+    /// Deaths since it was last ready or ordered to start.
+    pub(crate) deaths: u32,
+    /// Why it isn't ready: how it died, or what the probe said.
+    pub(crate) note: Option<String>,
+    /// Set where another try can't help.
+    pub(crate) hopeless: bool,
+    /// Where in its log the present run begins.
+    pub(crate) log_from: u64,
+}
+
+enum Order {
+    Start(oneshot::Sender<()>),
+    Stop(oneshot::Sender<()>),
+}
+
+/// A part, from outside.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) spec: PartSpec,
+    pub(crate) status: watch::Receiver<Status>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Handle {
+    /// Makes the actor; nothing is started yet. When `force` turns true, whatever is being stopped is killed at once.
+    pub(crate) fn new(spec: PartSpec, events: mpsc::UnboundedSender<Event>, force: watch::Receiver<bool>) -> Self {
+        let status = Status {
+            state: PartState::Stopped,
+            process: None,
+            deaths: 0,
+            note: None,
+            hopeless: false,
+            log_from: 0,
+        };
+        let (sender, receiver) = watch::channel(status);
+        let (orders, incoming) = mpsc::channel(4);
+        tokio::spawn(Actor { spec: spec.clone(), orders: incoming, status: sender, events, force }.live());
+        Self { spec, status: receiver, orders }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) {
+        let (done, wait) = oneshot::channel();
+        // A closed channel means that the actor has ended, and with it the part.
+        if self.orders.send(order(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
+    /// Ends the part and waits until it has ended. It stays stopped.
+    pub(crate) async fn stop(&self) {
+        self.order(Order::Stop).await;
+    }
+
+    /// Starts the part and waits until it answers; the error tells its last words.
+    pub(crate) async fn start(&self) -> Result<()> {
+        self.order(Order::Start).await;
+        let mut status = self.status.clone();
+        let settled = |status: &Status| {
+            matches!(status.state, PartState::Ready | PartState::Stopped)
+                || status.hopeless
+                || status.deaths >= TRIES_OF_FIRST_START
+        };
+        let waited = tokio::time::timeout(self.spec.ready_deadline, status.wait_for(settled)).await;
+        let status = match waited {
+            Ok(Ok(status)) => status.clone(),
+            Ok(Err(_)) => bail!("{} was given up", self.name()),
+            Err(_) => {
+                let status = self.status.borrow();
+                let said = status.note.clone().unwrap_or_else(|| "it says nothing".to_owned());
+                let limit = self.spec.ready_deadline.as_secs();
+                bail!("{} does not answer after {limit} s: {said}{}", self.name(), self.last_words(&status));
+            }
+        };
+        match status.state {
+            PartState::Ready => return Ok(()),
+            PartState::Stopped => bail!("{} was stopped meanwhile", self.name()),
+            _ => {}
+        }
+        let cause = status.note.clone().unwrap_or_default();
+        bail!("{} does not start: {cause}{}", self.name(), self.last_words(&status))
+    }
+
+    fn last_words(&self, status: &Status) -> String {
+        let lines = logs::last_lines(&self.spec.log, status.log_from, LAST_WORDS);
+        let log = self.spec.log.display();
+        match lines.is_empty() {
+            true => format!("; its log: {log}"),
+            false => format!("; the end of {log}:\n    {}", lines.join("\n    ")),
+        }
+    }
+}
+
+struct Actor {
+    spec: PartSpec,
+    orders: mpsc::Receiver<Order>,
+    status: watch::Sender<Status>,
+    events: mpsc::UnboundedSender<Event>,
+    force: watch::Receiver<bool>,
+}
+
+enum End {
+    /// Somebody asked for it, and waits for this to be told.
+    Asked(oneshot::Sender<()>),
+    /// By itself: how, and how long it had been ready.
+    Died(String, Duration),
+    /// Nobody holds a handle any more.
+    Abandoned,
+}
+
+impl Actor {
+    async fn live(mut self) {
+        // Between the runs of this loop there is no child.
+        loop {
+            match self.orders.recv().await {
+                None => return,
+                Some(Order::Stop(done)) => drop(done.send(())),
+                Some(Order::Start(done)) => {
+                    self.change(|status| {
+                        (status.deaths, status.note, status.hopeless) = (0, None, false);
+                        status.state = PartState::Starting;
+                    });
+                    let _ = done.send(());
+                    match self.keep_running().await {
+                        Some(done) => drop(done.send(())),
+                        None => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs the part, again and again, until somebody stops it (`Some`) or nobody is left who could (`None`).
+    async fn keep_running(&mut self) -> Option<oneshot::Sender<()>> {
+        let mut backoff = Backoff::new();
+        loop {
+            let asked = match self.run_once().await {
+                End::Abandoned => return None,
+                End::Asked(done) => Some(done),
+                End::Died(how, ready_for) => self.pause(how, backoff.after_death(ready_for)).await?,
+            };
+            if let Some(done) = asked {
+                self.change(|status| {
+                    (status.state, status.process, status.note) = (PartState::Stopped, None, None);
+                });
+                return Some(done);
+            }
+        }
+    }
+
+    /// Waits before the next try: `Some(None)` is the time for it, `Some(Some)` somebody who wants it stopped.
+    async fn pause(&mut self, how: String, pause: Duration) -> Option<Option<oneshot::Sender<()>>> {
+        self.say(format!("{} {how}; starts again in {:.1} s", self.spec.name, pause.as_secs_f64()));
+        self.change(|status| {
+            (status.state, status.process) = (PartState::Restarting, None);
+            status.deaths += 1;
+            status.note = Some(how);
+        });
+        tokio::select! {
+            () = sleep(pause) => Some(None),
+            order = self.orders.recv() => match order? {
+                Order::Stop(done) => Some(Some(done)),
+                Order::Start(done) => { let _ = done.send(()); Some(None) }
+            },
+        }
+    }
+
+    /// From the start of one process to its end.
+    async fn run_once(&mut self) -> End {
+        self.change(|status| status.state = PartState::Starting);
+        if let Some(prepare) = self.spec.prepare.clone() {
+            let result = tokio::select! {
+                result = prepare() => result,
+                order = self.next_stop() => return order.map_or(End::Abandoned, End::Asked),
+            };
+            if let Err(error) = result {
+                self.change(|status| status.hopeless = true);
+                return End::Died(format!("cannot be prepared: {error:#}"), Duration::ZERO);
+            }
+        }
+        let began = Instant::now();
+        let mut child = match self.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                self.change(|status| status.hopeless = true);
+                return End::Died(format!("cannot be started: {error:#}"), Duration::ZERO);
+            }
+        };
+        let (probe, told) = (self.spec.probe.clone(), self.status.clone());
+        let mut ready_since = None;
+        loop {
+            tokio::select! {
+                status = child.wait() => {
+                    self.change(|status| status.process = None);
+                    let ready_for = ready_since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
+                    return End::Died(describe(&status), ready_for);
+                }
+                () = until_ready(&probe, &told), if ready_since.is_none() => {
+                    ready_since = Some(Instant::now());
+                    self.become_ready(began);
+                }
+                order = self.next_stop() => {
+                    self.terminate(&mut child).await;
+                    return order.map_or(End::Abandoned, End::Asked);
+                }
+            }
+        }
+    }
+
+    fn become_ready(&self, began: Instant) {
+        self.say(format!("{} is ready after {:.1} s", self.spec.name, began.elapsed().as_secs_f64()));
+        self.change(|status| {
+            (status.state, status.deaths, status.note) = (PartState::Ready, 0, None);
+        });
+    }
+
+    /// The next order that stops the part. One that starts it finds it running already.
+    async fn next_stop(&mut self) -> Option<oneshot::Sender<()>> {
+        loop {
+            match self.orders.recv().await? {
+                Order::Stop(done) => return Some(done),
+                Order::Start(done) => drop(done.send(())),
+            }
+        }
+    }
+
+    fn spawn(&mut self) -> Result<Child> {
+        let (log, log_from) = logs::open(&self.spec.log, &self.spec.name)?;
+        let mut command = self.spec.launch.command(self.spec.stop_signal);
+        command.stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().context("setpriv (of util-linux)")?;
+        let process = child.id().and_then(Identity::of);
+        self.change(|status| (status.process, status.log_from) = (process, log_from));
+        Ok(child)
+    }
+
+    /// Asks the process to end, and kills its whole group where it doesn't within its deadline or somebody forces it.
+    async fn terminate(&mut self, child: &mut Child) {
+        self.change(|status| status.state = PartState::Stopping);
+        let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return };
+        let _ = rustix::process::kill_process(pid, self.spec.stop_signal.signal());
+        let forced = self.force.wait_for(|force| *force);
+        let why = tokio::select! {
+            _ = child.wait() => return,
+            () = sleep(self.spec.stop_deadline) => {
+                format!("does not stop within {} s and is killed", self.spec.stop_deadline.as_secs())
+            }
+            _ = forced => "is killed".to_owned(),
+        };
+        self.say(format!("{} {why}", self.spec.name));
+        // The child has not been waited for, so its number can't belong to anyone else yet.
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        let _ = child.wait().await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_modify(change);
+        let _ = self.events.send(Event::Changed);
+    }
+
+    fn say(&self, text: String) {
+        let _ = self.events.send(Event::Said(text));
+    }
+}
+
+/// Asks until the part answers; what it says meanwhile is kept in its status.
+async fn until_ready(probe: &Probe, status: &watch::Sender<Status>) {
+    while let Err(error) = probe.check().await {
+        let note = format!("{error:#}");
+        status.send_if_modified(|status| {
+            let changed = status.note.as_ref() != Some(&note);
+            status.note = Some(note);
+            changed
+        });
+        sleep(PROBE_EVERY).await;
+    }
+}
+
+fn describe(status: &std::io::Result<ExitStatus>) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("died (exit status {code})"),
+            (None, Some(signal)) => format!("died (signal {signal})"),
+            (None, None) => "died".to_owned(),
+        },
+        Err(error) => format!("is lost ({error})"),
+    }
+}

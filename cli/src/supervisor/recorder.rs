@@ -1,0 +1,89 @@
+//! Writes down and shows what happens: the state file and the screen follow every change of every part.
+use tokio::sync::{mpsc, oneshot};
+
+use super::part::Handle;
+use crate::home::Home;
+use crate::screen::{Row, Screen};
+use crate::state::{PartRecord, Phase, State};
+
+/// Something happened.
+pub(crate) enum Event {
+    /// A part's status is another one.
+    Changed,
+    /// Something that a person should read.
+    Said(String),
+    /// The stack as a whole is somewhere else; answered once that is written down.
+    Phase(Phase, oneshot::Sender<()>),
+}
+
+pub(super) struct Recorder {
+    pub(super) home: Home,
+    pub(super) state: State,
+    pub(super) parts: Vec<Handle>,
+    pub(super) screen: Screen,
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Recorder {
+    /// Until every sender is gone, and with them all that could happen.
+    pub(super) async fn follow(mut self) {
+        self.record();
+        while let Some(event) = self.events.recv().await {
+            let answer = self.take(event);
+            // Whatever has queued up meanwhile goes into the same writing.
+            let mut answers: Vec<_> = answer.into_iter().collect();
+            while let Ok(event) = self.events.try_recv() {
+                answers.extend(self.take(event));
+            }
+            self.record();
+            for answer in answers {
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Option<oneshot::Sender<()>> {
+        match event {
+            Event::Changed => None,
+            Event::Said(text) => {
+                self.screen.say(&text);
+                None
+            }
+            Event::Phase(phase, answer) => {
+                self.state.phase = phase;
+                Some(answer)
+            }
+        }
+    }
+
+    fn record(&mut self) {
+        self.state.parts = self.parts.iter().map(record_of).collect();
+        if let Err(error) = self.state.save(&self.home) {
+            self.screen.say(&format!("{error:#}"));
+        }
+        let rows: Vec<Row> = self.parts.iter().map(row_of).collect();
+        self.screen.show(self.state.phase, &rows);
+    }
+}
+
+fn record_of(part: &Handle) -> PartRecord {
+    let status = part.status.borrow();
+    PartRecord {
+        name: part.spec.name.clone(),
+        state: status.state,
+        process: status.process.clone(),
+        address: part.spec.address.clone(),
+        stop_signal: part.spec.stop_signal,
+    }
+}
+
+fn row_of(part: &Handle) -> Row {
+    let status = part.status.borrow();
+    Row {
+        name: part.spec.name.clone(),
+        state: status.state,
+        address: part.spec.address.clone(),
+        pid: status.process.as_ref().map(|process| process.pid),
+        note: status.note.clone(),
+    }
+}
