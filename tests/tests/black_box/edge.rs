@@ -1,6 +1,7 @@
 //! The edge itself.
 
 use reqwest::Method;
+use towpath_cli::api::ApiError;
 use towpath_tests::{Shop, Stack, assert_refused};
 
 #[tokio::test]
@@ -68,17 +69,22 @@ async fn nobody_outside_reaches_what_is_the_relays() {
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_refused_and_not_read() {
-    let shop = Shop::open();
-    let answer = shop
-        .api
-        .post("/v1/orders")
-        .header("idempotency-key", &Shop::fresh_key())
-        .body("application/json", vec![b' '; 8 * 1024 * 1024])
-        .send()
-        .await
-        .expect("an answer");
-    let _ = assert_refused(&answer, 413, "body_too_large");
-    shop.close().await;
+    let api = Stack::shared().api();
+    let place = async |bytes: usize| {
+        let call = api.post("/v1/orders").header("idempotency-key", &Shop::fresh_key());
+        call.body("application/json", vec![b' '; bytes]).send().await
+    };
+    let fits = place(64 * 1024).await.expect("an answer");
+    let _ = assert_refused(&fits, 400, "malformed_json");
+    for bytes in [64 * 1024 + 1, 1024 * 1024] {
+        let _ = assert_refused(&place(bytes).await.expect("an answer"), 413, "body_too_large");
+    }
+    // Whoever goes on sending all the same loses the connection, before or after the answer.
+    match place(16 * 1024 * 1024).await {
+        Ok(answer) => drop(assert_refused(&answer, 413, "body_too_large")),
+        Err(ApiError::NoAnswer { source, .. }) => assert!(source.is_request() && !source.is_timeout(), "{source:?}"),
+        Err(cause) => panic!("{cause}"),
+    }
 }
 
 #[tokio::test]
