@@ -177,23 +177,28 @@ CREATE FUNCTION towpath.outbox_append(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    slots   bigint[];
     slot    bigint;
+    locked  boolean;
     touched integer := 0;
 BEGIN
-    FOR slot IN
-        SELECT DISTINCT hashtextextended(e.topic || E'\x1f' || e.key, 7302) AS h
-        FROM unnest(topics, keys) AS e (topic, key) ORDER BY h
-    LOOP
-        PERFORM pg_advisory_xact_lock(slot);
-        touched := touched | (1 << (slot & 15)::integer);
+    FOR n IN 1 .. cardinality(topics) LOOP
+        slots[n] := hashtextextended(topics[n] || E'\x1f' || keys[n], 7302);
+        touched := touched | (1 << (slots[n] & 15)::integer);
     END LOOP;
-    INSERT INTO towpath.outbox (shard, topic, key, id, type, source, subject, time, traceparent, tracestate, data)
-    SELECT (hashtextextended(e.topic || E'\x1f' || e.key, 7302) & 15)::smallint,
-           e.topic, e.key, e.id, e.type, outbox_append.source, e.subject, outbox_append.occurred_at,
-           outbox_append.traceparent, outbox_append.tracestate, e.data
-    FROM unnest(topics, keys, ids, types, subjects, datas) WITH ORDINALITY
-         AS e (topic, key, id, type, subject, data, n)
-    ORDER BY e.n;
+    -- One key, as nearly always, needs no order. Expressions like these run without a query of their own.
+    IF cardinality(slots) = 1 THEN
+        locked := pg_advisory_xact_lock(slots[1]) IS NOT NULL;
+    ELSE
+        FOR slot IN SELECT DISTINCT s FROM unnest(slots) AS s ORDER BY s LOOP
+            locked := pg_advisory_xact_lock(slot) IS NOT NULL;
+        END LOOP;
+    END IF;
+    FOR n IN 1 .. cardinality(topics) LOOP
+        INSERT INTO towpath.outbox (shard, topic, key, id, type, source, subject, time, traceparent, tracestate, data)
+        VALUES ((slots[n] & 15)::smallint, topics[n], keys[n], ids[n], types[n], outbox_append.source, subjects[n],
+                outbox_append.occurred_at, outbox_append.traceparent, outbox_append.tracestate, datas[n]);
+    END LOOP;
     RETURN touched;
 END
 $$;
