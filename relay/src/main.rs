@@ -1,4 +1,4 @@
-//! `towpath-relay`: runs the relay, or checks what it is told.
+//! `towpath-relay`: runs the relay, checks what it is told, or migrates the databases of its services.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use futures::Stream;
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_relay::config::Config;
-use towpath_relay::{run, telemetry};
+use towpath_relay::{migrate, run, telemetry};
 
 /// For a bad configuration: EX_USAGE of sysexits.h.
 const BAD_CONFIGURATION: u8 = 64;
@@ -29,6 +29,8 @@ enum Command {
     Run,
     /// Checks the configuration and prints every fault in it.
     Check,
+    /// Brings the databases of all services to the state that this relay and their migrations need.
+    Migrate,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             println!("{} is right: {} services", cli.config.display(), config.services.len());
             return ExitCode::SUCCESS;
         }
+        Command::Migrate => block_on(migrate(config)),
         Command::Run => block_on(serve(config)),
     };
     match outcome {
@@ -59,6 +62,13 @@ fn main() -> ExitCode {
 
 fn block_on(work: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+async fn migrate(config: Config) -> anyhow::Result<bool> {
+    for report in migrate::run(&config).await? {
+        println!("{report}");
+    }
+    Ok(true)
 }
 
 async fn serve(config: Config) -> anyhow::Result<bool> {

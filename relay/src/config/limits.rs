@@ -38,8 +38,6 @@ limits! {
     body_bytes: usize = 1 << 20, 1 << 10, 1 << 28;
     /// The head of a request: request line and headers. For the whole relay.
     header_bytes: usize = 16 << 10, 8 << 10, 1 << 20;
-    /// The headers of a request. For the whole relay.
-    header_count: usize = 64, 8, 1000;
     /// How long the head of a request may take to arrive. For the whole relay.
     header_read_timeout_ms: u64 = 10_000, 100, 600_000;
     /// How long the body of a request may take to arrive.

@@ -120,7 +120,11 @@ fn everything_is_read() {
     let topic = &kafka.topics["a.events"];
     assert_eq!((topic.partitions, topic.replication_factor, topic.settings["retention.ms"].as_str()), (8, 3, "1000"));
     let alpha = &config.services["alpha"];
-    assert_eq!((alpha.limits.body_bytes, alpha.limits.steps), (65_536, 3), "a service's limits are those of the relay, but for its own");
+    assert_eq!(
+        (alpha.limits.body_bytes, alpha.limits.steps),
+        (65_536, 3),
+        "a service's limits are those of the relay, but for its own"
+    );
     let postgres = alpha.postgres.as_ref().unwrap();
     assert_eq!(postgres.url.expose(), "postgres://alpha_app:hunter2hunter2@127.0.0.1:5432/alpha");
     assert!(postgres.admin_url.is_none(), "an admin's URL whose variable isn't set is absent");
@@ -136,7 +140,10 @@ fn no_secret_is_shown() {
     let shown = format!("{config:?}");
     assert!(!shown.contains("hunter2") && !shown.contains("a-token-of-many-bytes"), "{shown}");
     assert!(shown.contains("alpha_app@127.0.0.1:5432/alpha"), "{shown}");
-    let broken = WHOLE.replace("127.0.0.1:6379/1", "").replace("@127.0.0.1:5432/alpha", "@127.0.0.1:x").replace("TOKEN}", "SECRET}\t");
+    let broken = WHOLE
+        .replace("127.0.0.1:6379/1", "")
+        .replace("@127.0.0.1:5432/alpha", "@127.0.0.1:x")
+        .replace("TOKEN}", "SECRET}\t");
     let said = parse(&broken).unwrap_err().to_string();
     assert!(!said.contains("hunter2"), "{said}");
 }
@@ -203,7 +210,12 @@ fn each_bad_value_is_one_fault_that_names_its_key() {
         ("\"${TOKEN}-of-alpha\"", "{ file = \"/nowhere\" }", "services.alpha.token", "can't be read"),
         ("\"${TOKEN}-of-alpha\"", "\"${TOKEN\"", "services.alpha.token", "without `}`"),
         ("steps = 3", "steps = 0", "services.alpha.limits.steps", "whole number from 1"),
-        ("postgres://alpha_app:${SECRET}@127.0.0.1:5432/alpha", "postgres://127.0.0.1", "services.alpha.postgres.url", "user"),
+        (
+            "postgres://alpha_app:${SECRET}@127.0.0.1:5432/alpha",
+            "postgres://127.0.0.1",
+            "services.alpha.postgres.url",
+            "user",
+        ),
         ("5432/alpha\"\nrelay", "5432/alpha?sslmode=require\"\nrelay", "services.alpha.postgres.url", "TLS"),
         ("postgres://towpath_relay", "postgres://alpha_app", "services.alpha.postgres.relay_url", "role"),
         ("topics = [\"a.events\"]", "topics = [\"b.events\"]", "services.alpha.publish.topics", "not declared"),
@@ -227,7 +239,9 @@ fn what_needs_another_section_says_so() {
     };
     assert!(without("[services.alpha.component]", "[[").contains("services.alpha.component: is missing"));
     let no_postgres = without("[services.alpha.postgres]", "[services.alpha.publish]");
-    assert!(no_postgres.contains("services.alpha.publish: needs") && no_postgres.contains("services.alpha.timers: need"));
+    assert!(
+        no_postgres.contains("services.alpha.publish: needs") && no_postgres.contains("services.alpha.timers: need")
+    );
     assert!(without("[kafka]", "[services").contains("services.alpha.publish.topics: needs [kafka]"));
     assert!(faults("[redis]\nurl = \"redis://h\"\n").join("").contains("services: names no service"));
 }
@@ -259,6 +273,7 @@ fn the_application_of_this_repository_is_right() {
             name if name.ends_with("LISTEN") => format!("127.0.0.1:{}", 7000 + name.len()),
             "TOWPATH_REDIS_URL" => "redis://127.0.0.1:6379".into(),
             "TOWPATH_COMPONENTS_URL" => "http://127.0.0.1:3000".into(),
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => return None,
             name if name.starts_with("TOWPATH_POSTGRES_") => format!("postgres://{}:x@h/d", name.to_lowercase()),
             name => format!("{name}-0123456789"),
         };

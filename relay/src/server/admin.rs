@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,8 +18,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::json;
+use crate::db::Session;
 use crate::metrics::{POOL_CONNECTIONS, POOL_WAITING, REDIS_UP, recorder};
-use crate::state::{Database, Relay};
+use crate::migrate;
+use crate::state::{Database, Relay, Service};
 
 /// How long one dependency may take to show that it is there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,6 +41,9 @@ pub fn admin_router(relay: Arc<Relay>) -> Router {
 struct Readiness {
     status: &'static str,
     dependencies: BTreeMap<String, Dependency>,
+    /// Events per service that a person has to decide on; none where there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    dead_letters: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,7 +70,7 @@ async fn readyz(State(relay): State<Arc<Relay>>) -> Response {
     dependencies.extend(kafka.map(|kafka| ("kafka".to_owned(), kafka)));
     let redis = if relay.redis.is_up() { Ok(()) } else { Err(anyhow::anyhow!("not connected")) };
     dependencies.insert("redis".into(), redis.into());
-    let status = if relay.lifecycle.stop_taking.is_cancelled() {
+    let status = if relay.lifecycle.stop_calling.is_cancelled() {
         "stopping"
     } else if no_database {
         "unready"
@@ -77,13 +83,19 @@ async fn readyz(State(relay): State<Arc<Relay>>) -> Response {
         "ready" | "degraded" => StatusCode::OK,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    json(code, &Readiness { status, dependencies })
+    let open = |s: &Arc<Service>| (s.name.to_string(), s.dead_letters.load(Ordering::Relaxed));
+    let dead_letters = relay.services.values().map(open).filter(|(_, open)| *open > 0).collect();
+    json(code, &Readiness { status, dependencies, dead_letters })
 }
 
+/// It answers, and has the tables that this relay needs.
 async fn look_at_database(database: &Database) -> anyhow::Result<()> {
     let look = async {
-        let client = database.relay.get().await?;
-        client.simple_query("SELECT 1").await?;
+        let mut session = Session::take(&database.relay).await?;
+        session.opens();
+        let missing = migrate::missing(session.client()).await?;
+        session.closed();
+        anyhow::ensure!(missing.is_empty(), "run `towpath-relay migrate`: {} is missing", missing.join(", "));
         Ok(())
     };
     timeout(LOOK, look).await?

@@ -60,6 +60,10 @@ async fn read(body: Body, limits: BodyLimits) -> Result<Bytes> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // serde would take an array for an object, by the order of its fields.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Failure::malformed("The body: invalid type: array, expected an object"));
+    }
     // The path to the fault is looked for only where there is one: keeping it costs more than the parsing itself.
     serde_json::from_slice(bytes).map_err(|error| match locate::<T>(bytes) {
         Some(detail) => Failure::malformed(detail),

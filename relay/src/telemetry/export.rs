@@ -93,6 +93,6 @@ impl HttpClient for Exporter {
             let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         };
-        self.runtime.spawn(tokio::time::timeout(TIMEOUT, exchange)).await??
+        self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, exchange).await? }).await?
     }
 }

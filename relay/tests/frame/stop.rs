@@ -11,8 +11,9 @@ use crate::support::{ServiceSetup, Setup, TestRelay, answer, eventually};
 
 async fn relay(deadline_ms: u64) -> (Setup, TestRelay) {
     let setup = Setup::new().service(ServiceSetup::new("alpha"));
-    let text = setup.text("one").replacen("[relay]\n", &format!("[relay]\nshutdown_deadline_ms = {deadline_ms}\n"), 1);
-    let relay = setup.start_from(&text).await;
+    let mut config = setup.config("one");
+    config.relay.shutdown_deadline = Duration::from_millis(deadline_ms);
+    let relay = setup.start_with(config).await;
     (setup, relay)
 }
 
