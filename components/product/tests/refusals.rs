@@ -41,7 +41,7 @@ async fn a_new_product_is_checked() {
     assert_eq!(refusal("POST", "/v1/products", None, "").await, plain(400, "malformed_json"));
     let text = Some(("content-type", "text/plain"));
     assert_eq!(refusal("POST", "/v1/products", text, "{}").await, plain(415, "unsupported_media_type"));
-    let body = json!({"sku": "a/b", "name": "", "price": {"amount": 1.5, "currency": "ABC"}}).to_string();
+    let body = json!({"sku": "a b", "name": "", "price": {"amount": 1.5, "currency": "ABC"}}).to_string();
     let expected = [
         ("sku", "invalid_characters"),
         ("name", "too_short"),

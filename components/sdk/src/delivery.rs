@@ -91,7 +91,6 @@ impl Delivery {
     }
 
     /// A unit of work that handles this event, and does nothing where it was handled before.
-    #[must_use]
     pub fn unit(&self) -> UnitOfWork {
         UnitOfWork::new().inbox(self.inbox_id())
     }
@@ -166,11 +165,10 @@ mod tests {
 
     #[test]
     fn what_lacks_an_attribute_is_no_event() {
-        for at in 1..EVENT.len() {
-            let mut pairs = EVENT.to_vec();
-            pairs.remove(at);
+        for &(missing, _) in &EVENT[1..] {
+            let pairs: Vec<_> = EVENT.iter().copied().filter(|&(name, _)| name != missing).collect();
             let problem = Delivery::read(&request(&pairs, "{}")).expect_err("refused");
-            assert_eq!((problem.status, problem.code), (400, "malformed_event"), "{}", EVENT[at].0);
+            assert_eq!((problem.status, problem.code), (400, "malformed_event"), "{missing}");
         }
         assert_eq!(Delivery::read(&request(EVENT, "{")).expect_err("refused").code, "malformed_json");
     }

@@ -67,16 +67,16 @@ fn bounded(text: &str, chars: RangeInclusive<usize>, refused: impl Fn(char) -> b
     Ok(text.to_owned())
 }
 
-/// An identifier that people and URLs share, such as a SKU: ASCII letters, digits and `- _ . :`, and first a letter or
-/// digit, so that none is `..`.
+/// An identifier that people and URLs share, such as a SKU: ASCII letters, digits and `- _ . : /`, and first a letter
+/// or digit, so that none is `..`. One with a slash stands encoded in a path.
 ///
 /// # Errors
 /// `wrong_type`, `too_short`, `too_long`, `invalid_characters`.
 pub fn code(value: &Value, chars: RangeInclusive<usize>) -> Result<String, Invalid> {
     let text = string(value)?;
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.:".contains(letter);
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.:/".contains(letter);
     if let Some(letter) = text.chars().find(|&letter| !allowed(letter)) {
-        let detail = format!("may hold letters, digits and - _ . : only, not {letter:?}");
+        let detail = format!("may hold letters, digits and - _ . : / only, not {letter:?}");
         return Err(Invalid::new("invalid_characters", detail));
     }
     if text.starts_with(|first: char| !first.is_ascii_alphanumeric()) {
@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn codes_hold_what_a_url_can_show() {
-        assert_eq!(code(&json!("AB-1_2.3:x"), 1..=64), Ok("AB-1_2.3:x".into()));
-        for wrong in ["a b", "ä", "a?b", "a/b", "a%b", "a\n", " a", "..", "-a"] {
+        assert_eq!(code(&json!("AB-1_2.3:x/y"), 1..=64), Ok("AB-1_2.3:x/y".into()));
+        for wrong in ["a b", "ä", "a?b", "/a", "a%b", "a\n", " a", "..", "-a"] {
             assert_eq!(code_of(code(&json!(wrong), 1..=64)), "invalid_characters", "{wrong:?}");
         }
         assert_eq!(code_of(code(&json!(""), 1..=64)), "too_short");
