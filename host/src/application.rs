@@ -13,7 +13,7 @@ use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHand
 
 use crate::answer::Problem;
 use crate::engine::{self, Caller, ComponentContext, InstanceLimits, Instances, Runtime};
-use crate::headers::RouteHeaders;
+use crate::headers::{RouteHeaders, remove_forged};
 use crate::manifest::{self, Fault, Faults, Manifest, RouteConfig, StaticResponse, Target};
 use crate::outbound::allowed::AllowedHosts;
 use crate::outbound::{Network, Outbound, chain, remove_hop_by_hop};
@@ -58,13 +58,14 @@ impl Application {
         limits: &Limits,
     ) -> anyhow::Result<Self> {
         let network = Arc::new(Network::new(limits.max_call_depth));
-        let mut faults = Vec::new();
-        let mut handlers = HashMap::new();
+        let loader =
+            Loader { manifest, folder, variables, runtime, limits: &limits.instances, network: network.clone() };
+        let (mut handlers, mut faults) = (HashMap::new(), Vec::new());
         for (id, component) in &manifest.components {
-            match load_component(id, component, folder, manifest, variables, runtime, &network, limits) {
+            match loader.load(id, component) {
                 Ok(handler) => drop(handlers.insert(id.clone(), handler)),
                 Err(error) => {
-                    faults.push(Fault { line: component.line, message: format!("[component.{id}]: {error:#}") })
+                    faults.push(Fault { line: component.line, message: format!("[component.{id}]: {error:#}") });
                 }
             }
         }
@@ -98,39 +99,43 @@ fn lay_routes(manifest: &Manifest, max_in_flight: usize) -> Router<Route> {
     router
 }
 
-#[expect(clippy::too_many_arguments, reason = "all of it is what one component is made of")]
-fn load_component(
-    id: &str,
-    component: &manifest::Component,
-    folder: &Path,
-    manifest: &Manifest,
-    variables: &Variables,
-    runtime: &Runtime,
-    network: &Arc<Network>,
-    limits: &Limits,
-) -> anyhow::Result<ProxyHandler<Instances>> {
-    let started = Instant::now();
-    let file = folder.join(&component.source);
-    if !file.exists() {
-        let build =
-            component.build_command.as_deref().map(|command| format!("; build it: {command}")).unwrap_or_default();
-        anyhow::bail!("there is no {}{build}", file.display());
+/// What a component is made from.
+struct Loader<'a> {
+    manifest: &'a Manifest,
+    folder: &'a Path,
+    variables: &'a Variables,
+    runtime: &'a Runtime,
+    limits: &'a InstanceLimits,
+    network: Arc<Network>,
+}
+
+impl Loader<'_> {
+    fn load(&self, id: &str, component: &manifest::Component) -> anyhow::Result<ProxyHandler<Instances>> {
+        let started = Instant::now();
+        let file = self.folder.join(&component.source);
+        if !file.exists() {
+            let build = component.build_command.as_deref().map(|command| format!("; build it: {command}"));
+            anyhow::bail!("there is no {}{}", file.display(), build.unwrap_or_default());
+        }
+        let id: Arc<str> = id.into();
+        let allowed = self.allowed_hosts(component).map_err(|error| anyhow!("allowed_outbound_hosts: {error}"))?;
+        let context = ComponentContext {
+            id: id.clone(),
+            environment: component.environment.clone().into_iter().collect(),
+            variables: self.variables.of_component(component).map_err(|error| anyhow!("variables: {error}"))?,
+            outbound: Arc::new(Outbound { component: id.clone(), allowed, network: self.network.clone() }),
+        };
+        let pre = self.runtime.load(&file)?;
+        tracing::debug!(component = %id, took_ms = started.elapsed().as_millis(), "loaded");
+        Ok(ProxyHandler::new(engine::instances(pre, context, self.limits.clone())))
     }
-    let filled: Result<Vec<_>, _> =
-        component.allowed_outbound_hosts.iter().map(|entry| variables.fill(&entry.value)).collect();
-    let ids: Vec<_> = manifest.components.keys().cloned().collect();
-    let allowed = filled.and_then(|filled| AllowedHosts::parse(filled.iter().map(String::as_str), &ids));
-    let allowed = allowed.map_err(|error| anyhow!("allowed_outbound_hosts: {error}"))?;
-    let id: Arc<str> = id.into();
-    let context = ComponentContext {
-        id: id.clone(),
-        environment: component.environment.clone().into_iter().collect(),
-        variables: variables.of_component(component).map_err(|error| anyhow!("variables: {error}"))?,
-        outbound: Arc::new(Outbound { component: id.clone(), allowed, network: network.clone() }),
-    };
-    let pre = runtime.load(&file)?;
-    tracing::debug!(component = %id, took_ms = started.elapsed().as_millis(), "loaded");
-    Ok(ProxyHandler::new(engine::instances(pre, context, limits.instances.clone())))
+
+    fn allowed_hosts(&self, component: &manifest::Component) -> Result<AllowedHosts, String> {
+        let entries = component.allowed_outbound_hosts.iter().map(|entry| self.variables.fill(&entry.value));
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        let components: Vec<_> = self.manifest.components.keys().cloned().collect();
+        AllowedHosts::parse(entries.iter().map(String::as_str), &components)
+    }
 }
 
 /// The components by their ids.
@@ -163,6 +168,7 @@ impl Components {
         let client = HeaderValue::from_str(&chain::CALLER_ADDRESS.to_string());
         let client = client.unwrap_or(HeaderValue::from_static("0.0.0.0:0"));
         let captures = Captures { named: Vec::new(), rest: &path };
+        remove_forged(request.headers_mut());
         self.chained.add(request.headers_mut(), &uri, &captures, client);
         *request.uri_mut() = uri;
         self.call(id, request, caller).await

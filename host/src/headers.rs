@@ -1,5 +1,5 @@
 //! The `spin-*` headers by which a component learns how a request reached it. They are the host's word: what a client
-//! sends under such names is taken out.
+//! or another component sends under such names is taken out.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 

@@ -28,8 +28,8 @@ fn main() -> ExitCode {
         }
     };
     let outcome = runtime.block_on(serve(options));
-    // What was cut off is cut off: nothing is waited for any more.
-    runtime.shutdown_background();
+    // Nothing is waited for any more, and idle instances need no ceremony: the end of the process takes them along.
+    std::mem::forget(runtime);
     match outcome {
         Ok(Stopped::Drained) => ExitCode::SUCCESS,
         Ok(Stopped::CutOff) => ExitCode::from(2),

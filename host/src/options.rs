@@ -1,6 +1,6 @@
 //! The command line, and the meaning of every limit.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct Options {
     pub manifest: PathBuf,
 
     /// Where to listen; port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS", env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDRESS", env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000", value_parser = address)]
     pub listen: SocketAddr,
 
     /// Where compiled code is kept from one start to the next [default: wasmtime's cache folder in the user's home]
@@ -170,6 +170,15 @@ impl Options {
     }
 }
 
+/// An address, or a name for one. A name that means this machine means its IPv4 address, which tools expect.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let addresses =
+        text.to_socket_addrs().map_err(|error| format!("write an address and a port, 127.0.0.1:3000: {error}"))?;
+    let addresses: Vec<_> = addresses.collect();
+    let local = addresses.iter().find(|address| address.ip() == Ipv4Addr::LOCALHOST);
+    local.or(addresses.first()).copied().ok_or_else(|| "it has no address".into())
+}
+
 /// A number with a unit, taken apart. A bare number says nothing about its unit, so it is refused.
 fn with_unit<'a>(text: &'a str, units: &'a [(&'a str, u64)]) -> Result<u64, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -213,6 +222,13 @@ mod tests {
         assert_eq!(options.instances.max_instance_reuse_count, 128);
         assert_eq!(options.instances.max_instance_concurrent_reuse_count, 16);
         assert_eq!(options.instances.idle_instance_timeout, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn an_address_may_be_a_name() {
+        assert_eq!(address("localhost:3000").map(|address| address.to_string()), Ok("127.0.0.1:3000".to_owned()));
+        assert_eq!(address("[::1]:80").map(|address| address.to_string()), Ok("[::1]:80".to_owned()));
+        assert!(address("127.0.0.1").is_err() && address("nowhere.invalid:1").is_err());
     }
 
     #[test]

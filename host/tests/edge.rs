@@ -1,5 +1,7 @@
 //! Clients that are many, greedy or slow, and the end of the host.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod common;
 
 use std::io::{Read, Write};

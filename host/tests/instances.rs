@@ -1,5 +1,7 @@
 //! How long instances live, and what it costs when one fails.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! What components reach: other components, the application itself, the network; and what they do not.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod common;
 
 use std::sync::Arc;
@@ -138,6 +140,19 @@ async fn components_that_call_each_other_in_a_circle_come_to_an_end() {
         200,
         "a new request begins at the top"
     );
+}
+
+#[tokio::test]
+async fn requests_that_share_an_instance_do_not_share_their_depth() {
+    let host = Setup::new().args(&["--max-call-depth", "3"]).start().await;
+    let mut url = "http://secluded.spin.internal/wait?ms=300".to_owned();
+    for _ in 0..2 {
+        url = format!("http://secluded.spin.internal/fetch?url={}", encode(&url));
+    }
+    let answers = futures::future::join_all((0..30).map(|_| host.fetch(&url))).await;
+    for answer in answers {
+        assert_eq!(answer["body"]["body"]["body"], json!({ "waited": 300 }), "{answer}");
+    }
 }
 
 #[tokio::test]

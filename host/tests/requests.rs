@@ -1,5 +1,7 @@
 //! What a component sees of a request, and what comes back.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! How the host starts, and how it says why it does not.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod common;
 
 use std::net::TcpListener;

@@ -138,12 +138,10 @@ fn pool(max_instances: u32) -> PoolingAllocationConfig {
         // wasmtime's own bookkeeping of an instance: kilobytes for components of the usual size.
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
-        // How much of a freed memory is zeroed by hand instead of given back to the kernel: faults for the pages that a
-        // small component touches would cost more than zeroing them.
-        .linear_memory_keep_resident(512 << 10)
-        .table_keep_resident(64 << 10)
-        // Slots that stay warm although nobody uses them.
-        .max_unused_warm_slots(64);
+        // Freed memory goes back to the kernel at once. Zeroing it by hand instead would be faster per instance; but an
+        // instance serves many requests, and after a burst every slot that was ever used would hold its pages.
+        .linear_memory_keep_resident(0)
+        .table_keep_resident(0);
     pool
 }
 

@@ -13,6 +13,9 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::engine::Slot;
 
+/// Set once a body got too long.
+pub(super) type Exceeded = Arc<AtomicBool>;
+
 pin_project! {
     /// A request's body of unknown length, cut off where it gets too long.
     pub(super) struct Limited {
@@ -20,13 +23,13 @@ pin_project! {
         body: Incoming,
         left: u64,
         max: u64,
-        exceeded: Arc<AtomicBool>,
+        exceeded: Exceeded,
     }
 }
 
 impl Limited {
     /// The body, and a mark that is set once it got too long.
-    pub(super) fn new(body: Incoming, max: u64) -> (Self, Arc<AtomicBool>) {
+    pub(super) fn new(body: Incoming, max: u64) -> (Self, Exceeded) {
         let exceeded = Arc::new(AtomicBool::new(false));
         (Self { body, left: max, max, exceeded: exceeded.clone() }, exceeded)
     }

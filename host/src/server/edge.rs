@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::body::{Answer, Limited};
+use super::body::{Answer, Exceeded, Limited};
 use crate::answer::{self, Problem};
 use crate::application::{Application, Route, WELL_KNOWN, static_answer};
 use crate::engine::{Caller, Slot};
@@ -67,9 +67,8 @@ impl Edge {
         Ok((response, Some(slot)))
     }
 
-    /// The body, with a mark that tells whether it got too long where it did not say its length before.
-    #[expect(clippy::type_complexity, reason = "a pair, named where it is taken apart")]
-    fn bounded(&self, body: Incoming) -> Result<(WasiBody, Option<Arc<std::sync::atomic::AtomicBool>>), Problem> {
+    /// The body; where it did not say its length before, with a mark that tells whether it got too long.
+    fn bounded(&self, body: Incoming) -> Result<(WasiBody, Option<Exceeded>), Problem> {
         let hint = body.size_hint();
         if hint.lower() > self.max_body_bytes {
             return Err(Problem::BodyTooLarge);
