@@ -4,21 +4,33 @@
 //! and delivers what others say to components, in order per key. It knows nothing of the application: `relay.toml`
 //! ([`config`]) names the services, their databases, topics and routes.
 
+mod background;
 pub mod cache;
+pub mod cloudevents;
 pub mod codec;
+mod component;
 pub mod config;
 pub mod db;
+pub mod delivery;
+pub mod dlq;
 pub mod error;
+pub mod kafka;
 pub mod lifecycle;
 pub mod metrics;
 pub mod migrate;
+pub mod outbox;
+pub mod purge;
 pub mod query;
+mod ranges;
 pub mod rate_limit;
 pub mod redis;
+mod road;
 pub mod server;
 pub mod state;
 pub mod statement;
 pub mod telemetry;
+pub mod timer;
+pub mod topics;
 pub mod transaction;
 pub mod wakeup;
 
@@ -55,6 +67,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let _ = metrics::recorder();
     let relay = Relay::new(config)?;
     spawn_background(&relay);
+    road::start(&relay)?;
     spawn_servers(&relay, listener, admin_listener);
     Ok(Running { relay, address, admin_address })
 }

@@ -1,12 +1,15 @@
 //! Beginning and end: who stops when.
 //!
-//! A graceful stop goes in this order, within one deadline: listeners, consumers and timers take nothing new
-//! ([`stop_taking`]); units of work, deliveries and timer calls in flight finish and offsets are committed ([`takers`]
-//! is empty); outbox publishers flush what is acknowledged and release their leases ([`stop_publishing`],
+//! A graceful stop goes in this order, within one deadline: consumers and timers begin nothing new ([`stop_calling`]);
+//! deliveries and timer calls in flight finish, while the components that they reached are still served, and offsets
+//! are committed ([`callers`] is empty); listeners take nothing new ([`stop_taking`]); units of work in flight finish
+//! ([`takers`] is empty); outbox publishers flush what is acknowledged and release their leases ([`stop_publishing`],
 //! [`publishers`]); the rest of the background ends and the pools close. At the deadline, or at a second signal,
 //! [`forced`] ends what is left: it is safe at any moment, as after a crash, but leases then run out instead of being
 //! released.
 //!
+//! [`stop_calling`]: Lifecycle::stop_calling
+//! [`callers`]: Lifecycle::callers
 //! [`stop_taking`]: Lifecycle::stop_taking
 //! [`takers`]: Lifecycle::takers
 //! [`stop_publishing`]: Lifecycle::stop_publishing
@@ -22,9 +25,13 @@ use tokio_util::task::TaskTracker;
 /// The stages of a stop, and the tasks that each waits for.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
-    /// First: take nothing new.
+    /// First: call components no more.
+    pub stop_calling: CancellationToken,
+    /// Consumer groups with their deliveries, timers. Spawn them here.
+    pub callers: TaskTracker,
+    /// Then: take nothing new.
     pub stop_taking: CancellationToken,
-    /// Units of work, queries, consumer groups with their deliveries, timers. Spawn them here.
+    /// Units of work, queries. Spawn them here.
     pub takers: TaskTracker,
     /// Then: publish what is left, release leases.
     pub stop_publishing: CancellationToken,
@@ -49,6 +56,7 @@ impl Lifecycle {
     pub async fn stop(&self, deadline: Duration) -> bool {
         let at = Instant::now() + deadline;
         let stages = [
+            ("calling", &self.stop_calling, &self.callers),
             ("taking", &self.stop_taking, &self.takers),
             ("publishing", &self.stop_publishing, &self.publishers),
             ("background", &self.stop_background, &self.background),
@@ -106,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn the_deadline_is_one_for_all_stages() {
         let life = Lifecycle::new();
-        for tracker in [&life.takers, &life.publishers, &life.background] {
+        for tracker in [&life.callers, &life.takers, &life.publishers, &life.background] {
             tracker.spawn(std::future::pending::<()>());
         }
         let (began, deadline) = (Instant::now(), Duration::from_millis(200));

@@ -31,6 +31,9 @@ metrics! {
     counter PANICS "towpath_relay_panics_total" Count "Requests that ended in a panic of the relay.";
 
     // PostgreSQL
+    counter UNITS_REPEATED "towpath_relay_units_repeated_total" Count "Tries of units of work beyond the first, by service and reason (`contention`, `lost` connection, `stale` statement).";
+    counter COMMITS_IN_DOUBT "towpath_relay_commits_in_doubt_total" Count "COMMITs whose answer was lost, by service and what became of them (`committed`, `aborted`, `unknown`).";
+    counter CONNECTIONS_DISCARDED "towpath_relay_connections_discarded_total" Count "Connections to PostgreSQL that were closed because their transaction was still open when they were let go of.";
     gauge POOL_CONNECTIONS "towpath_relay_pool_connections" Count "Connections to PostgreSQL, by service, pool and state (`idle`, `busy`).";
     gauge POOL_WAITING "towpath_relay_pool_waiting" Count "Who waits for a connection, by service and pool.";
 
@@ -41,6 +44,28 @@ metrics! {
     counter CACHE_INVALIDATIONS_LATE "towpath_relay_cache_invalidations_late_total" Count "Tags that could not be invalidated at once, as Redis was away, by service.";
     counter RATE_LIMITED "towpath_relay_rate_limit_decisions_total" Count "Decisions on rate limits, by service and result (`allowed`, `denied`).";
     counter WAKEUPS "towpath_relay_wakeups_total" Count "Wake-ups by way (`here`, `sent`, `heard`, `dropped`).";
+
+    // The outbox
+    gauge OUTBOX_SHARDS "towpath_relay_outbox_shards" Count "Shards of a service's outbox that this relay publishes, by service.";
+    gauge OUTBOX_WAITING "towpath_relay_outbox_waiting" Count "Events that wait to be published, by service; counted up to 10,000. Every relay says the same.";
+    gauge OUTBOX_OLDEST_SECONDS "towpath_relay_outbox_oldest_seconds" Seconds "The age of the oldest event that waits to be published, by service. Every relay says the same.";
+    counter OUTBOX_PUBLISHED "towpath_relay_outbox_published_total" Count "Events that were published, by service.";
+    histogram OUTBOX_PUBLISH_SECONDS "towpath_relay_outbox_publish_duration_seconds" Seconds "From the beginning of a unit of work to its event in Kafka, by service.";
+    counter OUTBOX_FAILURES "towpath_relay_outbox_failures_total" Count "Batches that weren't published, by service and reason (`unavailable`, `refused`, `lost`).";
+    counter OUTBOX_TAKEOVERS "towpath_relay_outbox_takeovers_total" Count "Publishers that were gone and whose shards this relay freed, by service.";
+    counter PURGED "towpath_relay_purged_rows_total" Count "Rows that nobody needed any longer, by service.";
+
+    // Deliveries and timers
+    counter DELIVERIES "towpath_relay_deliveries_total" Count "Events by what became of a delivery, by service and result (`accepted`, `held_back`, `dead_letter`, `skipped`).";
+    histogram DELIVERY_SECONDS "towpath_relay_delivery_duration_seconds" Seconds "One call of a component, by service.";
+    histogram DELIVERY_LAG_SECONDS "towpath_relay_delivery_lag_seconds" Seconds "From an event's time in Kafka to its acceptance, by service.";
+    gauge DELIVERY_BUFFER "towpath_relay_delivery_buffer" Count "Events that were fetched and aren't done, by service.";
+    gauge LANES_HELD_BACK "towpath_relay_lanes_held_back" Count "Keys that wait before their event is delivered again, by service.";
+    gauge PARTITIONS "towpath_relay_partitions" Count "Partitions that are assigned to this relay, by service.";
+    counter REBALANCES "towpath_relay_rebalances_total" Count "How often partitions were assigned, by service.";
+    counter DEAD_LETTERS "towpath_relay_dead_letters_total" Count "Events that became dead letters, by service and reason (`refused`, `failed`, `malformed`).";
+    gauge DEAD_LETTERS_OPEN "towpath_relay_dead_letters_open" Count "Dead letters that nobody replayed or dropped yet, by service.";
+    counter TIMER_CALLS "towpath_relay_timer_calls_total" Count "Calls of timers, by service, timer and result (`accepted`, `failed`).";
 }
 
 /// Buckets of durations, in seconds: a unit of work takes a millisecond or two, a delivery may take half a minute.

@@ -6,16 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, Semaphore};
 use towpath_wire::Code;
 
 use crate::cache::Invalidations;
-use crate::config::{Config, Limits, PostgresConfig, PostgresUrl, ServiceConfig};
+use crate::config::{Config, Limits, PostgresConfig, ServiceConfig};
 use crate::db;
 use crate::error::{Failure, Result};
 use crate::lifecycle::Lifecycle;
@@ -89,6 +87,8 @@ pub struct Service {
     pub invalidations: Invalidations,
     /// Who waits for which key.
     pub wakeups: Wakeups,
+    /// Dead letters that nobody replayed or dropped yet, as far as this relay has seen.
+    pub dead_letters: AtomicU64,
     /// Who stops when.
     pub lifecycle: Lifecycle,
     token_digest: [u8; 32],
@@ -113,6 +113,7 @@ impl Service {
             redis: redis.clone(),
             invalidations: Invalidations::default(),
             wakeups: wakeups.clone(),
+            dead_letters: AtomicU64::new(0),
             lifecycle: lifecycle.clone(),
             token_digest: Sha256::digest(config.token.expose()).into(),
             database,
@@ -149,7 +150,7 @@ pub struct Database {
     /// The service's own statements.
     pub app: db::Pool,
     /// The relay's background work.
-    pub relay: Pool,
+    pub relay: db::Pool,
     /// Reads that may be stale; absent where there is no replica.
     pub replica: Option<db::Pool>,
 }
@@ -159,7 +160,7 @@ impl Database {
         let replica = config.replica_url.as_ref();
         Ok(Self {
             app: db::pool(&config.url, config.pool_size, limits, instance)?,
-            relay: pool(&config.relay_url, config.relay_pool_size, limits, instance)?,
+            relay: db::pool(&config.relay_url, config.relay_pool_size, limits, instance)?,
             replica: replica.map(|url| db::pool(url, config.replica_pool_size, limits, instance)).transpose()?,
         })
     }
@@ -172,25 +173,6 @@ impl Database {
             replica.close();
         }
     }
-}
-
-fn pool(url: &PostgresUrl, size: usize, limits: &Limits, instance: &str) -> anyhow::Result<Pool> {
-    let connect_timeout = Duration::from_millis(limits.connect_timeout_ms);
-    let mut config = url.config().clone();
-    config
-        .application_name(format!("towpath-relay {instance}").chars().take(63).collect::<String>())
-        .connect_timeout(connect_timeout)
-        .keepalives_idle(Duration::from_secs(15))
-        .tcp_user_timeout(Duration::from_secs(15));
-    let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let pool = Pool::builder(Manager::from_config(config, tokio_postgres::NoTls, manager))
-        .max_size(size)
-        .runtime(Runtime::Tokio1)
-        .wait_timeout(Some(Duration::from_millis(limits.pool_wait_ms)))
-        .create_timeout(Some(connect_timeout))
-        .recycle_timeout(Some(connect_timeout))
-        .build()?;
-    Ok(pool)
 }
 
 /// A set of the shards of an outbox: shards 0 to 63.

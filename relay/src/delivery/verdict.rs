@@ -1,0 +1,156 @@
+//! What an answer of a component means for an event, and when to try again: pure rules.
+
+use std::time::Duration;
+
+/// The longest that a component may make an event wait by `Retry-After`.
+pub(crate) const RETRY_AFTER_AT_MOST: Duration = Duration::from_secs(300);
+
+/// What a component said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It answered with this status.
+    Status {
+        status: u16,
+        retry_after: Option<Duration>,
+        /// The beginning of its body.
+        detail: String,
+    },
+    /// It didn't: no connection, a connection that broke, or no answer in time.
+    None(String),
+}
+
+/// What follows from an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Done.
+    Accepted,
+    /// The world is down: try again for ever.
+    Down(Option<Duration>),
+    /// The component failed on it: try again, but not for ever.
+    Failed,
+    /// It will never take it.
+    Refused,
+}
+
+impl Answer {
+    /// 502 counts with 503 and 504: whatever stands between says so when it reaches nobody, and no event may become a
+    /// dead letter because a proxy came up before its component. A redirection is no acceptance, and nobody follows it.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::None(_) => Verdict::Down(None),
+            Self::Status { status, retry_after, .. } => match status {
+                200..=299 => Verdict::Accepted,
+                429 | 502 | 503 | 504 => Verdict::Down(*retry_after),
+                500..=599 => Verdict::Failed,
+                _ => Verdict::Refused,
+            },
+        }
+    }
+
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            Self::None(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status { status, detail, .. } if detail.is_empty() => write!(f, "{status}"),
+            Self::Status { status, detail, .. } => write!(f, "{status}: {detail}"),
+            Self::None(cause) => f.write_str(cause),
+        }
+    }
+}
+
+/// Waits that double up to a limit, with jitter, so that those who failed together don't come back together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    pub(crate) first: Duration,
+    pub(crate) most: Duration,
+}
+
+impl Backoff {
+    /// The wait before the try after `failed` failed ones. `random` is in 0..1.
+    pub(crate) fn wait(self, failed: u32, random: f64) -> Duration {
+        let doubled = self.first.saturating_mul(1 << failed.saturating_sub(1).min(30));
+        doubled.min(self.most).mul_f64(0.5 + random / 2.0)
+    }
+
+    /// The same, where the component named a time: never earlier than that, and a little later each by its own.
+    pub(crate) fn wait_at_least(self, failed: u32, named: Option<Duration>, random: f64) -> Duration {
+        match named {
+            None => self.wait(failed, random),
+            Some(named) => named.min(RETRY_AFTER_AT_MOST).mul_f64(1.0 + random / 10.0),
+        }
+    }
+}
+
+/// Reads `Retry-After`: seconds, or a date. `now` is in seconds since 1970.
+pub(crate) fn retry_after(value: &str, now: i64) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?.as_second();
+    Some(Duration::from_secs(at.saturating_sub(now).try_into().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn verdict(status: u16, retry_after: Option<Duration>) -> Verdict {
+        Answer::Status { status, retry_after, detail: String::new() }.verdict()
+    }
+
+    #[test]
+    fn every_status_has_its_verdict() {
+        let named = Some(Duration::from_secs(3));
+        for status in 100..=999 {
+            let expected = match status {
+                200..=299 => Verdict::Accepted,
+                429 | 502 | 503 | 504 => Verdict::Down(named),
+                500..=599 => Verdict::Failed,
+                _ => Verdict::Refused,
+            };
+            assert_eq!(verdict(status, named), expected, "{status}");
+        }
+        assert_eq!(Answer::None("refused".into()).verdict(), Verdict::Down(None));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(retry_after("120", 0), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after(" 0 ", 0), Some(Duration::ZERO));
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(retry_after(date, 784_111_770), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(date, 784_111_999), Some(Duration::ZERO));
+        for wrong in ["", "-1", "soon", "1.5", "Sun, 06 Nov"] {
+            assert_eq!(retry_after(wrong, 0), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn waits_grow_up_to_the_limit(first in 1u64..1000, most in 1u64..100_000, failed in 1u32..u32::MAX, random in 0.0..1.0) {
+            let backoff = Backoff { first: Duration::from_millis(first), most: Duration::from_millis(most) };
+            let wait = backoff.wait(failed, random);
+            prop_assert!(wait <= backoff.most);
+            prop_assert!(wait >= backoff.first.min(backoff.most) / 2);
+            prop_assert!(backoff.wait(failed.saturating_add(1), random) >= wait);
+        }
+
+        #[test]
+        fn a_named_time_is_honoured(named in 0u64..10_000, failed in 1u32..100, random in 0.0..1.0) {
+            let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
+            let wait = backoff.wait_at_least(failed, Some(Duration::from_secs(named)), random);
+            prop_assert!(wait >= Duration::from_secs(named).min(RETRY_AFTER_AT_MOST));
+            prop_assert!(wait <= RETRY_AFTER_AT_MOST.mul_f64(1.1));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The outbox: what units of work said goes to Kafka, once, in commit order per key, if and only if they committed.
+//!
+//! # Who publishes
+//!
+//! A service's outbox has 16 shards of keys. Each relay runs one publisher per service, which holds a share of the
+//! shards by leases in the service's database ([`shares`]); the holder alone publishes. A unit of work wakes the
+//! publisher of its own relay in the process, and other relays' by way of Redis; a sweep covers wake-ups that are lost
+//! and what a dead relay left behind. A publisher reads a batch in the order of its numbers, publishes it, marks it,
+//! and only then reads the next: memory holds one batch, however long the outbox grows while Kafka is down.
+//!
+//! # Why transactions
+//!
+//! A lease alone doesn't keep a stalled publisher from sending, once it goes on, what it had in its buffers when it
+//! stalled. And a publisher that dies between Kafka's acknowledgement and its mark in the database makes the next one
+//! publish the same events again, after later ones of the same key. So each batch is a Kafka transaction:
+//!
+//! - Its publisher's transactional id is unique to this start of the relay, and is what it signs leases with. Before
+//!   anybody takes the shards of a publisher that is gone, it fences that id: Kafka then refuses whatever still comes
+//!   from there, and consumers that read committed records see nothing of an unfinished batch.
+//! - The transaction also writes the batch's numbers into a journal topic. Whoever retires a publisher reads its last
+//!   entry and marks those events instead of publishing them again ([`retire`]).
+//!
+//! An event thus stands in its topic exactly once, whoever was killed or stalled when. The price, measured on one
+//! broker on the same machine: 2.4 ms instead of 0.3 ms from send to consumption for a single event back to back, 3.5
+//! instead of 0.7 ms with pauses between; 150,000 instead of 200,000 events a second in batches of 1000. Consumers must
+//! read with `isolation.level=read_committed`, and a publisher that dies inside a transaction holds up what others
+//! wrote into the same partitions after it until it is retired, no longer than its lease.
+//!
+//! One id per start, instead of one per shard: a producer has threads, connections and transactions of its own, and 16
+//! of them per service would cost more in markers and threads than they bring.
+//!
+//! # Invariants
+//!
+//! 1. Among publishers that Kafka takes anything from, at most one holds a shard.
+//! 2. A publisher begins a transaction only after it has marked the events of the last one. So at most its last journal
+//!    entry isn't marked.
+//! 3. A shard changes hands only by its holder's release, between two batches, or by the holder's retirement.
+
+mod heartbeat;
+mod journal;
+mod producer;
+mod publisher;
+mod retire;
+mod shares;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::KafkaConfig;
+use crate::kafka::record_bytes;
+use crate::state::Service;
+use crate::topics;
+use producer::Setup;
+use publisher::{End, Publisher};
+
+const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
+const WAIT_AT_MOST: Duration = Duration::from_secs(2);
+
+/// Publishes a service's outbox until `stop`, then what is left, and gives its shards up. `topics_ready`: the topics
+/// exist.
+pub async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topics_ready: CancellationToken) {
+    let stop = service.lifecycle.stop_publishing.clone();
+    if stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
+        return;
+    }
+    let setup = setup(&service, &kafka);
+    let mut predecessor = None;
+    let mut wait = WAIT_AT_FIRST;
+    loop {
+        let mut publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone());
+        let end = publisher.run(predecessor.take(), &stop).await;
+        let (cause, started) = match end {
+            End::Stopped => return,
+            End::Failed(cause) => (cause, false),
+            End::Lost(cause) => (cause, true),
+        };
+        if started {
+            wait = WAIT_AT_FIRST;
+        }
+        predecessor = publisher.into_predecessor();
+        let service = &*service.name;
+        tracing::warn!(service, cause = format!("{cause:#}"), "the publisher of the outbox begins anew");
+        let jittered = wait.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        if stop.run_until_cancelled(tokio::time::sleep(jittered)).await.is_none() {
+            return;
+        }
+        wait = (wait * 2).min(WAIT_AT_MOST);
+    }
+}
+
+fn setup(service: &Service, kafka: &KafkaConfig) -> Setup {
+    let limits = service.limits();
+    Setup {
+        service: Arc::clone(&service.name),
+        journal: topics::journal(kafka, &service.name).into(),
+        largest: record_bytes(limits.event_bytes),
+        batch: limits.outbox_batch,
+        timeout: Duration::from_millis(limits.lease_ms).clamp(Duration::from_secs(10), Duration::from_secs(60)),
+    }
+}

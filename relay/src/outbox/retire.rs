@@ -1,0 +1,34 @@
+//! The end of a publisher that is gone: by a crash, by a stall, or because it gave its producer up.
+//!
+//! The order matters. First Kafka is told to take nothing more from it (whoever initialises a producer under its
+//! transactional id fences it, and ends what it left open: a commit that was decided is finished, anything else is
+//! aborted). Then its journal says what its last transaction published, which nothing can change any more. Only then,
+//! in one transaction of the database, are those events marked and its shards freed. Whoever dies in between leaves the
+//! publisher as dead as before, and the next one begins again.
+
+use super::journal;
+use super::producer::{Setup, Transactional};
+use super::store;
+use crate::background::Store;
+use crate::config::KafkaConfig;
+
+/// Retires a publisher. Answers how many shards it held.
+pub(super) async fn retire(kafka: &KafkaConfig, setup: &Setup, store: &Store, id: &str) -> anyhow::Result<i32> {
+    let fence = Transactional::open(kafka, setup, id).await?;
+    // All that it committed stands before this record, which is a tombstone of a key that nobody else has.
+    let end = fence.note(id, &format!("{id}/end"), None).await?;
+    let committed = journal::last(kafka, &setup.journal, id, end).await?;
+    let freed = store::retire(store, id, &committed).await?;
+    tracing::info!(
+        service = &*setup.service,
+        publisher = id,
+        shards = freed,
+        last_batch = committed.len(),
+        "retired a publisher that was gone"
+    );
+    // Its key has done its duty; where this fails the journal keeps one small record too many.
+    if let Err(error) = fence.note(id, id, None).await {
+        tracing::debug!(%error, publisher = id, "its journal couldn't be cleared");
+    }
+    Ok(freed)
+}
