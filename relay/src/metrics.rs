@@ -43,7 +43,7 @@ metrics! {
     counter CACHE_LOOKUPS "towpath_relay_cache_lookups_total" Count "Look-ups in the cache, by service, kind (`key`, `query`) and result (`hit`, `miss`, `off`).";
     counter CACHE_INVALIDATIONS_LATE "towpath_relay_cache_invalidations_late_total" Count "Tags that could not be invalidated at once, as Redis was away, by service.";
     counter RATE_LIMITED "towpath_relay_rate_limit_decisions_total" Count "Decisions on rate limits, by service and result (`allowed`, `denied`).";
-    counter WAKEUPS "towpath_relay_wakeups_total" Count "Wake-ups by way (`here`, `sent`, `heard`, `dropped`).";
+    counter WAKEUPS "towpath_relay_wakeups_total" Count "Wake-up keys, by way: `sent` to other relays, `heard` from them, `dropped` as too many waited for Redis.";
 
     // The outbox
     gauge OUTBOX_SHARDS "towpath_relay_outbox_shards" Count "Shards of a service's outbox that this relay publishes, by service.";

@@ -126,6 +126,7 @@ async fn look(service: &Service, pool: &Pool, request: &QueryRequest) -> Result<
     if matches!(looked, Err(Trouble::Stale(_))) {
         session.forget_statements();
     }
+    session.roll_back().await;
     let result = looked?;
     Ok(QueryResponse { columns: result.columns, rows: result.rows, cached: false, timed_out: false })
 }
@@ -148,7 +149,7 @@ async fn read_only(
         Ok(rows) => collect(rows, prepared, limits, &mut bytes).await,
         Err(trouble) => Err(trouble),
     };
-    // To get to the answer of COMMIT the rest of the rows would have to be read: the connection is given up instead.
+    // The answer to COMMIT stands behind the rest of the rows, which nobody wants.
     if matches!(&result, Err(Trouble::Failed(failure)) if failure.code() == Code::LimitExceeded) {
         return result;
     }

@@ -15,6 +15,7 @@ mod unit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use tokio::time::{Instant, sleep};
 use towpath_wire::{Code, TransactionRequest, TransactionResponse};
 use tracing::Instrument as _;
@@ -22,6 +23,7 @@ use tracing::Instrument as _;
 use crate::cache;
 use crate::db::{Claim, Session, Trouble};
 use crate::error::{Failure, Result};
+use crate::metrics::UNITS_REPEATED;
 use crate::state::{Database, Service};
 use crate::telemetry::TraceContext;
 use crate::wakeup::Space;
@@ -46,7 +48,8 @@ pub async fn run(
     request: TransactionRequest,
     trace: TraceContext,
 ) -> Result<TransactionResponse> {
-    let work = work(Arc::clone(service), request, trace).in_current_span();
+    // Boxed before it is handed on: it is large, and everybody on the way would copy it.
+    let work = Box::pin(work(Arc::clone(service), request, trace)).in_current_span();
     service.lifecycle.takers.spawn(work).await.unwrap_or_else(|error| Err(Failure::internal(error)))
 }
 
@@ -104,15 +107,26 @@ async fn until_done(service: &Service, database: &Database, unit: &Unit) -> Resu
                 if contentions == limits.contention_attempts || Instant::now() + wait >= deadline {
                     return Err(failure);
                 }
+                repeated(service, "contention");
                 contentions += 1;
                 sleep(wait).await;
                 backoff = (backoff * 2).min(LONGEST_BACKOFF);
             }
-            Trouble::Lost(_) if losses < LOSSES && Instant::now() < deadline => losses += 1,
-            Trouble::Stale(_) if stale < STALE => stale += 1,
+            Trouble::Lost(_) if losses < LOSSES && Instant::now() < deadline => {
+                repeated(service, "lost");
+                losses += 1;
+            }
+            Trouble::Stale(_) if stale < STALE => {
+                repeated(service, "stale");
+                stale += 1;
+            }
             trouble => return Err(trouble.into_failure()),
         }
     }
+}
+
+fn repeated(service: &Service, reason: &'static str) {
+    counter!(UNITS_REPEATED, "service" => Arc::clone(&service.name), "reason" => reason).increment(1);
 }
 
 async fn claimed(database: &Database, unit: &Unit, claim: Claim) -> Result<Option<Ended>> {

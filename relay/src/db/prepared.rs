@@ -94,9 +94,4 @@ impl Statements {
     pub(super) fn forget_all(&mut self) {
         self.known.clear();
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
-    }
 }

@@ -1,12 +1,15 @@
 //! A connection while somebody works on it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::Object;
 use futures::future::try_join_all;
+use metrics::counter;
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, RowStream};
+use tokio_postgres::{Client, Error, NoTls, RowStream};
 
 use super::declared;
 use super::errors::{Trouble, no_connection};
@@ -14,8 +17,11 @@ use super::pool::{Manager, Pool};
 use super::prepared::Prepared;
 use crate::codec::TextParameter;
 use crate::error::Failure;
+use crate::metrics::CONNECTIONS_DISCARDED;
 
-/// How long a ROLLBACK may take before the connection is given up instead.
+/// How long a ROLLBACK waits behind what was sent before it, before that is cancelled.
+const CANCEL_AFTER: Duration = Duration::from_millis(20);
+/// How long it may take then, before the connection is given up instead.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection of the pool. It goes back only while no transaction is open on it; otherwise it is closed, and what it
@@ -57,15 +63,28 @@ impl Session {
         self.open = false;
     }
 
-    /// Rolls back, so that the connection can be used again. Where that isn't confirmed in time, it is closed.
+    /// Rolls back, so that the connection can be used again. What the server still does for it, a statement that waits
+    /// for a lock or more rows than anybody wants, is cancelled. Where the end isn't confirmed in time, the connection is
+    /// closed.
     pub async fn roll_back(mut self) {
         if !self.open {
             return;
         }
-        let rollback = self.client().batch_execute("ROLLBACK");
-        if matches!(tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await, Ok(Ok(()))) {
+        if self.rolled_back().await {
             self.closed();
         }
+    }
+
+    /// Whether the server confirms that nothing is open any longer.
+    async fn rolled_back(&self) -> bool {
+        let mut rollback = pin!(self.client().batch_execute("ROLLBACK"));
+        let mut ended = timeout(CANCEL_AFTER, rollback.as_mut()).await;
+        if ended.is_err() {
+            // Once this has returned the server has its signal: it can't hit a later statement.
+            let _ = timeout(ROLLBACK_TIMEOUT, self.client().cancel_token().cancel_query(NoTls)).await;
+            ended = timeout(ROLLBACK_TIMEOUT, rollback).await;
+        }
+        matches!(ended, Ok(Ok(())))
     }
 
     /// Prepares statements, those that are new in one round trip. The error names the index of the statement.
@@ -142,6 +161,7 @@ async fn prepare_new(client: &Client, sql: &str) -> Result<Prepared, Trouble> {
 impl Drop for Session {
     fn drop(&mut self) {
         if let (true, Some(connection)) = (self.open, self.connection.take()) {
+            counter!(CONNECTIONS_DISCARDED).increment(1);
             tracing::debug!("a connection was closed because its transaction was still open");
             Object::take(connection).discard();
         }

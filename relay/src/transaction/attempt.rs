@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use metrics::counter;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
@@ -16,6 +17,7 @@ use crate::codec::TextParameter;
 use crate::config::Limits;
 use crate::db::{Outcome, Prepared, Sent, Session, Trouble, answer, collect, encode, resolve, send};
 use crate::error::Failure;
+use crate::metrics::COMMITS_IN_DOUBT;
 use crate::state::{Database, Service, ShardSet};
 
 /// The relay's own statements. The first that writes also tells the transaction's id; a transaction without one may
@@ -248,7 +250,9 @@ async fn commit(
     // It wrote nothing, so there is nothing that could have been lost.
     let Some(transaction) = transaction else { return Ok(()) };
     tracing::warn!(service = %service.name, transaction, cause = %lost, "the answer to COMMIT was lost");
-    match resolve(&database.app, &transaction, Instant::now() + patience).await {
+    let outcome = resolve(&database.app, &transaction, Instant::now() + patience).await;
+    counter!(COMMITS_IN_DOUBT, "service" => Arc::clone(&service.name), "outcome" => outcome.name()).increment(1);
+    match outcome {
         Outcome::Committed => Ok(()),
         Outcome::Aborted => Err(Trouble::Lost(lost)),
         Outcome::Unknown => {

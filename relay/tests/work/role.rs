@@ -38,7 +38,6 @@ async fn the_role_owns_nothing_and_creates_nothing() {
         "CREATE ROLE x",
         &format!("ALTER DATABASE {} SET search_path = public", setup.database_name("alpha")),
         "ALTER TABLE app.t OWNER TO CURRENT_USER",
-        "GRANT ALL ON app.t TO PUBLIC",
         "COPY app.t FROM '/etc/passwd'",
         "COPY app.t TO PROGRAM 'cat'",
         "SELECT * FROM app.schema_history",

@@ -427,3 +427,15 @@ async fn the_events_of_a_unit_stand_in_its_order_with_all_that_belongs_to_them()
     assert_eq!(rows, expected);
     assert_eq!(work.see("SELECT count(DISTINCT shard) <= 2 AND bool_and(shard BETWEEN 0 AND 15) FROM towpath.outbox").await, "true");
 }
+
+/// What was sent ahead and waits for a lock doesn't hold up the answer to what failed before it.
+#[tokio::test]
+async fn a_step_that_waits_does_not_delay_the_failure_of_one_before_it() {
+    let work = Work::new(STOCK).await;
+    let other = work.setup.admin("alpha").await;
+    other.batch_execute("BEGIN; UPDATE app.stock SET n = 1 WHERE sku = 'b'").await.expect("a lock");
+    let began = Instant::now();
+    work.refused(Code::ExpectationFailed, json!({"steps": [take("a", 100), take("b", 1)]})).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(work.open_transactions().await, "0");
+}

@@ -1,6 +1,10 @@
 //! What isn't allowed never reaches PostgreSQL, and what PostgreSQL refuses is told well.
 
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
+use towpath_relay::statement;
 use towpath_wire::Code;
 
 use super::Work;
@@ -96,4 +100,35 @@ async fn a_connection_keeps_a_bounded_number_of_statements() {
     let count: u32 = rows[0][0].as_str().expect("a number").parse().expect("a number");
     assert!(count <= 9, "a few of them still on their way to be closed: {count}");
     assert_eq!(rows[0][1], json!("1"), "what is used stays");
+}
+
+/// The check takes a text apart as PostgreSQL does. Whatever it lets through is one statement for PostgreSQL too, and
+/// one that EXPLAIN takes: no comment, quote or escape hides anything else from it.
+#[tokio::test]
+async fn the_check_and_postgres_read_a_text_alike() {
+    let work = Work::new("CREATE TABLE t (id int)").await;
+    let client = work.setup.admin("alpha").await;
+    client.batch_execute("SET search_path = app").await.expect("a search path");
+    let part = proptest::sample::select(vec![
+        "select 1", "commit", "drop table t", "insert into t values (1)", "/*", "*/", "/**/", "--", "\n", "\r", "'", "''", "\"", "$$", "$a$", "$1$",
+        "a$", "E'", "N'", "B'", "U&'", "U&\"", "\\", "\\'", ";", "(", ")", " ", ",", "as a", "as \"a\"", "'x'", "E'\\''", "1", "1e", "1.", "+", "-", "@-", "::text",
+    ]);
+    let texts = proptest::collection::vec(part, 1..12).prop_map(|parts| parts.concat());
+    let mut runner = TestRunner::deterministic();
+    let (mut allowed, mut understood) = (0, 0);
+    for _ in 0..6000 {
+        let text = format!("select {}", texts.new_tree(&mut runner).expect("a text").current());
+        if statement::check(&text).is_err() {
+            continue;
+        }
+        allowed += 1;
+        if let Err(error) = client.prepare(&text).await {
+            let message = error.as_db_error().expect("PostgreSQL's word").message().to_owned();
+            assert!(!message.contains("multiple commands"), "{text:?}: {message}");
+            continue;
+        }
+        understood += 1;
+        client.prepare(&format!("EXPLAIN {text}")).await.unwrap_or_else(|error| panic!("{text:?}: {error:?}"));
+    }
+    assert!(allowed > 300 && understood > 30, "{allowed} allowed, {understood} understood");
 }

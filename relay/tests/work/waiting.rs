@@ -144,3 +144,18 @@ async fn a_query_cannot_write() {
     }
     assert_eq!(work.see("SELECT count(*) FROM t").await, "0");
 }
+
+#[tokio::test]
+async fn a_read_that_may_be_stale_goes_to_the_replica() {
+    let read = |consistency: &str| json!({"sql": "SELECT current_setting('work_mem')", "consistency": consistency});
+    let work = Work::changed("", TABLE, |postgres| {
+        // The same server, told apart by a setting of the session.
+        let url = format!("{}?options=-c%20work_mem%3D7MB", postgres.url.expose());
+        postgres.replica_url = Some(url.parse().expect("a URL"));
+    })
+    .await;
+    assert_eq!(work.query(read("replica")).await.expect("an answer").rows, [[json!("7MB")]]);
+    assert_ne!(work.query(read("strong")).await.expect("an answer").rows, [[json!("7MB")]]);
+    let without = Work::new(TABLE).await;
+    without.query(read("replica")).await.expect("from the primary, where there is no replica");
+}
