@@ -93,14 +93,13 @@ async fn a_sku_that_nobody_knows_has_no_stock() {
 #[tokio::test]
 async fn a_sku_of_every_letter_that_it_may_have_goes_through_paths_unharmed() {
     let shop = Shop::open();
-    let sku = format!("{}.10:X_a-b", Shop::fresh_sku());
+    let sku = format!("{}/10.5:X_a-b", Shop::fresh_sku());
     let (name, price) = (String::from("A rope"), Money::eur(1));
     let product = NewProduct { sku: sku.clone(), name, description: None, price };
     shop.api.create_product(&product).await.expect("the product is created");
     let encoded: String = sku.bytes().map(|byte| format!("%{byte:02X}")).collect();
     shop.put_in_stock(&encoded, 4).await;
     assert_eq!(shop.api.stock(&encoded).await.expect("its stock").sku, sku);
-    assert_eq!(shop.api.stock(&sku).await.expect("its stock").on_hand, 4);
     let order = shop.place_and_wait(&shop.order_for(&sku, 3)).await;
     assert_eq!(order.status, "confirmed");
     shop.close().await;
