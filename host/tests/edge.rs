@@ -16,7 +16,7 @@ use serde_json::json;
 async fn beyond_the_limit_a_route_answers_503_at_once_and_others_go_on() {
     let host = Setup::new().args(&["--max-in-flight", "3"]).start().await;
     let answers = async {
-        let requests = (0..8).map(|_| host.client.get(format!("{}/wait?ms=700", host.url)).send());
+        let requests = (0..8).map(|_| host.client.get(format!("{}/wait?ms=2000", host.url)).send());
         join_all(requests).await.into_iter().map(Result::unwrap).collect::<Vec<_>>()
     };
     let (answers, other) = tokio::join!(answers, host.get("/named/1/2/hello"));
@@ -109,9 +109,8 @@ async fn what_is_in_flight_is_finished_before_the_end() {
     };
     let (waiting, chained) =
         (request("/wait?ms=1500"), request("/fetch?url=http%3A%2F%2Fback.spin.internal%2Fwait%3Fms%3D1500"));
-    // Both have reached a component once a later request has been answered by the same one.
-    host.get("/print?out=now&err=now").await;
-    host.logged(&["guest", "now"]).await;
+    host.waiting("front", 1).await;
+    host.waiting("back", 1).await;
     host.signal("TERM");
     host.logged(&["stopping"]).await;
     let refused = eventually(|| TcpStream::connect(url.trim_start_matches("http://")).err());
@@ -129,7 +128,7 @@ async fn the_end_does_not_wait_longer_than_it_may() {
         let host = Setup::new().args(&arguments).start().await;
         let request = host.client.get(format!("{}/wait?ms=50000", host.url));
         let waiting = tokio::spawn(async move { request.send().await.is_err() });
-        host.get("/print?out=now&err=now").await;
+        host.waiting("front", 1).await;
         host.signal("INT");
         host.logged(&["stopping"]).await;
         if second_signal {

@@ -151,7 +151,7 @@ async fn requests_that_share_an_instance_do_not_share_their_depth() {
     }
     let answers = futures::future::join_all((0..30).map(|_| host.fetch(&url))).await;
     for answer in answers {
-        assert_eq!(answer["body"]["body"]["body"], json!({ "waited": 300 }), "{answer}");
+        assert_eq!(answer["body"]["body"]["body"]["waited"], 300, "{answer}");
     }
 }
 

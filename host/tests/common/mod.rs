@@ -197,6 +197,15 @@ impl Host {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until the component `name` has said `times` times that it waits.
+    pub async fn waiting(&self, name: &str, times: usize) {
+        let component = format!("component={name}");
+        let lines =
+            |log: &str| log.lines().filter(|line| line.contains("waiting") && line.contains(&component)).count();
+        let found = eventually(|| (lines(&self.log()) >= times).then_some(())).await;
+        found.unwrap_or_else(|| panic!("{name} does not wait:\n{}", self.log()));
+    }
+
     /// Waits until the log has a line with all of `texts` in it, and gives it back.
     pub async fn logged(&self, texts: &[&str]) -> String {
         let found = || {

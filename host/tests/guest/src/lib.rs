@@ -32,7 +32,7 @@ async fn handle(request: Request) -> Result<Response<BoxBody>, ErrorCode> {
         "trap" => panic!("asked to trap"),
         "spin" => spin(),
         "fail" => Err(ErrorCode::InternalError(Some("asked to fail".into()))),
-        "wait" => wait(&query).await,
+        "wait" => wait(&query, calls).await,
         "fetch" => fetch(request, &query).await,
         "variable" => variable(&query).await,
         "allocate" => allocate(query.number("mib")),
@@ -77,9 +77,11 @@ fn spin() -> ! {
     }
 }
 
-async fn wait(query: &Query) -> Result<Response<BoxBody>, ErrorCode> {
+/// Says that it begins, and how many calls the instance had by then.
+async fn wait(query: &Query, calls: u32) -> Result<Response<BoxBody>, ErrorCode> {
+    println!("waiting");
     spin_sdk::time::sleep(Duration::from_millis(query.number("ms"))).await;
-    answer(json!({ "waited": query.number("ms") }))
+    answer(json!({ "waited": query.number("ms"), "calls": calls }))
 }
 
 /// Calls `url` and tells what came of it: the answer, or the error code. `forward` sends the own headers along.
