@@ -151,8 +151,13 @@ pub(crate) fn host(home: &Home, runtime: Runtime, surroundings: &Surroundings<'_
         Runtime::Embedded => Launch::new(binary("towpath-host")?)
             .args(["--manifest".into(), manifest, "--listen".into(), address.clone().into()])
             .args([PathBuf::from("--cache-dir"), home::cache()?.join("compiled")]),
-        Runtime::Spin => Launch::new(spin()?)
-            .args(["up".into(), "--file".into(), manifest, "--listen".into(), address.clone().into()]),
+        Runtime::Spin => Launch::new(spin()?).args([
+            "up".into(),
+            "--file".into(),
+            manifest,
+            "--listen".into(),
+            address.clone().into(),
+        ]),
     };
     launch.environment = surroundings.spin()?;
     launch.folder = Some(root);

@@ -61,8 +61,7 @@ impl Home {
     /// Makes the folders. `run` is for this user alone; `data` can be passed through, since PostgreSQL may run as
     /// another user than whoever calls (its own folder is closed to all others).
     pub(crate) fn create(&self) -> Result<()> {
-        for (folder, mode) in
-            [(self.0.clone(), 0o755), (self.data(), 0o711), (self.logs(), 0o755), (self.run(), 0o700)]
+        for (folder, mode) in [(self.0.clone(), 0o755), (self.data(), 0o711), (self.logs(), 0o755), (self.run(), 0o700)]
         {
             fs::create_dir_all(&folder)
                 .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)))
@@ -102,12 +101,15 @@ pub(crate) fn repository() -> Result<PathBuf> {
     }
     let executable = std::env::current_exe().ok();
     let here = std::env::current_dir().ok();
-    let found = [executable, here].into_iter().flatten().find_map(|start| {
-        start.ancestors().find(|folder| folder.join("infra/native").is_dir()).map(Path::to_path_buf)
-    });
+    let found = [executable, here]
+        .into_iter()
+        .flatten()
+        .find_map(|start| start.ancestors().find(|folder| folder.join("infra/native").is_dir()).map(Path::to_path_buf));
     match found {
         Some(root) => Ok(root),
-        None => bail!("this is no Towpath checkout: run ./towpath from the checkout, or set TOWPATH_ROOT to its folder"),
+        None => {
+            bail!("this is no Towpath checkout: run ./towpath from the checkout, or set TOWPATH_ROOT to its folder")
+        }
     }
 }
 

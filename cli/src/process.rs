@@ -74,9 +74,10 @@ fn listening_inodes(table: &str, port: u16) -> Vec<String> {
 
 fn holds(process: &Path, sockets: &[String]) -> bool {
     let Ok(descriptors) = fs::read_dir(process.join("fd")) else { return false };
-    descriptors.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).any(|target| {
-        target.to_str().is_some_and(|target| sockets.iter().any(|socket| socket == target))
-    })
+    descriptors
+        .flatten()
+        .filter_map(|fd| fs::read_link(fd.path()).ok())
+        .any(|target| target.to_str().is_some_and(|target| sockets.iter().any(|socket| socket == target)))
 }
 
 fn describe(pid: u32) -> String {

@@ -36,6 +36,8 @@ enum Mode {
     /// The lines that the block has now, to be moved over.
     Live(Vec<String>),
     Plain,
+    #[cfg(test)]
+    Silent,
 }
 
 impl Screen {
@@ -45,6 +47,11 @@ impl Screen {
         let live = std::io::stderr().is_terminal() && !dumb;
         let mode = if live { Mode::Live(Vec::new()) } else { Mode::Plain };
         Self { mode, began: Instant::now(), head, foot, happened: VecDeque::new(), phase: None }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        Self { mode: Mode::Silent, ..Self::lines() }
     }
 
     /// Lines alone, also on a terminal: for what is not there to be watched.
@@ -83,6 +90,8 @@ impl Screen {
                     emit(&plain(phase, &self.head, &self.foot, rows));
                 }
             }
+            #[cfg(test)]
+            Mode::Silent => {}
             Mode::Live(shown) => {
                 let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col);
                 let lines = block(phase, &self.head, &self.foot, rows, &self.happened);
@@ -123,13 +132,7 @@ fn plain(phase: Phase, head: &[String], foot: &[String], rows: &[Row]) -> String
     lines.join("\n") + "\n"
 }
 
-fn block(
-    phase: Phase,
-    head: &[String],
-    foot: &[String],
-    rows: &[Row],
-    happened: &VecDeque<String>,
-) -> Vec<String> {
+fn block(phase: Phase, head: &[String], foot: &[String], rows: &[Row], happened: &VecDeque<String>) -> Vec<String> {
     let mut lines: Vec<String> = match title(phase) {
         Some(title) => vec![title.to_owned()],
         None => head.to_vec(),
@@ -153,8 +156,7 @@ pub(crate) fn table(rows: &[Row]) -> Vec<String> {
     let address = rows.iter().map(|row| row.address.len()).max().unwrap_or_default();
     let lines = rows.iter().map(|row| {
         let pid = row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let line =
-            format!("  {:name$}  {:10}  {:address$}  pid {pid:8}", row.name, row.state.word(), row.address);
+        let line = format!("  {:name$}  {:10}  {:address$}  pid {pid:8}", row.name, row.state.word(), row.address);
         match (&row.note, row.state) {
             (Some(note), PartState::Starting | PartState::Restarting) => format!("{line}  {}", note.replace('\n', " ")),
             _ => line.trim_end().to_owned(),

@@ -138,7 +138,10 @@ fn render(secrets: &BTreeMap<String, String>) -> String {
 
 fn first_data_folder(home: &Home) -> Option<String> {
     let entries = std::fs::read_dir(home.data()).ok()?;
-    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).find(|name| name.starts_with("postgres-"))
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .find(|name| name.starts_with("postgres-"))
 }
 
 #[cfg(test)]

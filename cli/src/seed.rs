@@ -36,8 +36,7 @@ pub(crate) async fn seed(url: &str, done: PathBuf) -> Result<()> {
 }
 
 async fn create(client: &Client, sku: &str, name: &str, amount: i64) -> Result<()> {
-    let product =
-        NewProduct { sku: sku.into(), name: name.into(), description: None, price: Money::eur(amount) };
+    let product = NewProduct { sku: sku.into(), name: name.into(), description: None, price: Money::eur(amount) };
     let answer = client.post("/v1/products").json(&product).send().await?;
     let taken = answer.status() == 409 && answer.problem().is_ok_and(|problem| problem.code == "sku_taken");
     if answer.status() != 201 && !taken {

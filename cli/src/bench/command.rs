@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::load::Load;
 use super::report::{Report, Row};
 use super::target::OwnStack;
 use super::units::Units;
 use super::{hops, memory, orders, producer, units};
+use crate::signals::Signals;
 use crate::stack::Running;
 
 /// Measures a stack, each figure beside what does the same without it.
@@ -45,12 +46,7 @@ pub async fn command(args: &Args, _home: &Path) -> Result<ExitCode> {
     let load = Load { clients: usize::from(args.clients), time: Duration::from_secs(args.seconds) };
     let rows = match &args.url {
         Some(url) => from_outside(load, url).await?,
-        None => {
-            say("starting a stack of its own");
-            let own = OwnStack::start()?;
-            let stack = own.running()?;
-            everything(load, &stack).await?
-        }
+        None => on_its_own(load).await?,
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let report = Report { seconds: args.seconds, clients: load.clients, processors, rows };
@@ -60,6 +56,23 @@ pub async fn command(args: &Args, _home: &Path) -> Result<ExitCode> {
         fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// On a stack that is gone afterwards, also where somebody gives up in the middle.
+async fn on_its_own(load: Load) -> Result<Vec<Row>> {
+    let own = OwnStack::new();
+    let mut signals = Signals::new()?;
+    let work = async {
+        say("starting a stack of its own");
+        everything(load, &own.start().await?).await
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = signals.next() => Err(anyhow!("stopped")),
+    };
+    say("taking the stack down");
+    let removed = own.remove().await;
+    outcome.and_then(|rows| removed.map(|()| rows))
 }
 
 /// What a client can measure.

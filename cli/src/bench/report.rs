@@ -49,7 +49,7 @@ impl Row {
     }
 
     pub(super) fn of(what: &str, unit: &'static str, measured: &Measured) -> Self {
-        Self { latency: Some(measured.latency.clone()), ..Self::new(what, unit, measured.per_second) }
+        Self { latency: Some(measured.latency()), ..Self::new(what, unit, measured.per_second()) }
     }
 
     pub(super) fn beside(mut self, what: &'static str, value: f64) -> Self {

@@ -1,58 +1,59 @@
-//! What is measured: a stack of the benchmark's own, or one that runs.
+//! The stack that is measured.
 
 use std::env;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::stack::Running;
 
-/// A stack that was started for one run, and goes with it. Its figures disturb nobody's data.
+/// A stack that is started for one run, and goes with it. Its figures disturb nobody's data.
 pub(super) struct OwnStack {
     home: PathBuf,
 }
 
 impl OwnStack {
-    /// Starts it on free ports, without the limit to one client's requests: here one client is many.
-    pub(super) fn start() -> Result<Self> {
-        let home = env::temp_dir().join(format!("towpath-bench-{}", Uuid::now_v7().simple()));
-        let stack = Self { home };
-        towpath(&stack.home, &["up", "--detach", "--ports", "auto", "--no-build"])?;
-        Ok(stack)
+    /// One that isn't started yet.
+    pub(super) fn new() -> Self {
+        Self { home: env::temp_dir().join(format!("towpath-bench-{}", Uuid::now_v7().simple())) }
     }
 
-    /// Its addresses.
-    pub(super) fn running(&self) -> Result<Running> {
+    /// Starts it on free ports, without the limit to one client's requests: here one client is many.
+    pub(super) async fn start(&self) -> Result<Running> {
+        self.towpath(&["up", "--detach", "--ports", "auto", "--no-build"]).await?;
         Running::load(&self.home)
     }
-}
 
-impl Drop for OwnStack {
-    fn drop(&mut self) {
-        let stopped = towpath(&self.home, &["down"]);
-        match stopped.and_then(|()| Ok(std::fs::remove_dir_all(&self.home)?)) {
-            Ok(()) => {}
-            Err(cause) => eprintln!("the benchmark's stack stays in {}: {cause:#}", self.home.display()),
+    /// Stops it, however far it came, and removes what it left.
+    pub(super) async fn remove(self) -> Result<()> {
+        if !self.home.exists() {
+            return Ok(());
         }
+        let stopped = self.towpath(&["down"]).await;
+        let removed = std::fs::remove_dir_all(&self.home);
+        let stays = || format!("the benchmark's stack stays in {}", self.home.display());
+        stopped.with_context(stays)?;
+        removed.with_context(stays)
     }
-}
 
-/// Runs this very program on the stack under `home`; what it says goes to standard error.
-fn towpath(home: &Path, arguments: &[&str]) -> Result<()> {
-    let program = env::current_exe().context("cannot find this program")?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .arg("--home")
-        .arg(home)
-        .env("SPIN_VARIABLE_RATE_LIMIT", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    let status = command.status().with_context(|| format!("cannot run towpath {}", arguments[0]))?;
-    if !status.success() {
-        bail!("towpath {} failed: {status}; its logs are in {}", arguments[0], home.join("logs").display());
+    /// Runs this very program on this stack.
+    async fn towpath(&self, arguments: &[&str]) -> Result<()> {
+        let program = env::current_exe().context("cannot find this program")?;
+        let mut command = Command::new(program);
+        command.args(arguments).arg("--home").arg(&self.home).env("SPIN_VARIABLE_RATE_LIMIT", "0");
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let Output { status, stderr, .. } = output.with_context(|| format!("cannot run towpath {}", arguments[0]))?;
+        if !status.success() {
+            let said = String::from_utf8_lossy(&stderr);
+            bail!("towpath {} failed ({status}), logs in {}:\n{said}", arguments[0], self.logs().display());
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn logs(&self) -> PathBuf {
+        self.home.join("logs")
+    }
 }

@@ -8,7 +8,7 @@ use rand::RngExt;
 use tokio_postgres::NoTls;
 
 use super::line::Line;
-use super::load::{Client, Load};
+use super::load::{Client, Load, Measured, TURNS};
 use super::pgbench;
 use super::report::Row;
 use crate::stack::Running;
@@ -97,20 +97,29 @@ pub(super) async fn run(load: Load, stack: &Running) -> Result<Units> {
     tokio::spawn(connection);
     database.batch_execute(TABLES).await.context("cannot make the tables of the benchmark")?;
 
-    let pgbench = pgbench::run(load, &url, SCRIPT).await?;
-    let plain = load.run(workers(load, stack, false).await?).await?;
-    let plain = Row::of("units of work, 2 statements", "units/s", &plain).beside("pgbench", pgbench);
+    let (mut plain, mut by_pgbench) = (Measured::default(), 0.0);
+    for _ in 0..TURNS {
+        by_pgbench += pgbench::run(load.turn(), &url, SCRIPT).await? / f64::from(TURNS);
+        plain = plain.and(load.turn().run(workers(load, stack, false).await?).await?);
+    }
+    let plain = Row::of("units of work, 2 statements", "units/s", &plain).beside("pgbench", by_pgbench);
 
-    let begun = Instant::now();
-    let with_event = load.run(workers(load, stack, true).await?).await?;
-    let (events, left) = drained(&database).await?;
-    let rate = events as f64 / begun.elapsed().as_secs_f64();
-    let pgbench = pgbench::run(load, &url, SCRIPT_WITH_EVENT).await?;
-    let with_event = Row::of("units of work, 2 statements and an event", "units/s", &with_event);
-    let published = Row::new("events, from their unit of work into Kafka", "events/s", rate)
-        .noting(format!("{left} of {events} were still in the outbox when the last unit of work was answered"));
+    let (mut with_event, mut by_pgbench) = (Measured::default(), 0.0);
+    let (mut events, mut left, mut time) = (0, 0, Duration::ZERO);
+    for _ in 0..TURNS {
+        let before = drained(&database).await?.all;
+        let begun = Instant::now();
+        with_event = with_event.and(load.turn().run(workers(load, stack, true).await?).await?);
+        let outbox = drained(&database).await?;
+        (events, left, time) = (events + outbox.all - before, left + outbox.left, time + begun.elapsed());
+        by_pgbench += pgbench::run(load.turn(), &url, SCRIPT_WITH_EVENT).await? / f64::from(TURNS);
+    }
     drained(&database).await?;
-    Ok(Units { plain, with_event: with_event.beside("pgbench, same rows", pgbench), published })
+    let with_event = Row::of("units of work, 2 statements and an event", "units/s", &with_event);
+    let published =
+        Row::new("events, from their unit of work into Kafka", "events/s", events as f64 / time.as_secs_f64())
+            .noting(format!("{left} of {events} were still in the outbox when the last units of work were answered"));
+    Ok(Units { plain, with_event: with_event.beside("pgbench, same rows", by_pgbench), published })
 }
 
 async fn workers(load: Load, stack: &Running, with_event: bool) -> Result<Vec<Worker>> {
@@ -122,8 +131,16 @@ async fn workers(load: Load, stack: &Running, with_event: bool) -> Result<Vec<Wo
     Ok(workers)
 }
 
-/// Waits until Kafka has all events; gives how many there are, and how many were left when the wait began.
-async fn drained(database: &tokio_postgres::Client) -> Result<(i64, i64)> {
+/// The events of the benchmark in the outbox.
+struct Outbox {
+    /// How many there are.
+    all: i64,
+    /// How many were not in Kafka when the wait for them began.
+    left: i64,
+}
+
+/// Waits until Kafka has all events.
+async fn drained(database: &tokio_postgres::Client) -> Result<Outbox> {
     let count = "SELECT count(*), count(*) FILTER (WHERE published_at IS NULL) FROM towpath.outbox
                  WHERE type = 'bench.moved'";
     let (begun, mut first) = (Instant::now(), None);
@@ -132,7 +149,7 @@ async fn drained(database: &tokio_postgres::Client) -> Result<(i64, i64)> {
         let (all, left): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let first = *first.get_or_insert(left);
         match left {
-            0 => return Ok((all, first)),
+            0 => return Ok(Outbox { all, left: first }),
             _ if begun.elapsed() > DRAIN_DEADLINE => bail!("{left} of {all} events are still not in Kafka"),
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }

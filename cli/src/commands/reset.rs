@@ -12,11 +12,13 @@ use crate::progress::say;
 use crate::servers::{compose, postgres};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Stops the stack, and deletes its databases, topics, logs and secrets. The next `towpath up` begins anew.
+#[command(
+    after_help = "Stops the stack, and deletes its databases, topics, logs and secrets. The next `towpath up` begins anew.
 
 Examples:
   towpath reset           asks first
-  towpath reset --yes     doesn't")]
+  towpath reset --yes     doesn't"
+)]
 pub(crate) struct Args {
     /// Don't ask
     #[arg(long)]

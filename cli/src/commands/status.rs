@@ -74,7 +74,9 @@ pub(crate) fn rows(state: &State) -> Vec<Row> {
 
 /// What there would be.
 fn never_started() -> Vec<Row> {
-    let parts = ports::DEFAULTS.iter().filter(|(name, _)| !matches!(*name, "kafka-external" | "kafka-controller" | "relay-admin"));
+    let parts = ports::DEFAULTS
+        .iter()
+        .filter(|(name, _)| !matches!(*name, "kafka-external" | "kafka-controller" | "relay-admin"));
     let rows = parts.map(|(name, port)| Row {
         name: (*name).to_owned(),
         state: PartState::Stopped,

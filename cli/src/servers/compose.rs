@@ -37,7 +37,8 @@ impl Project {
         if in_path("docker").is_none() {
             bail!("`docker` is not installed: install Docker, or leave out --servers compose");
         }
-        let no_plugin = "`docker compose` doesn't work: install Docker's compose plugin, or leave out --servers compose";
+        let no_plugin =
+            "`docker compose` doesn't work: install Docker's compose plugin, or leave out --servers compose";
         docker(&["compose", "version"]).await.context(no_plugin)?;
         let no_engine = "Docker's engine doesn't answer: start it, or leave out --servers compose";
         docker(&["info", "--format", "{{.ServerVersion}}"]).await.context(no_engine)?;
@@ -71,9 +72,13 @@ impl Project {
             tier: Tier::Server,
             after: Vec::new(),
             prepare: None,
-            launch: Launch::new("docker")
-                .args(self.arguments.clone())
-                .args(["up", "--no-deps", "--no-color", "--no-log-prefix", name]),
+            launch: Launch::new("docker").args(self.arguments.clone()).args([
+                "up",
+                "--no-deps",
+                "--no-color",
+                "--no-log-prefix",
+                name,
+            ]),
             probe,
             ready_deadline: Duration::from_secs(180),
             stop_signal: StopSignal::Terminate,
@@ -143,13 +148,9 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let file = std::fs::read_to_string(root.join("infra/compose/compose.yaml")).unwrap();
         let file: String = file.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
-        let asked: std::collections::BTreeSet<&str> = file
-            .split("${")
-            .skip(1)
-            .filter_map(|rest| rest.split([':', '}', '?', '-']).next())
-            .collect();
-        let given: std::collections::BTreeSet<&str> =
-            given.lines().filter_map(|line| line.split('=').next()).collect();
+        let asked: std::collections::BTreeSet<&str> =
+            file.split("${").skip(1).filter_map(|rest| rest.split([':', '}', '?', '-']).next()).collect();
+        let given: std::collections::BTreeSet<&str> = given.lines().filter_map(|line| line.split('=').next()).collect();
         assert_eq!(asked, given);
     }
 

@@ -74,7 +74,8 @@ fn settings(ports: &Ports, data: &Path) -> Result<String> {
 }
 
 async fn prepare(base: &Launch, file: &Path, static_part: &Path, data: &Path, settings: &str) -> Result<()> {
-    let text = std::fs::read_to_string(static_part).with_context(|| format!("cannot read {}", static_part.display()))?;
+    let text =
+        std::fs::read_to_string(static_part).with_context(|| format!("cannot read {}", static_part.display()))?;
     write_atomically(file, &format!("{text}{settings}"), 0o600)?;
     if data.join("meta.properties").exists() {
         return Ok(());
@@ -94,11 +95,12 @@ fn cluster_id() -> String {
     let number = uuid::Uuid::now_v7().as_u128();
     // 22 digits of 6 bits hold 132 bits: the last digit has 4 bits of padding, all zero. A leading `-` would look like an
     // option to the tool; a v7 UUID of this century begins with a zero byte's digits instead.
-    (0..22).map(|place| {
-        let digit = if place < 21 { (number >> (122 - 6 * place)) & 63 } else { (number << 4) & 63 };
-        char::from(DIGITS[digit as usize])
-    })
-    .collect()
+    (0..22)
+        .map(|place| {
+            let digit = if place < 21 { (number >> (122 - 6 * place)) & 63 } else { (number << 4) & 63 };
+            char::from(DIGITS[digit as usize])
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -49,8 +49,12 @@ impl Server {
         let programs = tools::postgres_for(&data)?;
         let run_as = run_as()?;
         let home = &self.place.home;
-        let mut launch = launch(&programs, "postgres", run_as.as_ref())
-            .args(["-D".into(), data.clone().into_os_string(), "-p".into(), self.port.to_string().into()]);
+        let mut launch = launch(&programs, "postgres", run_as.as_ref()).args([
+            "-D".into(),
+            data.clone().into_os_string(),
+            "-p".into(),
+            self.port.to_string().into(),
+        ]);
         if self.place.throw_away {
             for setting in ["fsync=off", "synchronous_commit=off", "full_page_writes=off"] {
                 launch = launch.args(["-c", setting]);
@@ -143,7 +147,8 @@ fn run_as() -> Result<Option<RunAs>> {
             group: group.parse().ok()?,
         })
     });
-    let missing = "PostgreSQL doesn't run as root, and there is no user `postgres`: `adduser --system postgres` makes it";
+    let missing =
+        "PostgreSQL doesn't run as root, and there is no user `postgres`: `adduser --system postgres` makes it";
     postgres.context(missing).map(Some)
 }
 
@@ -205,9 +210,9 @@ fn remove_orphans() {
 
 fn passable(folder: &Path) -> bool {
     const OTHERS_MAY_PASS: u32 = 0o001;
-    folder.ancestors().all(|folder| {
-        fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & OTHERS_MAY_PASS != 0)
-    })
+    folder
+        .ancestors()
+        .all(|folder| fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & OTHERS_MAY_PASS != 0))
 }
 
 fn remove(folder: &Path) -> Result<()> {

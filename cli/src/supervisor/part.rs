@@ -53,14 +53,8 @@ pub(crate) struct Handle {
 impl Handle {
     /// Makes the actor; nothing is started yet. When `force` turns true, whatever is being stopped is killed at once.
     pub(crate) fn new(spec: PartSpec, events: mpsc::UnboundedSender<Event>, force: watch::Receiver<bool>) -> Self {
-        let status = Status {
-            state: PartState::Stopped,
-            process: None,
-            deaths: 0,
-            note: None,
-            hopeless: false,
-            log_from: 0,
-        };
+        let status =
+            Status { state: PartState::Stopped, process: None, deaths: 0, note: None, hopeless: false, log_from: 0 };
         let (sender, receiver) = watch::channel(status);
         let (orders, incoming) = mpsc::channel(4);
         tokio::spawn(Actor { spec: spec.clone(), orders: incoming, status: sender, events, force }.live());

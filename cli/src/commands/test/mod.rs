@@ -27,7 +27,8 @@ use crate::wasm;
 const GUEST: &str = "towpath-host-guest";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Starts a PostgreSQL, a Kafka, a Redis and a stripe-mock, and where the black-box tests are among the
+#[command(
+    after_help = "Starts a PostgreSQL, a Kafka, a Redis and a stripe-mock, and where the black-box tests are among the
 chosen ones a whole stack, all on ports and folders of their own. Afterwards nothing of it is left; only after a failure
 the logs stay until the next run.
 
@@ -38,7 +39,8 @@ Examples:
   towpath test -p towpath-tests --test black_box the black box alone
   towpath test -- --nocapture                    what follows -- goes to the tests
 
-Exit status: 0 where every test passed, 1 where one failed or none was run.")]
+Exit status: 0 where every test passed, 1 where one failed or none was run."
+)]
 pub(crate) struct Args {
     /// What `cargo test` is told: packages, filters
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]

@@ -29,7 +29,7 @@ impl TestPlace {
                 clean(&old).await?;
             }
         }
-        let path = all.join(&Uuid::now_v7().simple().to_string()[..16]);
+        let path = all.join(Uuid::now_v7().simple().to_string());
         let home = Home::resolve(Some(&path))?;
         home.create()?;
         fs::create_dir(path.join("tmp"))?;

@@ -71,7 +71,8 @@ async fn ensurepip() -> bool {
 
 /// "go version go1.26.8 linux/amd64"
 async fn version(go: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(go).arg("version").env("GOTOOLCHAIN", "local").stdin(Stdio::null()).output().await.ok()?;
+    let output =
+        Command::new(go).arg("version").env("GOTOOLCHAIN", "local").stdin(Stdio::null()).output().await.ok()?;
     parse(&String::from_utf8_lossy(&output.stdout))
 }
 

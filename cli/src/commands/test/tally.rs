@@ -20,7 +20,9 @@ impl Tally {
             self.failures.push(name.to_owned());
         }
         // "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s"
-        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else { return };
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+            return;
+        };
         self.programs += 1;
         for count in counts.split("; ") {
             let Some((number, what)) = count.split_once(' ') else { continue };
@@ -65,7 +67,8 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s";
-    const BAD: &str = "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s";
+    const BAD: &str =
+        "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s";
 
     fn tally(lines: &[&str], success: bool) -> Tally {
         let mut tally = Tally::default();

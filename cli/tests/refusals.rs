@@ -1,0 +1,136 @@
+//! What can go wrong before anything is started, and what is said then: the cause and the way out.
+
+mod support;
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::{Home, outcome};
+
+/// A program that answers with this shell script.
+fn program(folder: &Path, name: &str, script: &str) {
+    let file = folder.join(name);
+    fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_stack_that_never_ran_is_stopped() {
+    let home = Home::new();
+    let status = home.towpath(&["status", "--json"]).expect(3, &[]).json();
+    assert_eq!(status["url"], Value::Null);
+    let parts = status["parts"].as_array().unwrap();
+    assert_eq!(parts.len(), 8);
+    assert_eq!(
+        parts[1],
+        json!({"name": "postgres-order", "pid": null, "state": "stopped", "address": "127.0.0.1:5434"})
+    );
+    home.towpath(&["status"]).expect(3, &["No stack runs under"]);
+    home.towpath(&["down"]).expect(0, &["No stack runs under"]);
+}
+
+#[test]
+fn what_needs_a_running_stack_says_how_to_start_one() {
+    let home = Home::new();
+    let lines: [&[&str]; 6] =
+        [&["stop", "kafka"], &["start", "kafka"], &["restart", "relay"], &["psql", "order"], &["migrate"], &["audit"]];
+    for line in lines {
+        home.towpath(line).expect(1, &["no stack runs under", "towpath up"]);
+    }
+    home.towpath(&["logs", "relay"]).expect(1, &["no logs", "towpath up"]);
+}
+
+#[test]
+fn unknown_words_list_the_known_ones() {
+    let home = Home::new();
+    home.towpath(&["psql", "orders"]).expect(1, &["\"orders\"", "product, order, payment, inventory"]);
+    home.towpath(&["up", "--port", "web=80"]).expect(1, &["no port is called web", "host"]);
+    home.towpath(&["up", "--port", "host=none"]).expect(2, &["no port"]);
+    home.towpath(&["up", "--no-host", "--runtime", "spin"]).expect(2, &["cannot be used with"]);
+}
+
+#[test]
+fn a_port_in_use_is_named_with_who_holds_it() {
+    let home = Home::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let assignment = format!("redis={port}");
+    let up = home.towpath(&["up", "--no-build", "--ports", "auto", "--port", &assignment]);
+    let holder = format!("(pid {})", std::process::id());
+    up.expect(1, &[&port.to_string(), "redis", &holder, "--ports auto"]);
+    home.towpath(&["status"]).expect(3, &[]);
+}
+
+#[test]
+fn missing_programs_are_listed_with_their_packages_where_there_is_no_apt() {
+    let home = Home::new();
+    let mut up = home.command(&["up", "--no-build", "--ports", "auto"]);
+    up.env("PATH", home.path()).env("TOWPATH_CACHE", home.path().join("cache"));
+    outcome(&mut up).expect(1, &["missing: ", "setpriv (package util-linux", "mvn (package maven", "package manager"]);
+}
+
+#[test]
+fn spin_must_be_there_to_be_used() {
+    let home = Home::new();
+    let mut up = home.command(&["up", "--no-build", "--ports", "auto", "--runtime", "spin"]);
+    up.env("PATH", home.path());
+    outcome(&mut up).expect(1, &["`spin` is not in PATH", "leave out --runtime spin"]);
+}
+
+#[test]
+fn containers_need_docker_its_plugin_and_its_engine() {
+    let home = Home::new();
+    let up = || {
+        let mut up = home.command(&["up", "--no-build", "--ports", "auto", "--servers", "compose"]);
+        outcome(up.env("PATH", format!("{}:/usr/bin:/bin", home.path().display())))
+    };
+    program(home.path(), "docker", "echo 'unknown command: docker compose' >&2; exit 1");
+    up().expect(1, &["compose plugin", "unknown command"]);
+    program(home.path(), "docker", "[ $1 = compose ] || { echo 'Cannot connect to the daemon' >&2; exit 1; }");
+    up().expect(1, &["engine doesn't answer", "Cannot connect"]);
+    let mut without = home.command(&["up", "--no-build", "--ports", "auto", "--servers", "compose"]);
+    fs::remove_file(home.path().join("docker")).unwrap();
+    outcome(without.env("PATH", home.path())).expect(1, &["`docker` is not installed"]);
+}
+
+#[test]
+fn resetting_asks_and_takes_only_what_is_its_own() {
+    let home = Home::new();
+    for file in ["data/postgres-order/PG_VERSION", "logs/relay.log", "secrets.env", "mine.txt"] {
+        let file = home.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "x=y").unwrap();
+    }
+    home.towpath(&["reset"]).expect(1, &["--yes"]);
+    assert!(home.path().join("data/postgres-order/PG_VERSION").exists());
+    home.towpath(&["reset", "--yes"]).expect(0, &["is deleted"]);
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["mine.txt"]);
+}
+
+#[test]
+fn an_up_beside_one_that_still_prepares_says_so() {
+    let home = Home::new();
+    fs::create_dir(home.path().join("run")).unwrap();
+    let lock = File::create(home.path().join("run/lock")).unwrap();
+    lock.lock().unwrap();
+    home.towpath(&["up", "--no-build"]).expect(0, &["Another `towpath up` is preparing"]);
+}
+
+#[test]
+fn lost_secrets_are_not_replaced_under_existing_data() {
+    let home = Home::new();
+    fs::create_dir_all(home.path().join("data/postgres-order")).unwrap();
+    home.towpath(&["up", "--no-build", "--ports", "auto"]).expect(1, &["secrets.env is gone", "towpath reset"]);
+}
+
+#[test]
+fn a_wrong_toolchain_switch_is_refused() {
+    let home = Home::new();
+    let mut up = home.command(&["up", "--ports", "auto"]);
+    outcome(up.env("TOWPATH_WASM_TOOLCHAIN", "nightly"))
+        .expect(1, &["TOWPATH_WASM_TOOLCHAIN is \"nightly\"", "auto, rustup or debian"]);
+}
