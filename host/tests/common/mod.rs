@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 /// How long anything may take that must come to pass. Long, for the machine may be busy; what works is far faster.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -128,8 +129,11 @@ impl Setup {
 
     /// Runs a host that is expected to end by itself: its exit status and all it wrote to stderr.
     pub async fn fail(self) -> (i32, String) {
-        let output =
-            tokio::time::timeout(PATIENCE, self.command().output()).await.expect("the host did not end").unwrap();
+        let mut command = self.command();
+        if !self.arguments.iter().any(|argument| argument == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("the host did not end").unwrap();
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
@@ -139,7 +143,7 @@ impl Setup {
         let log = Arc::new(Mutex::new(String::new()));
         let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = log.clone();
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             while let Ok(Some(line)) = errors.next_line().await {
                 let mut written = written.lock().unwrap();
                 written.push_str(&line);
@@ -150,7 +154,7 @@ impl Setup {
         let line = tokio::time::timeout(PATIENCE, output.next_line()).await.expect("the host did not listen").unwrap();
         let url = line.as_deref().and_then(|line| line.strip_prefix("listening ")).map(str::to_owned);
         let url = url.unwrap_or_else(|| panic!("the host said {line:?}; its log: {}", log.lock().unwrap()));
-        Host { child, url, log, client: reqwest::Client::new(), _folder: self.folder }
+        Host { child, url, log, reading, client: reqwest::Client::new(), _folder: self.folder }
     }
 }
 
@@ -159,6 +163,8 @@ pub struct Host {
     child: Child,
     pub url: String,
     log: Arc<Mutex<String>>,
+    /// Ends when the host has closed its log.
+    reading: JoinHandle<()>,
     pub client: reqwest::Client,
     _folder: TempDir,
 }
@@ -220,9 +226,10 @@ impl Host {
         assert!(std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
-    /// Waits until the host ends.
+    /// Waits until the host ends: its exit status and its whole log.
     pub async fn exit(mut self) -> (i32, String) {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the host did not end").unwrap();
+        tokio::time::timeout(PATIENCE, &mut self.reading).await.expect("the log does not end").unwrap();
         (status.code().unwrap_or(-1), self.log())
     }
 }
