@@ -46,7 +46,8 @@ fn unit(kind: Kind) -> Value {
     }
     if kind == Kind::Everything {
         unit["inbox"] = json!(uuid::Uuid::now_v7().to_string());
-        unit["idempotency"] = json!({"key": uuid::Uuid::now_v7().to_string(), "request_hash": "h", "answer": {"ok": true}});
+        unit["idempotency"] =
+            json!({"key": uuid::Uuid::now_v7().to_string(), "request_hash": "h", "answer": {"ok": true}});
     }
     unit
 }
@@ -104,7 +105,9 @@ async fn main() -> anyhow::Result<()> {
     let admin_url = url.to_string();
     let role = |user: &str| -> anyhow::Result<String> {
         let mut url = url.clone();
-        url.set_username(user).and_then(|()| url.set_password(Some("test"))).map_err(|()| anyhow::anyhow!("no user"))?;
+        url.set_username(user)
+            .and_then(|()| url.set_password(Some("test")))
+            .map_err(|()| anyhow::anyhow!("no user"))?;
         Ok(url.into())
     };
     let (app, relay) = (role(&format!("{name}_app"))?, role(&format!("{name}_relay"))?);

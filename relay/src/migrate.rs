@@ -51,7 +51,7 @@ pub enum ErrorKind {
     Configuration(String),
     /// The server can't be reached, or refused the login.
     #[error("can't connect to {0}: {cause}", cause = cause(.1))]
-    Connect(PostgresUrl, #[source] tokio_postgres::Error),
+    Connect(Box<PostgresUrl>, #[source] tokio_postgres::Error),
     /// PostgreSQL refused a statement.
     #[error("{0}: {cause}", cause = cause(.1))]
     Statement(&'static str, #[source] tokio_postgres::Error),
@@ -149,7 +149,8 @@ async fn migrate(service: &str, postgres: &PostgresConfig) -> Result<Report> {
 
 /// Connects and keeps the connection going as long as the client lives.
 async fn connect(url: &PostgresUrl, config: &tokio_postgres::Config) -> Result<Client> {
-    let (client, connection) = config.connect(NoTls).await.map_err(|error| ErrorKind::Connect(url.clone(), error))?;
+    let (client, connection) =
+        config.connect(NoTls).await.map_err(|error| ErrorKind::Connect(Box::new(url.clone()), error))?;
     tokio::spawn(connection);
     Ok(client)
 }

@@ -44,7 +44,9 @@ pub fn check(sql: &str) -> Result<Verb, Refused> {
             Token::Word("towpath") => return Err(foreign_schema()),
             Token::Quoted(name) if name == "towpath" => return Err(foreign_schema()),
             Token::Unicode => {
-                return Err(Refused("identifiers and strings with U& escapes aren't allowed; write them plainly".into()));
+                return Err(Refused(
+                    "identifiers and strings with U& escapes aren't allowed; write them plainly".into(),
+                ));
             }
             _ => {}
         }
@@ -65,7 +67,9 @@ pub fn assignments(sql: &str) -> Vec<Assignment> {
 pub fn check_read(sql: &str) -> Result<Verb, Refused> {
     let verb = check(sql)?;
     if verb == Verb::Write {
-        return Err(Refused("a query is one SELECT or VALUES, with or without WITH; writes go to /v1/transactions".into()));
+        return Err(Refused(
+            "a query is one SELECT or VALUES, with or without WITH; writes go to /v1/transactions".into(),
+        ));
     }
     Ok(verb)
 }

@@ -132,7 +132,9 @@ fn repeated(service: &Service, reason: &'static str) {
 async fn claimed(database: &Database, unit: &Unit, claim: Claim) -> Result<Option<Ended>> {
     match claim {
         Claim::Duplicate => Ok(Some(Ended::Duplicate)),
-        Claim::InFlight => Err(Failure::new(Code::IdempotencyInFlight, "A request with this idempotency key is in flight")),
+        Claim::InFlight => {
+            Err(Failure::new(Code::IdempotencyInFlight, "A request with this idempotency key is in flight"))
+        }
         Claim::Reused => {
             let detail = "This idempotency key was used for a request with another hash";
             Err(Failure::new(Code::IdempotencyReused, detail))

@@ -48,7 +48,10 @@ impl Declared {
             (Self::Characters(most), Value::String(text)) => {
                 // Every character has a byte at least.
                 if text.len() > most && text.chars().count() > most {
-                    return unfit(format!("the column takes {most} characters, the value has {}", text.chars().count()));
+                    return unfit(format!(
+                        "the column takes {most} characters, the value has {}",
+                        text.chars().count()
+                    ));
                 }
                 Ok(())
             }

@@ -14,7 +14,11 @@ fn accepted(value: Value, form: &Form) -> String {
 
 fn text(value: Value, form: &Form) -> String {
     let shown = accepted(value, form);
-    shown.trim_start_matches("TextParameter(Some(\"").trim_end_matches("\"))").replace("\\\"", "\"").replace("\\\\", "\\")
+    shown
+        .trim_start_matches("TextParameter(Some(\"")
+        .trim_end_matches("\"))")
+        .replace("\\\"", "\"")
+        .replace("\\\\", "\\")
 }
 
 const INT4: Form = Form::Small(i32::MIN as i64, i32::MAX as i64);
@@ -89,9 +93,20 @@ fn times_must_exist_and_say_what_the_type_wants() {
     assert_eq!(text(json!("infinity"), &Form::Date), "infinity");
     assert_eq!(text(json!("24:00:00"), &Form::Time), "24:00:00");
     for value in [
-        "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-01T24:00:01Z", "2026-1-1T0:0:0Z",
-        "2026-01-01T23:59:60Z", "2026-01-01", "now", "", "2026-01-01T00:00:00Zx", "2026-01-01T00:00:00+2:00",
-        "12026-01-01T00:00:00Z", "2026-01-01T00:00:00.Z", "🦀",
+        "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-00-01T00:00:00Z",
+        "2026-01-01T24:00:01Z",
+        "2026-1-1T0:0:0Z",
+        "2026-01-01T23:59:60Z",
+        "2026-01-01",
+        "now",
+        "",
+        "2026-01-01T00:00:00Zx",
+        "2026-01-01T00:00:00+2:00",
+        "12026-01-01T00:00:00Z",
+        "2026-01-01T00:00:00.Z",
+        "🦀",
     ] {
         assert!(refused(json!(value), &Form::TimestampTz).contains("expected a time"), "{value}");
     }
@@ -143,7 +158,9 @@ fn a_column_takes_what_it_was_declared_for() {
     let modifier = |precision: i32, scale: i32| ((precision << 16) | (scale & 0x7ff)) + 4;
     let price = Declared::of(&Form::Numeric, modifier(5, 2)).expect("numeric(5,2)");
     assert_eq!(price, Declared::Digits { precision: 5, scale: 2 });
-    for fits in [json!("999.99"), json!("-999.99"), json!("0001.5000"), json!(0), json!("1e2"), json!("1250e-1"), json!("NaN")] {
+    for fits in
+        [json!("999.99"), json!("-999.99"), json!("0001.5000"), json!(0), json!("1e2"), json!("1250e-1"), json!("NaN")]
+    {
         price.check(&fits).expect("fits");
     }
     assert!(price.check(&json!("1000")).expect_err("too large").0.contains("3 digits before"));

@@ -292,9 +292,7 @@ pub(super) fn timestamptz(text: &str) -> Result<String, Unfit> {
         return Ok(text.into());
     }
     match instant(text) {
-        Some((days, micros, Some(offset))) => {
-            pg_timestamp(moment(days, micros? - offset * MICROS_PER_SECOND), "+00")
-        }
+        Some((days, micros, Some(offset))) => pg_timestamp(moment(days, micros? - offset * MICROS_PER_SECOND), "+00"),
         Some((_, _, None)) => unfit("the time has no offset; add Z or one such as +02:00"),
         None => unfit("expected a time that exists, as RFC 3339 writes it: 2026-01-31T23:59:59.999999Z"),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_postgres::types::Type;
 
-use crate::codec::{Decoder, Declared, Form};
+use crate::codec::{Declared, Decoder, Form};
 
 /// A prepared statement, with what is needed to fill and to read it.
 #[derive(Debug)]

@@ -31,9 +31,8 @@ pub async fn encode<'a>(
         Err(Mismatch::Type(failure)) => Err(Trouble::Failed(failure)),
         Err(Mismatch::Column(_)) => {
             let prepared = session.prepare_again(sql).await?;
-            let parameters = encode_for(&prepared, values).map_err(|(Mismatch::Type(f) | Mismatch::Column(f))| {
-                Trouble::Failed(f)
-            })?;
+            let parameters = encode_for(&prepared, values)
+                .map_err(|(Mismatch::Type(f) | Mismatch::Column(f))| Trouble::Failed(f))?;
             Ok((prepared, parameters))
         }
     }

@@ -34,14 +34,14 @@ fn distinct(admin: &PostgresUrl, postgres: &PostgresConfig) -> Result<()> {
     if app.database() != relay.database() {
         return Err(ErrorKind::Configuration(format!("url and relay_url name two databases: {app} and {relay}")));
     }
-    for (one, first, other, second) in [
-        ("url", app, "relay_url", relay),
-        ("url", app, "admin_url", admin),
-        ("relay_url", relay, "admin_url", admin),
-    ] {
+    for (one, first, other, second) in
+        [("url", app, "relay_url", relay), ("url", app, "admin_url", admin), ("relay_url", relay, "admin_url", admin)]
+    {
         if first.user() == second.user() {
             let user = first.user();
-            return Err(ErrorKind::Configuration(format!("{one} and {other} name one role, {user}; give each its own")));
+            return Err(ErrorKind::Configuration(format!(
+                "{one} and {other} name one role, {user}; give each its own"
+            )));
         }
     }
     Ok(())

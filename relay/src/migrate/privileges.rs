@@ -54,7 +54,10 @@ pub(super) async fn before(client: &Client, postgres: &PostgresConfig) -> Result
          CREATE SCHEMA IF NOT EXISTS towpath AUTHORIZATION {relay};
          ALTER DEFAULT PRIVILEGES FOR ROLE {relay} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;"
     );
-    client.batch_execute(&format!("SET client_min_messages = error; {statements}")).await.during("granting privileges")?;
+    client
+        .batch_execute(&format!("SET client_min_messages = error; {statements}"))
+        .await
+        .during("granting privileges")?;
     owned_by(client, postgres).await?;
     take_away(client).await
 }
@@ -89,7 +92,9 @@ async fn owned_by(client: &Client, postgres: &PostgresConfig) -> Result<()> {
         return Err(ErrorKind::Role(format!("the schema towpath doesn't belong to {relay}; give it that owner")));
     }
     if row.get::<_, bool>(1) {
-        return Err(ErrorKind::Role(format!("{app} owns objects; give them to the admin: REASSIGN OWNED BY {app} TO ...")));
+        return Err(ErrorKind::Role(format!(
+            "{app} owns objects; give them to the admin: REASSIGN OWNED BY {app} TO ..."
+        )));
     }
     Ok(())
 }

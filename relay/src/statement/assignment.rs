@@ -119,8 +119,7 @@ impl Reader<'_, '_> {
         let start = self.at;
         self.at += 1;
         let mut columns = Vec::new();
-        loop {
-            let Some(name) = self.peek(0).and_then(Token::identifier).map(ToOwned::to_owned) else { break };
+        while let Some(name) = self.peek(0).and_then(Token::identifier).map(ToOwned::to_owned) {
             self.at += 1;
             columns.push(name);
             if self.take(&Token::Punct(b')')) {

@@ -43,8 +43,27 @@ impl Token<'_> {
 /// The words that decide something; the others are names.
 static WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     [
-        "select", "values", "with", "insert", "update", "delete", "merge", "into", "as", "set", "only", "where", "from",
-        "returning", "when", "then", "do", "towpath", "overriding", "on", "row",
+        "select",
+        "values",
+        "with",
+        "insert",
+        "update",
+        "delete",
+        "merge",
+        "into",
+        "as",
+        "set",
+        "only",
+        "where",
+        "from",
+        "returning",
+        "when",
+        "then",
+        "do",
+        "towpath",
+        "overriding",
+        "on",
+        "row",
     ]
     .into()
 });

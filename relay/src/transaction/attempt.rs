@@ -24,7 +24,8 @@ use crate::state::{Database, Service, ShardSet};
 /// not have written at all, and then has none.
 const INBOX: &str = "SELECT towpath.inbox_claim($1), pg_current_xact_id()::text";
 const IDEMPOTENCY: &str = "SELECT towpath.idempotency_claim($1, $2, $3), pg_current_xact_id()::text";
-const OUTBOX: &str = "SELECT towpath.outbox_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10), pg_current_xact_id()::text";
+const OUTBOX: &str =
+    "SELECT towpath.outbox_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10), pg_current_xact_id()::text";
 const TRANSACTION_ID: &str = "SELECT 0, pg_current_xact_id_if_assigned()::text";
 
 /// What a unit of work did.
@@ -185,7 +186,12 @@ async fn execute(
     Ok((Done { results, shards }, transaction))
 }
 
-async fn results(unit: &Unit, plan: &Plan<'_>, sent: Vec<Sent<'_, RowStream>>, limits: &Limits) -> Result<Vec<StepResult>, Trouble> {
+async fn results(
+    unit: &Unit,
+    plan: &Plan<'_>,
+    sent: Vec<Sent<'_, RowStream>>,
+    limits: &Limits,
+) -> Result<Vec<StepResult>, Trouble> {
     let mut results = Vec::with_capacity(sent.len());
     let mut bytes = 0;
     for (index, sent) in sent.into_iter().enumerate() {

@@ -4,7 +4,9 @@
 mod support;
 
 mod commit;
+mod connections;
 mod migrations;
+mod order;
 mod proxy;
 mod role;
 mod rules;
@@ -75,13 +77,19 @@ impl Work {
     pub(crate) async fn see(&self, sql: &str) -> String {
         let admin = self.setup.admin("alpha").await;
         admin.batch_execute("SET search_path TO app").await.expect("a search path");
-        admin.query_one(&format!("SELECT ({sql})::text"), &[]).await.expect(sql).get::<_, Option<String>>(0).unwrap_or_default()
+        admin
+            .query_one(&format!("SELECT ({sql})::text"), &[])
+            .await
+            .expect(sql)
+            .get::<_, Option<String>>(0)
+            .unwrap_or_default()
     }
 
     /// How many connections of the service's role stand in a transaction.
     pub(crate) async fn open_transactions(&self) -> String {
         let role = format!("{}_alpha_app", self.setup.id);
-        self.see(&format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}' AND xact_start IS NOT NULL")).await
+        self.see(&format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}' AND xact_start IS NOT NULL"))
+            .await
     }
 
     pub(crate) fn topic(&self) -> String {

@@ -77,7 +77,10 @@ async fn drift_is_refused() {
     migrate::run(&config).await.expect("it runs");
     folder.write("V1__things.sql", "CREATE TABLE things (id bigint);");
     let why = refused(&config).await;
-    assert!(why.contains("alpha") && why.contains("V1__things") && why.contains("differs") && why.contains("new file"), "{why}");
+    assert!(
+        why.contains("alpha") && why.contains("V1__things") && why.contains("differs") && why.contains("new file"),
+        "{why}"
+    );
     folder.write("V1__things.sql", "CREATE TABLE things (id int);");
     folder.write("V2__late.sql", "CREATE TABLE late (id int);");
     assert!(refused(&config).await.contains("lower version"));

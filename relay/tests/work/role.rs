@@ -47,7 +47,10 @@ async fn the_role_owns_nothing_and_creates_nothing() {
         let error = client.batch_execute(sql).await.expect_err(sql);
         assert!(["42501", "42601"].contains(&sqlstate(&error).as_str()), "{sql}: {error:?}");
     }
-    client.batch_execute("INSERT INTO t (n) VALUES (1); UPDATE t SET n = 2; SELECT * FROM t, v; DELETE FROM t").await.expect("its own tables");
+    client
+        .batch_execute("INSERT INTO t (n) VALUES (1); UPDATE t SET n = 2; SELECT * FROM t, v; DELETE FROM t")
+        .await
+        .expect("its own tables");
     let owned = "SELECT count(*) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid WHERE d.deptype = 'o' AND r.rolname = current_user";
     assert_eq!(client.query_one(owned, &[]).await.expect("a look").get::<_, i64>(0), 0);
 }
@@ -60,7 +63,9 @@ async fn the_relays_tables_are_reached_through_their_functions_alone() {
         for sql in [
             format!("SELECT * FROM towpath.{table}"),
             format!("DELETE FROM towpath.{table}"),
-            format!("CREATE TRIGGER x BEFORE INSERT ON towpath.{table} EXECUTE FUNCTION suppress_redundant_updates_trigger()"),
+            format!(
+                "CREATE TRIGGER x BEFORE INSERT ON towpath.{table} EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+            ),
         ] {
             assert_eq!(sqlstate(&client.batch_execute(&sql).await.expect_err(&sql)), "42501", "{sql}");
         }
@@ -113,7 +118,9 @@ async fn the_role_touches_no_file_no_setting_and_no_other_session() {
         let failure = work.refused(Code::StatementFailed, json!({"steps": [{"sql": sql}]})).await;
         assert_eq!(failure.problem.sqlstate.as_deref(), Some("42501"), "{sql}: {}", failure.problem.detail);
     }
-    work.run(json!({"steps": [{"sql": "SELECT pg_sleep(0)"}, {"sql": "SELECT pg_advisory_xact_lock(1)"}]})).await.expect("these end by themselves");
+    work.run(json!({"steps": [{"sql": "SELECT pg_sleep(0)"}, {"sql": "SELECT pg_advisory_xact_lock(1)"}]}))
+        .await
+        .expect("these end by themselves");
     let timeout = work.run(json!({"steps": [{"sql": "SELECT current_setting('statement_timeout')"}]})).await;
     assert_eq!(timeout.expect("an answer").results[0].rows, [[json!("5s")]]);
 }

@@ -13,9 +13,26 @@ use super::Work;
 async fn transaction_control_and_its_like_are_refused_before_anything_runs() {
     let work = Work::new("CREATE TABLE t (id int)").await;
     for sql in [
-        "COMMIT", "ROLLBACK", "begin", "SAVEPOINT a", "SET statement_timeout = 0", "RESET ALL", "COPY t FROM '/etc/passwd'",
-        "DO $$ BEGIN END $$", "CALL p()", "CREATE TABLE x (id int)", "TRUNCATE t", "LISTEN x", "LOCK t", "EXPLAIN SELECT 1",
-        "PREPARE x AS SELECT 1", "VACUUM", "SELECT 1; COMMIT", "/* SELECT */ COMMIT", "SELECT 1 INTO x", "SELECT * FROM towpath.outbox",
+        "COMMIT",
+        "ROLLBACK",
+        "begin",
+        "SAVEPOINT a",
+        "SET statement_timeout = 0",
+        "RESET ALL",
+        "COPY t FROM '/etc/passwd'",
+        "DO $$ BEGIN END $$",
+        "CALL p()",
+        "CREATE TABLE x (id int)",
+        "TRUNCATE t",
+        "LISTEN x",
+        "LOCK t",
+        "EXPLAIN SELECT 1",
+        "PREPARE x AS SELECT 1",
+        "VACUUM",
+        "SELECT 1; COMMIT",
+        "/* SELECT */ COMMIT",
+        "SELECT 1 INTO x",
+        "SELECT * FROM towpath.outbox",
         "",
     ] {
         let unit = json!({"steps": [{"sql": "INSERT INTO t VALUES (1)"}, {"sql": sql, "label": "bad"}]});
@@ -66,9 +83,14 @@ async fn errors_say_what_whose_and_where() {
 #[tokio::test]
 async fn a_type_without_a_form_in_json_asks_for_a_cast() {
     let work = Work::new("").await;
-    let failure = work.refused(Code::StatementRefused, json!({"steps": [{"sql": "SELECT 1 AS a, point(1, 2) AS place"}]})).await;
-    assert!(failure.problem.detail.contains("column 2 (\"place\") is of type point") && failure.problem.detail.contains("cast it to text"));
-    let cast = work.run(json!({"steps": [{"sql": "SELECT point(1, 2)::text, $1::inet::text", "params": ["10.0.0.1"]}]})).await;
+    let failure =
+        work.refused(Code::StatementRefused, json!({"steps": [{"sql": "SELECT 1 AS a, point(1, 2) AS place"}]})).await;
+    assert!(
+        failure.problem.detail.contains("column 2 (\"place\") is of type point")
+            && failure.problem.detail.contains("cast it to text")
+    );
+    let cast =
+        work.run(json!({"steps": [{"sql": "SELECT point(1, 2)::text, $1::inet::text", "params": ["10.0.0.1"]}]})).await;
     assert_eq!(cast.expect("cast").results[0].rows, [[json!("(1,2)"), json!("10.0.0.1/32")]]);
 }
 
@@ -110,8 +132,46 @@ async fn the_check_and_postgres_read_a_text_alike() {
     let client = work.setup.admin("alpha").await;
     client.batch_execute("SET search_path = app").await.expect("a search path");
     let part = proptest::sample::select(vec![
-        "select 1", "commit", "drop table t", "insert into t values (1)", "/*", "*/", "/**/", "--", "\n", "\r", "'", "''", "\"", "$$", "$a$", "$1$",
-        "a$", "E'", "N'", "B'", "U&'", "U&\"", "\\", "\\'", ";", "(", ")", " ", ",", "as a", "as \"a\"", "'x'", "E'\\''", "1", "1e", "1.", "+", "-", "@-", "::text",
+        "select 1",
+        "commit",
+        "drop table t",
+        "insert into t values (1)",
+        "/*",
+        "*/",
+        "/**/",
+        "--",
+        "\n",
+        "\r",
+        "'",
+        "''",
+        "\"",
+        "$$",
+        "$a$",
+        "$1$",
+        "a$",
+        "E'",
+        "N'",
+        "B'",
+        "U&'",
+        "U&\"",
+        "\\",
+        "\\'",
+        ";",
+        "(",
+        ")",
+        " ",
+        ",",
+        "as a",
+        "as \"a\"",
+        "'x'",
+        "E'\\''",
+        "1",
+        "1e",
+        "1.",
+        "+",
+        "-",
+        "@-",
+        "::text",
     ]);
     let texts = proptest::collection::vec(part, 1..12).prop_map(|parts| parts.concat());
     let mut runner = TestRunner::deterministic();

@@ -22,7 +22,9 @@ fn canonical(kind: &str) -> BoxedStrategy<Value> {
         "oid" => any::<u32>().prop_map(|n| json!(n)).boxed(),
         "int8" => any::<i64>().prop_map(|n| json!(n.to_string())).boxed(),
         "float8" => prop_oneof![
-            any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(|f| serde_json::to_value(f).expect("finite")),
+            any::<f64>()
+                .prop_filter("finite", |f| f.is_finite())
+                .prop_map(|f| serde_json::to_value(f).expect("finite")),
             Just(json!("NaN")),
             Just(json!("Infinity")),
             Just(json!("-Infinity")),
@@ -62,7 +64,11 @@ fn base64(bytes: &[u8]) -> String {
 
 fn time() -> BoxedStrategy<String> {
     (0..24, 0..60, 0..60, prop_oneof![Just(0), 1..1_000_000])
-        .prop_map(|(h, m, s, f)| if f == 0 { format!("{h:02}:{m:02}:{s:02}") } else { format!("{h:02}:{m:02}:{s:02}.{f:06}") })
+        .prop_map(
+            |(h, m, s, f)| {
+                if f == 0 { format!("{h:02}:{m:02}:{s:02}") } else { format!("{h:02}:{m:02}:{s:02}.{f:06}") }
+            },
+        )
         .boxed()
 }
 
@@ -89,7 +95,8 @@ fn document(number: impl Fn(String) -> Value + Copy + 'static) -> impl Strategy<
     leaf.prop_recursive(3, 20, 5, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..5).prop_map(Value::Array),
-            proptest::collection::btree_map("[a-z\"\\\\é]{0,6}", inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect())),
+            proptest::collection::btree_map("[a-z\"\\\\é]{0,6}", inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }
@@ -139,9 +146,34 @@ async fn what_goes_in_comes_out() {
     let service = work.service();
     on_its_own_thread(move || {
         for kind in [
-            "bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "text", "varchar", "uuid", "timestamptz", "timestamp",
-            "date", "time", "timetz", "bytea", "json", "jsonb", "bool[]", "int4[]", "int8[]", "float8[]", "numeric[]", "text[]",
-            "uuid[]", "timestamptz[]", "bytea[]",
+            "bool",
+            "int2",
+            "int4",
+            "int8",
+            "oid",
+            "float4",
+            "float8",
+            "numeric",
+            "text",
+            "varchar",
+            "uuid",
+            "timestamptz",
+            "timestamp",
+            "date",
+            "time",
+            "timetz",
+            "bytea",
+            "json",
+            "jsonb",
+            "bool[]",
+            "int4[]",
+            "int8[]",
+            "float8[]",
+            "numeric[]",
+            "text[]",
+            "uuid[]",
+            "timestamptz[]",
+            "bytea[]",
         ] {
             try_all(60, canonical(kind), async |sent| {
                 assert_eq!(value(&service, kind, &sent).await, sent, "{kind}");
@@ -229,7 +261,18 @@ async fn the_table_of_values_holds() {
     let row = look(&service, literals).await.expect("literals").rows.remove(0);
     let exact: Value = serde_json::from_str(r#"{"a": 1.10, "b": 12345678901234567890123}"#).expect("JSON");
     let tiny = row[7].to_string().parse::<f64>().expect("a number");
-    assert_eq!(row[..7], [json!([1, 2]), json!("1.10"), exact, json!("-004712-01-01"), json!("+294276-12-31T23:59:59.999999Z"), Value::Null, Value::Null]);
+    assert_eq!(
+        row[..7],
+        [
+            json!([1, 2]),
+            json!("1.10"),
+            exact,
+            json!("-004712-01-01"),
+            json!("+294276-12-31T23:59:59.999999Z"),
+            Value::Null,
+            Value::Null
+        ]
+    );
     assert!((tiny - 1e-7).abs() < f64::EPSILON);
 }
 
@@ -262,13 +305,19 @@ async fn a_value_that_does_not_fit_is_the_callers_error_and_says_which() {
         ("v", json!("a\u{0}")),
         ("i4", json!([1])),
     ] {
-        for sql in [format!("INSERT INTO t (i2, {column}) VALUES ($1, $2)"), format!("UPDATE t SET i8 = $1, {column} = $2")] {
+        for sql in
+            [format!("INSERT INTO t (i2, {column}) VALUES ($1, $2)"), format!("UPDATE t SET i8 = $1, {column} = $2")]
+        {
             let sql = if column == "i2" { sql.replace("(i2, i2)", "(i4, i2)") } else { sql };
             let sql = if column == "i8" { sql.replace("i8 = $1", "i4 = $1") } else { sql };
             let unit = json!({"steps": [{"sql": "SELECT 1"}, {"sql": sql, "params": [1, bad], "label": "here"}]});
             let problem = work.refused(Code::InvalidParameter, unit).await.problem;
             assert_eq!((problem.parameter, problem.status), (Some(2), 422), "{column} {bad}: {}", problem.detail);
-            assert_eq!(problem.step.map(|step| (step.index, step.label)), Some((1, Some("here".into()))), "{column} {bad}");
+            assert_eq!(
+                problem.step.map(|step| (step.index, step.label)),
+                Some((1, Some("here".into()))),
+                "{column} {bad}"
+            );
         }
     }
     let domain = json!({"steps": [{"sql": "SELECT $1::percent", "params": ["101"]}]});
