@@ -2,9 +2,9 @@
 //! Spin 4.1 does for the parts of `spin.toml` that it takes, and refuses the others by name; wasmtime's request handler
 //! and hyper do the work.
 //!
-//! A request's way: [`server`](Stopped) takes it and finds its route; the route's component answers, in an instance that
-//! wasmtime's handler picks or makes; a call that the component makes goes to another component in process, or over a
-//! connection that is kept for the next one.
+//! A request's way: `server` takes it, `routes` finds its component, `engine` has the component answer in an instance
+//! that wasmtime's handler picks or makes, and `outbound` takes the calls that the component makes: to another component
+//! in process, or over a connection that is kept for the next one. `application` holds these together.
 
 mod answer;
 mod application;
