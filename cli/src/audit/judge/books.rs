@@ -20,7 +20,7 @@ pub(super) struct Books<'a> {
     sales: HashMap<Uuid, Vec<&'a SaleRow>>,
 }
 
-fn group<'a, T>(rows: &'a [T], key: impl Fn(&T) -> Uuid) -> HashMap<Uuid, Vec<&'a T>> {
+fn group<T>(rows: &[T], key: impl Fn(&T) -> Uuid) -> HashMap<Uuid, Vec<&T>> {
     let mut groups: HashMap<Uuid, Vec<&T>> = HashMap::new();
     for row in rows {
         groups.entry(key(row)).or_default().push(row);
@@ -28,7 +28,7 @@ fn group<'a, T>(rows: &'a [T], key: impl Fn(&T) -> Uuid) -> HashMap<Uuid, Vec<&'
     groups
 }
 
-fn of<'b, T>(groups: &'b HashMap<Uuid, Vec<T>>, key: Uuid) -> &'b [T] {
+fn of<T>(groups: &HashMap<Uuid, Vec<T>>, key: Uuid) -> &[T] {
     groups.get(&key).map_or(&[], Vec::as_slice)
 }
 
