@@ -46,7 +46,10 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         }
         followed.push(Followed { prefix, path, file: None, position: end, partial: Vec::new() });
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         for log in &mut followed {
             for line in log.new_lines()? {
                 print(&format!("{}{line}", log.prefix))?;
@@ -54,7 +57,6 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn names(home: &Home, wanted: Option<&str>) -> Result<Vec<String>> {

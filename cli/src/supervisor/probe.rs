@@ -76,7 +76,7 @@ async fn redis(address: &str, password: &str) -> Result<()> {
     let mut answer = Vec::new();
     while !answer.ends_with(b"+PONG\r\n") {
         ensure!(stream.read_buf(&mut answer).await? > 0, "closed the connection");
-        if let Some(line) = answer.split(|byte| *byte == b'\r').find(|line| line.iter().any(|byte| *byte == b'-')) {
+        if let Some(line) = answer.split(|byte| *byte == b'\r').find(|line| line.contains(&b'-')) {
             bail!("{}", String::from_utf8_lossy(line).trim());
         }
     }
