@@ -1,5 +1,7 @@
 //! A whole stack from its first start to its reset, with the deaths in between.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on must fail")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! What can go wrong before anything is started, and what is said then: the cause and the way out.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on must fail")]
+
 mod support;
 
 use std::fs::{self, File};

@@ -130,7 +130,7 @@ mod tests {
             Followed { prefix: String::new(), path: path.clone(), file: None, position: 0, partial: Vec::new() };
         write!(file, "one\ntw").unwrap();
         assert_eq!(log.new_lines().unwrap(), ["one"]);
-        write!(file, "o\n").unwrap();
+        writeln!(file, "o").unwrap();
         assert_eq!(log.new_lines().unwrap(), ["two"]);
         std::fs::rename(&path, folder.path().join("x.log.1")).unwrap();
         assert_eq!(log.new_lines().unwrap(), Vec::<String>::new());

@@ -1,5 +1,6 @@
 //! Runs the command as a person would, on a home that goes with the test.
 #![allow(dead_code, reason = "each test program uses its part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on must fail")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -134,7 +134,7 @@ fn the_second_is_broken_where_confirmed_and_paid_and_sold_part() {
     assert_eq!(broken_by(|rows| rows.payments.push(second)), [2]);
     assert_eq!(broken_by(|rows| rows.reservations[0].state = Held::Open), [2]);
     assert_eq!(broken_by(|rows| rows.reservations[1].state = Held::Sold), [2]);
-    assert_eq!(broken_by(|rows| drop(rows.reservations.remove(0))), [2]);
+    assert_eq!(broken_by(|rows| _ = rows.reservations.remove(0)), [2]);
     assert_eq!(broken_by(|rows| rows.sales[0].pieces = 2), [2]);
     assert_eq!(broken_by(|rows| rows.sales[0].times = 2), [2]);
     assert_eq!(broken_by(|rows| rows.sales[0].sku = "OAR".into()), [2]);

@@ -63,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_build: bool,
     /// For data that nobody needs tomorrow: the servers don't wait for the disk
-    #[arg(long, hide = true, env = "TOWPATH_THROW_AWAY")]
+    #[arg(long, hide = true, env = "TOWPATH_THROW_AWAY", value_parser = clap::builder::FalseyValueParser::new())]
     throw_away: bool,
     /// What `--detach` starts
     #[arg(long, hide = true, conflicts_with = "detach")]
