@@ -6,7 +6,6 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
 
 use support::{Home, outcome, repository};
@@ -20,8 +19,10 @@ fn kill(pid: i64) {
     assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
 }
 
+/// Whether a process runs: one that has ended and was not waited for doesn't.
 fn runs(pid: i64) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 fn client(home: &Home) -> Client {
@@ -72,7 +73,11 @@ async fn a_stack_lives_through_its_deaths() {
     let pids = PARTS.map(|part| home.pid(part).unwrap());
     let state: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(home.path().join("run/state.json")).unwrap()).unwrap();
-    kill(state["supervisor"]["pid"].as_i64().unwrap());
+    let supervisor = state["supervisor"]["pid"].as_i64().unwrap();
+    kill(supervisor);
+    while runs(supervisor) {
+        std::thread::yield_now();
+    }
     home.towpath(&UP).expect(0, &["Towpath is up"]);
     assert!(pids.iter().all(|pid| !runs(*pid)), "nothing of the killed stack runs beside the new one");
     assert_eq!(client(&home).order(order).await.unwrap().status, "confirmed");
