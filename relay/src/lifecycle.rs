@@ -74,8 +74,9 @@ impl Lifecycle {
     async fn end(&self, stage: &'static str, tracker: &TaskTracker, at: Instant) -> bool {
         let ended = tokio::select! {
             biased;
-            ended = timeout_at(at, tracker.wait()) => ended.is_ok(),
+            // What is forced to end hasn't ended by itself.
             () = self.forced.cancelled() => false,
+            ended = timeout_at(at, tracker.wait()) => ended.is_ok() && !self.forced.is_cancelled(),
         };
         if !ended {
             tracing::warn!(stage, left = tracker.len(), "gave up waiting for what is in flight");

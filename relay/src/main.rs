@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use futures::Stream;
 use tokio::signal::unix::{SignalKind, signal};
-use towpath_relay::config::Config;
+use towpath_relay::config::{Config, Limits};
 use towpath_relay::{migrate, run, telemetry};
 
 /// For a bad configuration: EX_USAGE of sysexits.h.
@@ -31,10 +31,16 @@ enum Command {
     Check,
     /// Brings the databases of all services to the state that this relay and their migrations need.
     Migrate,
+    /// Prints every limit that [limits] may set: its default, its range, and what it limits.
+    Limits,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Limits) {
+        print_limits();
+        return ExitCode::SUCCESS;
+    }
     let config = match Config::load(&cli.config) {
         Ok(config) => config,
         Err(faults) => {
@@ -43,7 +49,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Command::Check => {
+        Command::Check | Command::Limits => {
             println!("{} is right: {} services", cli.config.display(), config.services.len());
             return ExitCode::SUCCESS;
         }
@@ -57,6 +63,12 @@ fn main() -> ExitCode {
             eprintln!("towpath-relay: {cause:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print_limits() {
+    for (name, default, least, most, text) in Limits::ALL {
+        println!("{name} = {default}  # {least} to {most}.{text}");
     }
 }
 

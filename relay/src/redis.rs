@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Client, FromRedisValue, ProtocolVersion, PushInfo, PushKind, RedisError};
+use metrics::counter;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::error::Failure;
+use crate::metrics::REDIS_FAILURES;
 
 /// How often the keeper looks whether the connection still answers.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -117,12 +119,19 @@ impl Redis {
             Ok(commands(&mut connection).await?)
         };
         let answer = timeout(self.timeout, call).await.unwrap_or(Err(RedisFailure::Slow(self.timeout)));
-        match &answer {
-            Err(RedisFailure::Slow(_)) => self.suspect.notify_one(),
-            Err(RedisFailure::Refused(error)) if error.is_io_error() => self.suspect.notify_one(),
-            _ => {}
+        answer.inspect_err(|failure| self.note(failure))
+    }
+
+    fn note(&self, failure: &RedisFailure) {
+        let (reason, suspicious) = match failure {
+            RedisFailure::Away => ("away", false),
+            RedisFailure::Slow(_) => ("slow", true),
+            RedisFailure::Refused(error) => ("refused", error.is_io_error()),
+        };
+        counter!(REDIS_FAILURES, "reason" => reason).increment(1);
+        if suspicious {
+            self.suspect.notify_one();
         }
-        answer
     }
 
     /// Runs one command.

@@ -12,12 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use metrics::counter;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::metrics::WAKEUPS;
 use crate::redis::Redis;
 
 /// Wake-ups that wait for Redis; further ones stay within the process.
@@ -98,22 +100,31 @@ impl Wakeups {
         }
         let keys: Vec<String> = keys.iter().map(|key| within(space, key.as_ref())).collect();
         self.wake_here(service, &keys);
+        let count = keys.len() as u64;
         let outgoing = Outgoing { service: Arc::clone(service), keys };
-        if self.0.outgoing.try_send(outgoing).is_err() {
-            tracing::debug!("a wake-up stayed within the process: too many wait for Redis");
+        match self.0.outgoing.try_send(outgoing) {
+            Ok(()) => counter!(WAKEUPS, "way" => "sent").increment(count),
+            Err(_) => counter!(WAKEUPS, "way" => "dropped").increment(count),
         }
     }
 
-    /// How many wait.
+    /// How many wait for keys of services.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.waiters().values().map(Vec::len).sum()
+        let of_services = |key: &str| key.split_once('/').is_some_and(|(_, within)| within.starts_with("s/"));
+        self.waiters().iter().filter(|(key, _)| of_services(key)).map(|(_, waiters)| waiters.len()).sum()
     }
 
-    /// Whether nobody waits.
+    /// Whether nobody waits for a key of a service.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.waiters().is_empty()
+        self.len() == 0
+    }
+
+    /// Whether somebody in this process waits for a key.
+    #[must_use]
+    pub fn is_awaited(&self, space: Space, service: &str, key: &str) -> bool {
+        self.waiters().contains_key(&scoped(service, &within(space, key)))
     }
 
     /// Carries wake-ups to other relays until told to stop.
@@ -178,7 +189,10 @@ impl Wakeups {
         let Some(service) = message.get_channel_name().strip_prefix(&self.0.prefix) else { return };
         match serde_json::from_slice::<Message>(message.get_payload_bytes()) {
             Ok(message) if message.from == self.0.instance => {}
-            Ok(message) => self.wake_here(service, &message.keys),
+            Ok(message) => {
+                counter!(WAKEUPS, "way" => "heard").increment(message.keys.len() as u64);
+                self.wake_here(service, &message.keys);
+            }
             Err(cause) => tracing::debug!(%cause, "a wake-up can't be read"),
         }
     }
@@ -208,7 +222,7 @@ impl Wakeups {
 
 impl fmt::Debug for Wakeups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wakeups").field("waiting", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Wakeups").field("keys", &self.waiters().len()).finish_non_exhaustive()
     }
 }
 

@@ -183,7 +183,8 @@ fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<
     let component = component(&section);
     let subscriptions = subscriptions(&section, kafka);
     let timers = timers(&section);
-    if !section.has("component") && !(subscriptions.is_empty() && timers.is_empty()) {
+    let is_called = !subscriptions.is_empty() || !timers.is_empty();
+    if is_called && !section.has("component") {
         section.fault("component", "is missing: subscriptions and timers need the url and token of the component");
     }
     if !timers.is_empty() && !section.has("postgres") {

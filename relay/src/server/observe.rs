@@ -89,3 +89,16 @@ fn measure(service: Arc<str>, call: &'static str, response: &Response, began: In
     histogram!(REQUEST_SECONDS, "service" => Arc::clone(&service), "call" => call).record(began.elapsed());
     counter!(REQUESTS, "service" => service, "call" => call, "code" => code).increment(1);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_as_a_fault_of_the_relay() {
+        let response = guarded(async { panic!("as a handler would") }).await;
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.extensions().get(), Some(&Code::Internal));
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+}

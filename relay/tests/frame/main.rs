@@ -1,5 +1,7 @@
 //! The relay's frame: its interface, cache, rate limits, wake-ups, health, and stop.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on shall say where")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -13,4 +15,5 @@ mod rate_limit;
 mod redis_away;
 mod redis_server;
 mod stop;
+mod units;
 mod wakeup;

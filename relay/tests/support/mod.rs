@@ -4,7 +4,13 @@
 //! Use it from `tests/NAME/main.rs` with `#[path = "../support/mod.rs"] mod support;`. Every [`Setup`] has an id that
 //! its databases, roles, topics and Redis keys carry, so that tests run beside each other, and removes its databases
 //! when it is dropped.
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 mod component;
 mod servers;

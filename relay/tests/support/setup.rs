@@ -3,7 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
 use reqwest::Url;
 use serde_json::Value;
 use towpath_relay::Running;
@@ -193,7 +197,7 @@ impl Setup {
         let mut toml = service.toml.clone();
         while let Some(at) = toml.find("TOPIC(") {
             let end = at + toml[at..].find(')').expect("a topic in parentheses");
-            toml.replace_range(at..=end, &self.topic(&toml[at + 6..end].to_owned()));
+            toml.replace_range(at..=end, &self.topic(&toml[at + 6..end]));
         }
         out.push_str(&toml);
     }
@@ -250,6 +254,7 @@ impl Drop for Setup {
             return;
         }
         let (url, made, id) = (self.servers.postgres.clone(), std::mem::take(&mut self.made), self.id.clone());
+        let brokers = std::mem::take(&mut self.servers.kafka);
         // A runtime can't be entered twice on one thread, and the test's own may be gone.
         let cleaner = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -260,9 +265,23 @@ impl Drop for Setup {
                     let _ = admin.batch_execute(&format!("DROP ROLE IF EXISTS {name}_app")).await;
                 }
                 let _ = admin.batch_execute(&format!("DROP ROLE IF EXISTS {id}_relay")).await;
+                delete_topics(&brokers, &id).await;
             });
         });
         let _ = cleaner.join();
+    }
+}
+
+/// Deletes the topics whose names start with an id.
+async fn delete_topics(brokers: &str, id: &str) {
+    let admin: Result<AdminClient<DefaultClientContext>, _> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create();
+    let Ok(admin) = admin else { return };
+    let Ok(metadata) = admin.inner().fetch_metadata(None, Duration::from_secs(2)) else { return };
+    let names = metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(id));
+    let names: Vec<&str> = names.collect();
+    if !names.is_empty() {
+        let _ = admin.delete_topics(&names, &AdminOptions::new()).await;
     }
 }
 
