@@ -260,7 +260,10 @@ impl Publisher {
         self.retiring.spawn(async move {
             tokio::time::sleep(wait).await;
             let gone = match store::look(&store, &me).await {
-                Ok(view) => view.living.contains(&id) || !(view.expired.contains(&id) || !view.held_by(&id).is_empty()),
+                Ok(view) => {
+                    let holds_nothing = !view.expired.contains(&id) && view.held_by(&id).is_empty();
+                    view.living.contains(&id) || holds_nothing
+                }
                 Err(_) => true,
             };
             if !gone {
