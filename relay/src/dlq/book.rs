@@ -110,23 +110,25 @@ mod tests {
     #[test]
     fn a_settled_letter_is_open_no_more() {
         let mut book = Book::default();
-        [letter(0, 10), letter(1, 11), letter(2, 12), settles(3, "0,2"), letter(5, 13)].map(|r| book.read(r));
+        [letter(0, 10), letter(1, 11), letter(2, 12), settles(3, "0,2"), letter(5, 13)]
+            .into_iter()
+            .for_each(|record| book.read(record));
         assert_eq!((open(&book), book.first_open(), book.len()), (vec![1, 5], Some(1), 2));
-        [settles(6, "1-5"), settles(7, "nonsense"), settles(8, "99")].map(|r| book.read(r));
+        [settles(6, "1-5"), settles(7, "nonsense"), settles(8, "99")].into_iter().for_each(|record| book.read(record));
         assert_eq!((open(&book), book.first_open()), (vec![], None));
     }
 
     #[test]
     fn an_event_that_was_written_twice_is_one_letter() {
         let mut book = Book::default();
-        [letter(0, 10), letter(1, 11), letter(2, 10)].map(|r| book.read(r));
+        [letter(0, 10), letter(1, 11), letter(2, 10)].into_iter().for_each(|record| book.read(record));
         assert_eq!(open(&book), [0, 1]);
         let first: Vec<Letter> = book.open().take(1).cloned().collect();
         assert_eq!(book.places_of(&first), "0,2");
-        [settles(3, "0,2")].map(|r| book.read(r));
+        [settles(3, "0,2")].into_iter().for_each(|record| book.read(record));
         assert_eq!(open(&book), [1]);
         // The same event may become a letter again, after it was replayed by hand.
-        [letter(4, 10)].map(|r| book.read(r));
+        [letter(4, 10)].into_iter().for_each(|record| book.read(record));
         assert_eq!(open(&book), [1, 4]);
     }
 }
