@@ -50,6 +50,9 @@ pub async fn run(
 ) -> Result<TransactionResponse> {
     // Boxed before it is handed on: it is large, and everybody on the way would copy it.
     let work = Box::pin(work(Arc::clone(service), request, trace)).in_current_span();
+    let forced = service.lifecycle.forced.clone();
+    let given_up = || Failure::new(Code::OutcomeUnknown, "The relay stopped before the unit of work had ended");
+    let work = async move { forced.run_until_cancelled(work).await.unwrap_or_else(|| Err(given_up())) };
     service.lifecycle.takers.spawn(work).await.unwrap_or_else(|error| Err(Failure::internal(error)))
 }
 
