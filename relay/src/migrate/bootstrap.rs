@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{During, ErrorKind, Result, connect, lock, quote_name, quote_text};
+use super::{During, ErrorKind, LOCK, Result, connect, quote_name, quote_text};
 use crate::config::{PostgresConfig, PostgresUrl};
 
 /// The database that every server has, where runs on one server meet.
@@ -13,18 +13,25 @@ const MAINTENANCE: &str = "postgres";
 pub(super) async fn roles_and_database(admin: &PostgresUrl, postgres: &PostgresConfig) -> Result<()> {
     distinct(admin, postgres)?;
     let client = maintenance(admin).await?;
-    lock(&client).await?;
+    // Roles belong to the whole server, so other services' runs wait here too; only for a moment, as making a database
+    // takes long and needs no lock.
+    client.batch_execute("BEGIN").await.during("beginning")?;
+    client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.during("waiting for another migration")?;
     for url in [&postgres.url, &postgres.relay_url] {
         role(&client, url).await?;
     }
-    database(&client, postgres).await?;
-    // A service's role has business in its own database alone.
-    for name in [MAINTENANCE, "template1"] {
-        let revoke = format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC", quote_name(name));
-        match client.batch_execute(&revoke).await {
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_DATABASE) => {}
-            other => other.during("closing the other databases")?,
-        }
+    close_others(&client).await?;
+    client.batch_execute("COMMIT").await.during("making roles")?;
+    database(&client, postgres).await
+}
+
+/// A service's role has business in its own database alone.
+async fn close_others(client: &Client) -> Result<()> {
+    let open = "SELECT datname::text FROM pg_database WHERE datname IN ('postgres', 'template1') \
+        AND (has_database_privilege('public', oid, 'CONNECT') OR has_database_privilege('public', oid, 'TEMPORARY'))";
+    for row in client.query(open, &[]).await.during("looking at the other databases")? {
+        let revoke = format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC", quote_name(row.get(0)));
+        client.batch_execute(&revoke).await.during("closing the other databases")?;
     }
     Ok(())
 }
@@ -106,9 +113,17 @@ async fn database(client: &Client, postgres: &PostgresConfig) -> Result<()> {
         Some(_) => Ok(()),
         None => {
             let create = format!("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", quote_name(name));
-            client.batch_execute(&create).await.during("creating the database")
+            match client.batch_execute(&create).await {
+                // Another run was faster.
+                Err(error) if is_there(&error) => Ok(()),
+                other => other.during("creating the database"),
+            }
         }
     }
+}
+
+fn is_there(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::DUPLICATE_DATABASE | &SqlState::UNIQUE_VIOLATION))
 }
 
 /// Logs in as both roles, and gives a role the password of its URL where the server has another.
