@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use towpath_cli::api::{Answer, Client, Money, NewOrder, NewProduct, Order, Product, Stock, is_end_state};
+use towpath_cli::api::{Answer, ApiError, Client, Money, NewOrder, NewProduct, Order, Product, Stock, is_end_state};
 use towpath_cli::audit::{self, Databases, Scope};
 use uuid::Uuid;
 
@@ -22,6 +22,20 @@ pub struct Shop {
     pub customer: String,
     orders: Mutex<Vec<Uuid>>,
     skus: Mutex<Vec<String>>,
+}
+
+/// Does what a client does that is told to come back: a machine that is busy with two hundred orders at once may refuse
+/// one of them early, with `Retry-After`. The same key goes with every try, so it happens once.
+async fn insist<F>(call: impl Fn() -> F) -> Answer
+where
+    F: Future<Output = Result<Answer, ApiError>>,
+{
+    eventually("the edge has time", DEADLINE, || async {
+        let answer = call().await.expect("an answer");
+        let comes_back = matches!(answer.status(), 409 | 503) && answer.header("retry-after").is_some();
+        if comes_back { Err(answer.text()) } else { Ok(answer) }
+    })
+    .await
 }
 
 impl Shop {
@@ -78,8 +92,9 @@ impl Shop {
 
     /// Puts pieces into stock, or takes them out.
     pub async fn put_in_stock(&self, sku: &str, pieces: i64) {
-        let answer = self.api.adjust_stock(sku, pieces, "delivery", &Self::fresh_key()).await;
-        answer.and_then(|answer| answer.expect(201)).expect("the stock is adjusted");
+        let key = Self::fresh_key();
+        let answer = insist(|| self.api.adjust_stock(sku, pieces, "delivery", &key)).await;
+        answer.expect(201).expect("the stock is adjusted");
     }
 
     /// An order of this shop's customer for one SKU, that pays.
@@ -90,11 +105,10 @@ impl Shop {
 
     /// Places an order under a fresh key without waiting, and remembers it for the audit.
     pub async fn place(&self, order: &NewOrder) -> Order {
-        self.place_as(order, &Self::fresh_key())
-            .await
-            .expect(202)
-            .and_then(|answer| answer.read())
-            .expect("202 with the order")
+        let key = Self::fresh_key();
+        let answer = insist(|| self.api.place(order, &key, 0)).await;
+        self.remember(&answer);
+        answer.expect(202).and_then(|answer| answer.read()).expect("202 with the order")
     }
 
     /// Places an order under this key without waiting, whatever the answer is, and remembers an order that was taken.
@@ -106,7 +120,8 @@ impl Shop {
 
     /// Places an order that waits for its outcome, which must come in time.
     pub async fn place_and_wait(&self, order: &NewOrder) -> Order {
-        let answer = self.api.place(order, &Self::fresh_key(), 30).await.expect("an answer");
+        let key = Self::fresh_key();
+        let answer = insist(|| self.api.place(order, &key, 30)).await;
         self.remember(&answer);
         answer.expect(201).and_then(|answer| answer.read()).expect("201 with the order at its end")
     }
