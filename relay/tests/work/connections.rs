@@ -7,14 +7,14 @@ use towpath_relay::db::Session;
 use towpath_wire::Code;
 
 use super::Work;
-use super::rules::{STOCK, take};
+use super::rules::{JARS, take};
 use super::support::eventually;
 
 /// Whatever ends a unit, the one connection that the pool has is free and clean again.
 #[tokio::test]
 async fn a_connection_never_goes_back_with_a_transaction_open() {
     let limits = "statement_timeout_ms = 200\nlock_timeout_ms = 100\ntransaction_timeout_ms = 400\nrows = 10\nresult_bytes = 2000";
-    let work = Work::changed(limits, STOCK, |postgres| postgres.pool_size = 1).await;
+    let work = Work::changed(limits, JARS, |postgres| postgres.pool_size = 1).await;
     let unit = |sql: &str| json!({"steps": [take("a", 1), {"sql": sql}]});
     let claim = json!({"inbox": "e", "idempotency": {"key": "k", "request_hash": "h", "answer": 1}});
     work.run(claim.clone()).await.expect("it commits");
@@ -23,7 +23,7 @@ async fn a_connection_never_goes_back_with_a_transaction_open() {
     let killed = unit("SELECT pg_sleep(0.1)");
     for (code, unit) in [
         (Code::ExpectationFailed, json!({"steps": [take("b", 1), take("a", 100)]})),
-        (Code::ConstraintViolation, unit("INSERT INTO stock VALUES ('a', 1)")),
+        (Code::ConstraintViolation, unit("INSERT INTO jars VALUES ('a', 1)")),
         (Code::StatementFailed, unit("SELECT nothing")),
         (Code::StatementFailed, unit("SELECT 1 / 0")),
         (Code::InvalidParameter, json!({"steps": [take("a", 1), {"sql": "SELECT $1::int", "params": ["x"]}]})),
@@ -44,8 +44,8 @@ async fn a_connection_never_goes_back_with_a_transaction_open() {
         (Code::StatementFailed, "SELECT 1 / 0"),
         (Code::StatementTimeout, "SELECT pg_sleep(10)"),
         (Code::LimitExceeded, "SELECT generate_series(1, 1000000)"),
-        (Code::StatementRefused, "WITH x AS (DELETE FROM stock RETURNING 1) SELECT * FROM x"),
-        (Code::StatementRefused, "SELECT * FROM stock FOR UPDATE"),
+        (Code::StatementRefused, "WITH x AS (DELETE FROM jars RETURNING 1) SELECT * FROM x"),
+        (Code::StatementRefused, "SELECT * FROM jars FOR UPDATE"),
     ] {
         assert_eq!(work.query(json!({"sql": sql})).await.expect_err(sql).code(), code, "{sql}");
         assert_eq!(work.open_transactions().await, "0", "{sql}");
@@ -63,8 +63,8 @@ async fn a_connection_never_goes_back_with_a_transaction_open() {
     ended.expect("it ran again");
     assert_eq!(
         (
-            work.see("SELECT n FROM stock WHERE sku = 'a'").await.as_str(),
-            work.see("SELECT n FROM stock WHERE sku = 'b'").await.as_str()
+            work.see("SELECT n FROM jars WHERE name = 'a'").await.as_str(),
+            work.see("SELECT n FROM jars WHERE name = 'b'").await.as_str()
         ),
         ("4", "5")
     );
@@ -93,13 +93,13 @@ async fn a_unit_goes_on_when_its_caller_is_gone() {
 
 #[tokio::test]
 async fn a_panic_and_a_dropped_future_close_the_connection() {
-    let work = Work::new(STOCK).await;
+    let work = Work::new(JARS).await;
     let service = work.service();
     let pool = service.database().expect("a database").app.clone();
     let begun = async |pool| {
         let mut session = Session::take(&pool).await.expect("a connection");
         session.opens();
-        session.client().batch_execute("BEGIN; UPDATE stock SET n = 0").await.expect("an update");
+        session.client().batch_execute("BEGIN; UPDATE jars SET n = 0").await.expect("an update");
         session
     };
     let panicking = pool.clone();
@@ -157,12 +157,12 @@ async fn limits_are_errors_that_name_them() {
 
 #[tokio::test]
 async fn a_statement_that_takes_too_long_ends() {
-    let work = Work::with("statement_timeout_ms = 200\nlock_timeout_ms = 100", STOCK).await;
+    let work = Work::with("statement_timeout_ms = 200\nlock_timeout_ms = 100", JARS).await;
     let failure = work.refused(Code::StatementTimeout, json!({"steps": [{"sql": "SELECT pg_sleep(10)"}]})).await;
     assert_eq!((failure.problem.sqlstate.as_deref(), failure.problem.retryable), (Some("57014"), true));
     assert_eq!(failure.problem.step.expect("the step").index, 0);
     let other = work.setup.admin("alpha").await;
-    other.batch_execute("BEGIN; UPDATE app.stock SET n = 1").await.expect("a lock");
+    other.batch_execute("BEGIN; UPDATE app.jars SET n = 1").await.expect("a lock");
     let failure = work.refused(Code::Contention, json!({"steps": [take("a", 1)]})).await;
     assert_eq!(failure.problem.sqlstate.as_deref(), Some("55P03"));
     assert_eq!(work.see("SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.usename LIKE '%_app' AND NOT granted AND a.datname = current_database()").await, "0");
@@ -171,9 +171,9 @@ async fn a_statement_that_takes_too_long_ends() {
 /// What was sent ahead and waits for a lock doesn't hold up the answer to what failed before it.
 #[tokio::test]
 async fn a_step_that_waits_does_not_delay_the_failure_of_one_before_it() {
-    let work = Work::new(STOCK).await;
+    let work = Work::new(JARS).await;
     let other = work.setup.admin("alpha").await;
-    other.batch_execute("BEGIN; UPDATE app.stock SET n = 1 WHERE sku = 'b'").await.expect("a lock");
+    other.batch_execute("BEGIN; UPDATE app.jars SET n = 1 WHERE name = 'b'").await.expect("a lock");
     let began = Instant::now();
     work.refused(Code::ExpectationFailed, json!({"steps": [take("a", 100), take("b", 1)]})).await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());

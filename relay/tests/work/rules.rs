@@ -6,52 +6,52 @@ use towpath_wire::Code;
 
 use super::Work;
 
-pub(crate) const STOCK: &str = "CREATE TABLE stock (sku text PRIMARY KEY, n int NOT NULL CHECK (n >= 0));
-    INSERT INTO stock VALUES ('a', 5), ('b', 5)";
+pub(crate) const JARS: &str = "CREATE TABLE jars (name text PRIMARY KEY, n int NOT NULL CHECK (n >= 0));
+    INSERT INTO jars VALUES ('a', 5), ('b', 5)";
 
-pub(crate) fn take(sku: &str, n: i64) -> Value {
-    json!({"sql": "UPDATE stock SET n = n - $2 WHERE sku = $1 AND n >= $2", "params": [sku, n],
-           "expect": {"exactly": 1}, "label": "insufficient_stock"})
+pub(crate) fn take(name: &str, n: i64) -> Value {
+    json!({"sql": "UPDATE jars SET n = n - $2 WHERE name = $1 AND n >= $2", "params": [name, n],
+           "expect": {"exactly": 1}, "label": "too_few"})
 }
 
 #[tokio::test]
 async fn all_or_nothing_and_one_answer() {
-    let work = Work::new(STOCK).await;
+    let work = Work::new(JARS).await;
     let answer = work
         .run(json!({"steps": [
             take("a", 2),
-            {"sql": "INSERT INTO stock VALUES ('c', 1) RETURNING sku, n"},
-            {"sql": "SELECT sku FROM stock ORDER BY sku"},
+            {"sql": "INSERT INTO jars VALUES ('c', 1) RETURNING name, n"},
+            {"sql": "SELECT name FROM jars ORDER BY name"},
         ], "events": [{"topic": work.topic(), "key": "k", "type": "t", "data": {"n": 1}}]}))
         .await
         .expect("it commits");
     assert_eq!(answer.results[0].affected, 1);
     assert_eq!(
         (&answer.results[1].columns, &answer.results[1].rows),
-        (&vec!["sku".into(), "n".into()], &vec![vec![json!("c"), json!(1)]])
+        (&vec!["name".into(), "n".into()], &vec![vec![json!("c"), json!(1)]])
     );
     assert_eq!(answer.results[2].affected, 3);
     assert_eq!(answer.event_ids.len(), 1);
-    assert_eq!(work.see("SELECT n FROM stock WHERE sku = 'a'").await, "3");
+    assert_eq!(work.see("SELECT n FROM jars WHERE name = 'a'").await, "3");
     let failed = work
         .refused(
             Code::ConstraintViolation,
             json!({"steps": [
-        take("a", 1), {"sql": "INSERT INTO stock VALUES ('a', 1)", "label": "twice"}],
+        take("a", 1), {"sql": "INSERT INTO jars VALUES ('a', 1)", "label": "twice"}],
         "events": [{"topic": work.topic(), "key": "k", "type": "t"}]}),
         )
         .await;
-    assert_eq!(failed.problem.constraint.as_deref(), Some("stock_pkey"));
+    assert_eq!(failed.problem.constraint.as_deref(), Some("jars_pkey"));
     assert_eq!(failed.problem.sqlstate.as_deref(), Some("23505"));
     let step = failed.problem.step.expect("the step");
     assert_eq!((step.index, step.label.as_deref()), (1, Some("twice")));
-    assert_eq!(work.see("SELECT n FROM stock WHERE sku = 'a'").await, "3");
+    assert_eq!(work.see("SELECT n FROM jars WHERE name = 'a'").await, "3");
     assert_eq!(work.see("SELECT count(*) FROM towpath.outbox").await, "1");
 }
 
 #[tokio::test]
 async fn an_event_that_is_refused_stops_the_unit_before_it_runs() {
-    let work = Work::new(STOCK).await;
+    let work = Work::new(JARS).await;
     for (event, code) in [
         (json!({"topic": "another.topic", "key": "k", "type": "t"}), Code::Forbidden),
         (json!({"topic": work.topic(), "key": "", "type": "t"}), Code::MalformedRequest),
@@ -61,36 +61,36 @@ async fn an_event_that_is_refused_stops_the_unit_before_it_runs() {
     ] {
         work.refused(code, json!({"steps": [take("a", 1)], "events": [event]})).await;
     }
-    assert_eq!(work.see("SELECT n FROM stock WHERE sku = 'a'").await, "5");
+    assert_eq!(work.see("SELECT n FROM jars WHERE name = 'a'").await, "5");
 }
 
 #[tokio::test]
 async fn an_expectation_that_is_not_met_rolls_back_and_names_the_step() {
-    let work = Work::new(STOCK).await;
+    let work = Work::new(JARS).await;
     let unit = json!({"steps": [take("b", 1), take("a", 6)]});
     let failure = work.refused(Code::ExpectationFailed, unit).await;
     let step = failure.problem.step.expect("the step");
-    assert_eq!((step.index, step.label.as_deref(), step.affected), (1, Some("insufficient_stock"), Some(0)));
-    assert_eq!(work.see("SELECT n FROM stock WHERE sku = 'b'").await, "5");
-    let at_least = |n: u64| json!({"steps": [{"sql": "SELECT 1 FROM stock", "expect": {"at_least": n}}]});
+    assert_eq!((step.index, step.label.as_deref(), step.affected), (1, Some("too_few"), Some(0)));
+    assert_eq!(work.see("SELECT n FROM jars WHERE name = 'b'").await, "5");
+    let at_least = |n: u64| json!({"steps": [{"sql": "SELECT 1 FROM jars", "expect": {"at_least": n}}]});
     work.run(at_least(2)).await.expect("two rows are there");
     work.refused(Code::ExpectationFailed, at_least(3)).await;
     // The first that isn't as it must be decides, also where a later one fails of itself.
-    let unit = json!({"steps": [take("a", 6), {"sql": "INSERT INTO stock VALUES ('a', 1)"}]});
+    let unit = json!({"steps": [take("a", 6), {"sql": "INSERT INTO jars VALUES ('a', 1)"}]});
     work.refused(Code::ExpectationFailed, unit).await;
 }
 
 #[tokio::test]
-async fn fifty_pieces_are_sold_to_fifty_of_two_hundred() {
-    let work = Work::new("CREATE TABLE stock (sku text PRIMARY KEY, n int); INSERT INTO stock VALUES ('a', 50)").await;
-    let sold = join_all((0..200).map(|_| work.run(json!({"steps": [take("a", 1)]})))).await;
-    assert_eq!(sold.iter().filter(|answer| answer.is_ok()).count(), 50);
-    assert_eq!(work.see("SELECT n FROM stock").await, "0");
+async fn fifty_pieces_go_to_fifty_of_two_hundred() {
+    let work = Work::new("CREATE TABLE jars (name text PRIMARY KEY, n int); INSERT INTO jars VALUES ('a', 50)").await;
+    let served = join_all((0..200).map(|_| work.run(json!({"steps": [take("a", 1)]})))).await;
+    assert_eq!(served.iter().filter(|answer| answer.is_ok()).count(), 50);
+    assert_eq!(work.see("SELECT n FROM jars").await, "0");
 }
 
 #[tokio::test]
 async fn the_first_answer_is_stored_and_replayed() {
-    let work = Work::new(STOCK).await;
+    let work = Work::new(JARS).await;
     let unit = |hash: &str, n: i64| {
         json!({"steps": [take("a", n)], "idempotency": {"key": "k", "request_hash": hash, "answer": {"n": n, "big": 12_345_678_901_234_567_890_u64}},
                "events": [{"topic": work.topic(), "key": "k", "type": "t"}]})
@@ -101,7 +101,7 @@ async fn the_first_answer_is_stored_and_replayed() {
     assert!(again.replayed && again.results.is_empty() && again.event_ids.is_empty());
     assert_eq!(again.answer, Some(json!({"n": 1, "big": 12_345_678_901_234_567_890_u64})));
     work.refused(Code::IdempotencyReused, unit("other", 1)).await;
-    assert_eq!(work.see("SELECT n FROM stock WHERE sku = 'a'").await, "4");
+    assert_eq!(work.see("SELECT n FROM jars WHERE name = 'a'").await, "4");
     assert_eq!(work.see("SELECT count(*) FROM towpath.outbox").await, "1");
     // A unit that failed has used no key.
     let failed = json!({"steps": [take("a", 100)], "idempotency": {"key": "k2", "request_hash": "h", "answer": null}});
@@ -172,25 +172,25 @@ async fn twenty_deliveries_of_one_event_at_once_have_one_effect() {
 
 #[tokio::test]
 async fn serialization_failures_and_deadlocks_are_retried() {
-    let work = Work::with("contention_attempts = 50", STOCK).await;
+    let work = Work::with("contention_attempts = 50", JARS).await;
     // Each reads the sum and adds to one row: under SERIALIZABLE no two of them may overlap.
-    let serial = |sku: &str| {
+    let serial = |name: &str| {
         json!({"isolation": "serializable", "steps": [
-        {"sql": "SELECT sum(n) FROM stock"}, {"sql": "UPDATE stock SET n = n + 1 WHERE sku = $1", "params": [sku]}]})
+        {"sql": "SELECT sum(n) FROM jars"}, {"sql": "UPDATE jars SET n = n + 1 WHERE name = $1", "params": [name]}]})
     };
     let done = join_all((0..20).map(|i| work.run(serial(if i % 2 == 0 { "a" } else { "b" })))).await;
     assert!(done.iter().all(Result::is_ok), "retried until it works: {done:?}");
-    assert_eq!(work.see("SELECT sum(n) FROM stock").await, "30");
+    assert_eq!(work.see("SELECT sum(n) FROM jars").await, "30");
     // Crosswise locks: PostgreSQL ends one of two, and the relay begins that one again.
     let both = |first: &str, second: &str| {
         json!({"steps": [
-        {"sql": "UPDATE stock SET n = n + 1 WHERE sku = $1", "params": [first]},
+        {"sql": "UPDATE jars SET n = n + 1 WHERE name = $1", "params": [first]},
         {"sql": "SELECT pg_sleep(0.05)"},
-        {"sql": "UPDATE stock SET n = n + 1 WHERE sku = $1", "params": [second]}]})
+        {"sql": "UPDATE jars SET n = n + 1 WHERE name = $1", "params": [second]}]})
     };
     let done = join_all((0..6).map(|i| work.run(if i % 2 == 0 { both("a", "b") } else { both("b", "a") }))).await;
     assert!(done.iter().all(Result::is_ok), "retried until it works: {done:?}");
-    assert_eq!(work.see("SELECT sum(n) FROM stock").await, "42");
+    assert_eq!(work.see("SELECT sum(n) FROM jars").await, "42");
 }
 
 #[tokio::test]
