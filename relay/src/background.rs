@@ -28,6 +28,10 @@ impl Store {
         Self { service, limit }
     }
 
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
+    }
+
     /// One statement, as a transaction of its own. Where it fails or doesn't answer in time, its connection is closed.
     pub(crate) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> anyhow::Result<Vec<Row>> {
         self.with(async |client| client.query_typed(sql, parameters).await).await

@@ -44,12 +44,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::producer::FutureProducer;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::component::Component;
 use crate::config::KafkaConfig;
-use crate::kafka::{Log, dispose};
+use crate::kafka::{Log, dispose, on_a_thread};
 use crate::state::Service;
 use group::Group;
 
@@ -82,20 +81,12 @@ pub async fn deliver(
             stop: stop.clone(),
             forced: service.lifecycle.forced.clone(),
         };
-        if let Err(error) = on_a_thread(poll).await? {
+        let thread = format!("deliver-{}", service.name);
+        if let Err(error) = on_a_thread(thread, move |abandoned| poll.run(&abandoned)).await? {
             tracing::error!(service = &*service.name, cause = %error, "the consumer is of no use any more; making another");
             let _ = stop.run_until_cancelled(tokio::time::sleep(RESTART_AFTER)).await;
         }
         dispose(group);
     }
     Ok(())
-}
-
-async fn on_a_thread(poll: consumer::Poll) -> anyhow::Result<Result<(), rdkafka::error::KafkaError>> {
-    let (ended, end) = oneshot::channel();
-    let name = format!("deliver-{}", poll.group.service.name);
-    std::thread::Builder::new().name(name).spawn(move || {
-        let _ = ended.send(poll.run());
-    })?;
-    Ok(end.await?)
 }

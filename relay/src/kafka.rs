@@ -12,7 +12,9 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::cloudevents::kafka::RecordHeader;
 use crate::config::KafkaConfig;
@@ -191,7 +193,25 @@ pub async fn send<C: ClientContext + 'static>(producer: &FutureProducer<C>, reco
     sent.map(drop).map_err(|(error, _)| error)
 }
 
-/// Runs a call of librdkafka that blocks.
+/// Runs a loop on a thread of its own, as long as it likes. The token that it gets is cancelled where whoever waits here
+/// is gone: then it must end.
+///
+/// # Errors
+/// Where there is no thread to be had, or it panicked.
+pub async fn on_a_thread<T: Send + 'static>(
+    name: String,
+    run: impl FnOnce(CancellationToken) -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    let (ended, end) = oneshot::channel();
+    let abandoned = CancellationToken::new();
+    let _guard = abandoned.clone().drop_guard();
+    std::thread::Builder::new().name(name).spawn(move || {
+        let _ = ended.send(run(abandoned));
+    })?;
+    Ok(end.await?)
+}
+
+/// Runs a call of librdkafka that blocks for a while.
 ///
 /// # Errors
 /// What the call answers.

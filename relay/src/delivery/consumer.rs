@@ -95,14 +95,15 @@ pub(super) struct Poll {
 }
 
 impl Poll {
-    /// Runs until told to stop, or until the consumer is of no use any more. Blocks.
-    pub(super) fn run(&self) -> Result<(), KafkaError> {
+    /// Runs until told to stop, or until the consumer is of no use any more. Blocks. `abandoned`: nobody waits for it.
+    pub(super) fn run(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
         let group = &self.group;
         let consumer = connect(group, &self.kafka, self.session)?;
         consumer.subscribe(&group.routes.topics())?;
         let mut committed_at = Instant::now();
         let mut result = Ok(());
-        while !self.stop.is_cancelled() && !self.forced.is_cancelled() && result.is_ok() {
+        let forced = || self.forced.is_cancelled() || abandoned.is_cancelled();
+        while !self.stop.is_cancelled() && !forced() && result.is_ok() {
             if group.membership.turn() {
                 prove_membership(&consumer, group);
             }
@@ -113,9 +114,9 @@ impl Poll {
                 commit(&consumer, group);
             }
         }
-        let drain = if self.forced.is_cancelled() { Duration::ZERO } else { self.drain };
+        let drain = if forced() { Duration::ZERO } else { self.drain };
         let marks = group.revoke(&group.places(), drain);
-        if !self.forced.is_cancelled() {
+        if !forced() {
             commit_now(&consumer, &marks);
         }
         result
@@ -156,7 +157,12 @@ fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {
         let wait = if taken == 0 { POLL } else { Duration::ZERO };
         match consumer.poll(wait) {
             None => break,
-            Some(Ok(message)) => group.take(Record::of(&message)),
+            Some(Ok(message)) => {
+                group.take(Record::of(&message));
+                if group.is_full() {
+                    break;
+                }
+            }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
             Some(Err(error)) => {
                 tracing::debug!(service = &*group.service.name, %error, "polling");

@@ -1,7 +1,7 @@
 //! A service's consumer group on this relay: what its poll loop and its lanes share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,8 @@ pub(super) struct Group {
     pub(super) attempts: u32,
     /// How much may be fetched and not done.
     buffer: usize,
+    /// How much is.
+    buffered: Arc<AtomicUsize>,
     partitions: Mutex<BTreeMap<Place, Arc<Partition>>>,
     paused: Mutex<BTreeSet<Place>>,
     origin: Instant,
@@ -80,6 +82,7 @@ impl Group {
             },
             attempts: limits.delivery_attempts,
             buffer: limits.delivery_buffer,
+            buffered: Arc::default(),
             partitions: Mutex::default(),
             paused: Mutex::default(),
             origin: Instant::now(),
@@ -94,13 +97,13 @@ impl Group {
         for element in list.elements() {
             let place = (element.topic().to_owned(), element.partition());
             self.paused().remove(&place);
-            partitions.insert(place, Arc::new(Partition::new()));
+            partitions.insert(place, Arc::new(Partition::new(Arc::clone(&self.buffered))));
         }
         gauge!(names::PARTITIONS, "service" => self.name()).set(partitions.len() as f64);
     }
 
-    /// Takes partitions away from their lanes: what is under way may end within `deadline`, nothing else begins. Answers
-    /// how far each of them got. Blocks; not on a thread of the runtime.
+    /// Takes partitions away from their lanes: what is under way may end within `deadline`, and what stands before it may
+    /// be done as well. Answers how far each of them got. Blocks; not on a thread of the runtime.
     pub(super) fn revoke(&self, places: &[Place], deadline: Duration) -> Vec<(Place, i64)> {
         let taken: Vec<(Place, Arc<Partition>)> = {
             let mut partitions = self.partitions();
@@ -114,11 +117,16 @@ impl Group {
             taken
         };
         for (_, partition) in &taken {
-            partition.revoked.cancel();
+            if deadline.is_zero() {
+                partition.aborted.cancel();
+            }
+            partition.revoke();
         }
-        let idle = join_all(taken.iter().map(|(_, partition)| partition.idle()));
-        if self.runtime.block_on(async { tokio::time::timeout(deadline, idle).await }).is_err() {
-            tracing::warn!(service = &*self.service.name, "deliveries were cut off by a rebalance; they come again");
+        if !taken.is_empty() && !deadline.is_zero() {
+            let idle = join_all(taken.iter().map(|(_, partition)| partition.idle()));
+            if self.runtime.block_on(async { tokio::time::timeout(deadline, idle).await }).is_err() {
+                tracing::warn!(service = &*self.service.name, "deliveries were cut off; they come again");
+            }
         }
         for (_, partition) in &taken {
             partition.aborted.cancel();
@@ -146,8 +154,18 @@ impl Group {
         let weight = 1 + record.bytes() * self.buffer / BUFFER_BYTES;
         let lane = record.key.clone();
         if partition.push(Work { record, event, route, weight }) {
-            self.runtime.spawn(lane::work(Arc::clone(self), partition, lane));
+            let worker = partition.worker();
+            let working = lane::work(Arc::clone(self), partition, lane);
+            self.runtime.spawn(async move {
+                working.await;
+                drop(worker);
+            });
         }
+    }
+
+    /// Whether no more should be taken for now.
+    pub(super) fn is_full(&self) -> bool {
+        self.buffered.load(Ordering::Relaxed) >= self.buffer
     }
 
     /// What to pause and to resume. While everything together is too much, those pause that have more than their part;
@@ -156,7 +174,7 @@ impl Group {
         let partitions = self.partitions();
         let mut paused = self.paused();
         let weights: Vec<(&Place, usize)> = partitions.iter().map(|(place, p)| (place, p.weight())).collect();
-        let total: usize = weights.iter().map(|(_, weight)| weight).sum();
+        let total = self.buffered.load(Ordering::Relaxed);
         let part = (self.buffer / partitions.len().max(1)).max(1);
         let mut pressure = Pressure::default();
         for (place, weight) in weights {

@@ -90,16 +90,14 @@ async fn attempt(
     route: &str,
     before: u32,
 ) -> Option<Answer> {
-    let _place = partition.revoked.run_until_cancelled(group.places.acquire()).await?.ok()?;
-    if !group.membership.certain(&partition.revoked).await {
-        return None;
-    }
-    let _busy = partition.begin();
-    // Looked at after `begin`, so that whoever revokes either sees this delivery or is seen by it.
-    if partition.revoked.is_cancelled() {
-        return None;
-    }
     let record = &work.record;
+    let _place = tokio::select! {
+        place = group.places.acquire() => place.ok()?,
+        () = partition.too_late_for(record.offset) => return None,
+    };
+    if !group.membership.certain(&partition.aborted).await || !partition.begin(record.offset) {
+        return None;
+    }
     let span = tracing::info_span!(
         "deliver",
         otel.kind = "consumer",
@@ -149,11 +147,7 @@ async fn give_up(group: &Group, partition: &Partition, work: &Work, cause: &Caus
     let letter = dead_letter::record(&group.service.name, &base, &work.record, cause);
     let mut tries = 0;
     loop {
-        if !group.membership.certain(&partition.revoked).await {
-            return Fate::Left;
-        }
-        let busy = partition.begin();
-        if partition.revoked.is_cancelled() {
+        if !group.membership.certain(&partition.aborted).await || !partition.begin(work.record.offset) {
             return Fate::Left;
         }
         let sending = timeout(PRODUCE_TIMEOUT, kafka::send(&group.dead_letters, &letter));
@@ -163,7 +157,6 @@ async fn give_up(group: &Group, partition: &Partition, work: &Work, cause: &Caus
             Some(Ok(Err(error))) => error.to_string(),
             Some(Err(_)) => format!("no acknowledgement within {PRODUCE_TIMEOUT:?}"),
         };
-        drop(busy);
         tries += 1;
         tracing::warn!(topic = letter.topic, cause = result, "a dead letter can't be written yet; its lane waits");
         let wait = group.backoff.wait(tries, rand::random());

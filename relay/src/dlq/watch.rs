@@ -15,7 +15,7 @@ use super::book::{Book, SETTLED};
 use super::{Filter, Place, consumer, places};
 use crate::config::KafkaConfig;
 use crate::delivery::dead_letter::headers;
-use crate::kafka::{Record, blocking};
+use crate::kafka::{Record, on_a_thread};
 use crate::metrics::DEAD_LETTERS_OPEN;
 use crate::state::Relay;
 
@@ -32,8 +32,10 @@ pub(crate) async fn watch(relay: Arc<Relay>, topics_ready: CancellationToken, st
     let watcher = Arc::new(Watcher { relay, kafka, places, stop: stop.clone() });
     while !stop.is_cancelled() {
         let watching = Arc::clone(&watcher);
-        if let Err(error) = blocking(move || watching.follow()).await {
-            tracing::warn!(cause = %error, "dead letters can't be counted");
+        match on_a_thread("dead-letters".into(), move |abandoned| watching.follow(&abandoned)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::warn!(cause = %error, "dead letters can't be counted"),
+            Err(cause) => tracing::warn!(cause = format!("{cause:#}"), "dead letters can't be counted"),
         }
         let _ = stop.run_until_cancelled(tokio::time::sleep(AGAIN_AFTER)).await;
     }
@@ -47,7 +49,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn follow(&self) -> Result<(), KafkaError> {
+    fn follow(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
         let consumer = consumer(&self.kafka)?;
         let mut from = TopicPartitionList::new();
         for place in &self.places {
@@ -56,7 +58,7 @@ impl Watcher {
         consumer.assign(&from)?;
         let mut books: BTreeMap<String, Book> = BTreeMap::new();
         self.tell(&books);
-        while !self.stop.is_cancelled() {
+        while !self.stop.is_cancelled() && !abandoned.is_cancelled() {
             match consumer.poll(POLL) {
                 None => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => self.tell(&books),

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use metrics::gauge;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::store;
 use crate::background::Store;
+use crate::metrics as names;
 
 /// How a publisher gets on. One that has been stuck in one batch for longer than a lease doesn't deserve its shards:
 /// Kafka may be out of its reach and not out of another's.
@@ -43,11 +45,16 @@ impl Progress {
     }
 }
 
-/// Renews until dropped. Cancels `lost` once the publisher was retired.
+/// Renews until dropped, and counts what waits. Cancels `lost` once the publisher was retired.
 pub(super) async fn beat(store: Store, id: String, lease: Duration, progress: Arc<Progress>, lost: CancellationToken) {
     let mut failing = false;
     loop {
         tokio::time::sleep(lease / 4).await;
+        if let Ok((waiting, oldest)) = store::backlog(&store).await {
+            let service = store.service().name.to_string();
+            gauge!(names::OUTBOX_WAITING, "service" => service.clone()).set(waiting as f64);
+            gauge!(names::OUTBOX_OLDEST_SECONDS, "service" => service).set(oldest);
+        }
         let stuck_for = progress.stuck_for();
         if stuck_for > lease {
             tracing::warn!(publisher = id, stuck_ms = stuck_for.as_millis() as u64, "stuck: the leases aren't renewed");

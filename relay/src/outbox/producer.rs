@@ -54,7 +54,8 @@ impl Transactional {
             .set("queue.buffering.max.messages", (setup.batch + 100).to_string());
         let (client, id) = (config.create_with_context::<_, Client>(Log::new(role))?, id.to_owned());
         let opened = Self { client: Some(client), journal: setup.journal.clone(), id };
-        opened.run(|client| client.init_transactions(kafka::REQUEST_TIMEOUT)).await?;
+        let journal = Arc::clone(&opened.journal);
+        opened.run(move |client| initialise(client, &journal)).await?;
         Ok(opened)
     }
 
@@ -180,6 +181,13 @@ impl Drop for Transactional {
     fn drop(&mut self) {
         kafka::dispose(self.client.take());
     }
+}
+
+/// librdkafka looks for the coordinator at once where it has a connection, and half a second later where it has none yet:
+/// so make one first.
+fn initialise(client: &Client, topic: &str) -> Result<(), KafkaError> {
+    client.client().fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)?;
+    client.init_transactions(kafka::REQUEST_TIMEOUT)
 }
 
 /// What every producer of a service's outbox has in common.

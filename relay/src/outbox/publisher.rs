@@ -15,7 +15,7 @@ use super::heartbeat::{Progress, beat};
 use super::producer::{Setup, Transactional, Trouble};
 use super::retire::retire;
 use super::shares::{Plan, plan};
-use super::store::{self, Held, Waiting};
+use super::store::{self, Bounds, Held, Waiting};
 use crate::background::Store;
 use crate::config::KafkaConfig;
 use crate::metrics as names;
@@ -23,7 +23,9 @@ use crate::state::{Service, ShardSet};
 use crate::wakeup::{Space, Waiter};
 
 /// The most bytes of data in one batch, but for a single event that is larger.
-const BATCH_BYTES: i64 = 8 << 20;
+const BATCH_BYTES: usize = 8 << 20;
+/// The least that one shard may bring into a batch: a single hot key shall not take a batch for every few events.
+const SHARD_EVENTS: usize = 100;
 /// How often leases are looked at though nobody said that they changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_AT_FIRST: Duration = Duration::from_millis(100);
@@ -290,8 +292,8 @@ impl Publisher {
             if open.is_empty() {
                 return Ok(());
             }
-            let most = self.setup.batch;
-            let batch = match store::read(&self.store, &open, most as i64, BATCH_BYTES).await {
+            let bounds = self.bounds(open.len());
+            let batch = match store::read(&self.store, &open, bounds).await {
                 Ok(batch) => batch,
                 Err(cause) => return self.later("the outbox can't be read", cause),
             };
@@ -304,12 +306,15 @@ impl Publisher {
             let Some(producer) = &self.producer else { return Ok(()) };
             match producer.publish(&batch).await {
                 Ok(()) => self.settle(&batch, read_at).await?,
-                Err(Trouble::Event(index, error)) => self.hold(&batch[index], &error),
+                Err(Trouble::Event(index, error)) => {
+                    self.hold(&batch[index], &error);
+                    continue;
+                }
                 Err(Trouble::Later(error)) => return self.later("Kafka doesn't take the outbox", error.into()),
                 Err(Trouble::Lost(error)) => return Err(anyhow!(error).context("Kafka")),
             }
             let bytes: usize = batch.iter().map(|event| event.data.len()).sum();
-            if batch.len() < most && (bytes as i64) < BATCH_BYTES / 2 && self.on_hold.is_empty() {
+            if batch.len() < bounds.events_per_shard && bytes < bounds.bytes / 2 {
                 return Ok(());
             }
             if Instant::now() >= self.next_look {
@@ -318,6 +323,11 @@ impl Publisher {
                 return Box::pin(self.publish(self.held.keys().copied().collect())).await;
             }
         }
+    }
+
+    fn bounds(&self, shards: usize) -> Bounds {
+        let events = self.setup.batch;
+        Bounds { events, events_per_shard: (events / shards).max(SHARD_EVENTS).min(events), bytes: BATCH_BYTES }
     }
 
     /// Marks a batch that is in Kafka. Tries until it has worked: until then nothing else is published.

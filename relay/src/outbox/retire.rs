@@ -6,6 +6,8 @@
 //! in one transaction of the database, are those events marked and its shards freed. Whoever dies in between leaves the
 //! publisher as dead as before, and the next one begins again.
 
+use std::time::Instant;
+
 use super::journal;
 use super::producer::{Setup, Transactional};
 use super::store;
@@ -14,9 +16,12 @@ use crate::config::KafkaConfig;
 
 /// Retires a publisher. Answers how many shards it held.
 pub(super) async fn retire(kafka: &KafkaConfig, setup: &Setup, store: &Store, id: &str) -> anyhow::Result<i32> {
+    let began = Instant::now();
     let fence = Transactional::open(kafka, setup, id).await?;
+    tracing::debug!(publisher = id, after_ms = began.elapsed().as_millis() as u64, "fenced");
     // All that it committed stands before this record, which is a tombstone of a key that nobody else has.
     let end = fence.note(id, &format!("{id}/end"), None).await?;
+    tracing::debug!(publisher = id, after_ms = began.elapsed().as_millis() as u64, "noted the journal's end");
     let committed = journal::last(kafka, &setup.journal, id, end).await?;
     let freed = store::retire(store, id, &committed).await?;
     tracing::info!(
@@ -24,6 +29,7 @@ pub(super) async fn retire(kafka: &KafkaConfig, setup: &Setup, store: &Store, id
         publisher = id,
         shards = freed,
         last_batch = committed.len(),
+        took_ms = began.elapsed().as_millis() as u64,
         "retired a publisher that was gone"
     );
     // Its key has done its duty; where this fails the journal keeps one small record too many.

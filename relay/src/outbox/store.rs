@@ -98,8 +98,10 @@ impl View {
     }
 }
 
-/// Each shard is read by its index up to the limit, so that a long outbox costs a batch little more than a short one.
-/// The last condition keeps a batch within its bytes, but for the first event, which may be larger.
+/// Each shard is read by its index up to a limit, so that a long outbox costs a batch little more than a short one.
+/// (BETWEEN and the order by shard leave PostgreSQL no other index to choose: the one on `seq` would lead through
+/// everything that was published.) The last condition keeps a batch within its bytes, but for the first event, which
+/// may be larger.
 const READ: &str = "
     SELECT o.seq, o.shard, o.topic, o.key, o.id, o.type, o.source, o.subject,
            to_char(o.time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), o.traceparent, o.tracestate, o.data,
@@ -109,7 +111,8 @@ const READ: &str = "
         FROM unnest($1::smallint[]) AS held (shard)
         CROSS JOIN LATERAL (
             SELECT w.seq, octet_length(w.data) AS bytes FROM towpath.outbox AS w
-            WHERE w.shard = held.shard AND w.published_at IS NULL ORDER BY w.seq LIMIT $2
+            WHERE w.shard BETWEEN held.shard AND held.shard AND w.published_at IS NULL
+            ORDER BY w.shard, w.seq LIMIT $4
         ) AS first
         ORDER BY first.seq LIMIT $2
     ) AS batch
@@ -147,13 +150,33 @@ const LOOK: &str = "
     UNION ALL
     SELECT holder, NULL, shard, fence FROM towpath.shard_lease";
 
+const BACKLOG: &str = "
+    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+    FROM (SELECT created_at FROM towpath.outbox WHERE published_at IS NULL LIMIT 10000) AS waiting";
+
 const RELEASE: &str = "
     UPDATE towpath.shard_lease SET holder = NULL, fence = fence + 1, expires_at = '-infinity'
     WHERE holder = $1 AND shard = ANY ($2)";
 
+/// How a batch is limited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) events: usize,
+    pub(super) events_per_shard: usize,
+    pub(super) bytes: usize,
+}
+
 /// Reads the next events of these shards, in the order of their numbers.
-pub(super) async fn read(store: &Store, shards: &[i16], most: i64, bytes: i64) -> anyhow::Result<Vec<Waiting>> {
-    let rows = store.rows(READ, &[(&shards, Type::INT2_ARRAY), (&most, Type::INT8), (&bytes, Type::INT8)]).await?;
+pub(super) async fn read(store: &Store, shards: &[i16], bounds: Bounds) -> anyhow::Result<Vec<Waiting>> {
+    let [events, per_shard, bytes] =
+        [bounds.events, bounds.events_per_shard, bounds.bytes].map(|bound| bound.try_into().unwrap_or(i64::MAX));
+    let parameters = [
+        (&shards as &(dyn tokio_postgres::types::ToSql + Sync), Type::INT2_ARRAY),
+        (&events, Type::INT8),
+        (&bytes, Type::INT8),
+        (&per_shard, Type::INT8),
+    ];
+    let rows = store.rows(READ, &parameters).await?;
     Ok(rows.iter().map(Waiting::read).collect::<Result<_, _>>()?)
 }
 
@@ -183,6 +206,12 @@ pub(super) async fn renew(store: &Store, me: &str, lease: Duration) -> anyhow::R
     let lease = milliseconds(lease);
     let row = store.row(RENEW, &[(&me, Type::TEXT), (&lease, Type::INT8)]).await?;
     Ok(row.try_get::<_, i64>(0)? == 1)
+}
+
+/// How many events wait, up to 10,000, and for how many seconds the oldest of them does.
+pub(super) async fn backlog(store: &Store) -> anyhow::Result<(i64, f64)> {
+    let row = store.row(BACKLOG, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// Who holds what, and who lives.
