@@ -1,0 +1,69 @@
+//! Kafka is down, or its answers are lost.
+
+use std::time::{Duration, Instant};
+
+use crate::kafka::{key_and_number, records, records_now};
+use crate::kafka_proxy::KafkaProxy;
+use crate::support::{Servers, ServiceSetup, Setup};
+use crate::{TOPIC, assert_same, by_key, in_order, say_numbers};
+
+const KEYS: usize = 12;
+
+async fn behind(proxy: &KafkaProxy) -> Setup {
+    let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC);
+    Setup::new().kafka(&proxy.address).service(alpha).declare(TOPIC).databases().await
+}
+
+#[tokio::test]
+async fn while_kafka_is_down_units_of_work_go_on_and_afterwards_everything_is_published_once() {
+    let kafka = Servers::from_env().kafka;
+    let proxy = KafkaProxy::start(&kafka).await;
+    let setup = behind(&proxy).await;
+    let relay = setup.start().await;
+    say_numbers(&setup, &relay, KEYS, 0, 5).await;
+    records(&kafka, &setup.topic(TOPIC), KEYS * 5).await;
+    proxy.cut();
+    let began = Instant::now();
+    say_numbers(&setup, &relay, KEYS, 5, 50).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "50 units of work took {:?}", began.elapsed());
+    assert_eq!(records_now(&kafka, &setup.topic(TOPIC)).await.len(), KEYS * 5);
+    proxy.mend();
+    records(&kafka, &setup.topic(TOPIC), KEYS * 55).await;
+    let seen = records_now(&kafka, &setup.topic(TOPIC)).await;
+    assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 55));
+}
+
+#[tokio::test]
+async fn a_relay_starts_while_kafka_is_down() {
+    let kafka = Servers::from_env().kafka;
+    let proxy = KafkaProxy::start(&kafka).await;
+    proxy.cut();
+    let setup = behind(&proxy).await;
+    let relay = setup.start().await;
+    say_numbers(&setup, &relay, KEYS, 0, 3).await;
+    proxy.mend();
+    let seen = records(&kafka, &setup.topic(TOPIC), KEYS * 3).await;
+    assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 3));
+}
+
+/// Whether a batch that was sent is in Kafka is found out, never guessed.
+#[tokio::test]
+async fn answers_that_are_lost_double_nothing() {
+    let kafka = Servers::from_env().kafka;
+    let proxy = KafkaProxy::start(&kafka).await;
+    let setup = behind(&proxy).await;
+    let relay = setup.start().await;
+    let speaking = say_numbers(&setup, &relay, KEYS, 0, 80);
+    let cutting = async {
+        for round in 1..=6 {
+            records(&kafka, &setup.topic(TOPIC), KEYS * round * 4).await;
+            proxy.cut_answers();
+            tokio::task::yield_now().await;
+            proxy.mend();
+        }
+    };
+    tokio::join!(speaking, cutting);
+    records(&kafka, &setup.topic(TOPIC), KEYS * 80).await;
+    let seen = records_now(&kafka, &setup.topic(TOPIC)).await;
+    assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 80));
+}

@@ -1,0 +1,127 @@
+//! Several relays share the shards of an outbox.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::kafka::{key_and_number, records, records_now};
+use crate::support::{Setup, TestRelay, eventually};
+use crate::{TOPIC, assert_same, by_key, event, in_order, publishing, say, say_numbers};
+
+const KEYS: usize = 24;
+
+/// How many shards each publisher holds.
+async fn holders(setup: &Setup) -> BTreeMap<Option<String>, i64> {
+    let sql = "SELECT holder, count(*) FROM towpath.shard_lease GROUP BY holder";
+    let rows = setup.admin("alpha").await.query(sql, &[]).await.expect("the leases");
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// Waits until as many publishers hold this many shards each.
+pub(crate) async fn shared(setup: &Setup, each: &[i64]) {
+    eventually("the shards are shared", async || {
+        let holders = holders(setup).await;
+        let mut counts: Vec<i64> = holders.values().copied().collect();
+        counts.sort_unstable();
+        if !holders.contains_key(&None) && counts == each { Ok(()) } else { Err(holders) }
+    })
+    .await;
+}
+
+fn crash(relay: &TestRelay) {
+    relay.running.relay.lifecycle.forced.cancel();
+}
+
+async fn published(setup: &Setup, count: usize) -> BTreeMap<String, Vec<usize>> {
+    records(&setup.servers.kafka, &setup.topic(TOPIC), count).await;
+    let seen = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
+    by_key(seen.iter().map(key_and_number))
+}
+
+#[tokio::test]
+async fn two_relays_share_and_a_dead_ones_shards_are_taken_over_within_two_lease_times() {
+    const LEASE: Duration = Duration::from_secs(2);
+    let setup = publishing("lease_ms = 2000").await;
+    let first = setup.start().await;
+    shared(&setup, &[16]).await;
+    let second = setup.start().await;
+    shared(&setup, &[8, 8]).await;
+    tokio::join!(say_numbers(&setup, &first, KEYS, 0, 10), async {
+        records(&setup.servers.kafka, &setup.topic(TOPIC), KEYS * 3).await;
+        crash(&second);
+    });
+    let died = Instant::now();
+    say_numbers(&setup, &first, KEYS, 10, 10).await;
+    let seen = published(&setup, KEYS * 20).await;
+    assert!(died.elapsed() < LEASE * 2, "it took {:?}", died.elapsed());
+    assert_same(&seen, &in_order(KEYS, 20));
+    shared(&setup, &[16]).await;
+}
+
+#[tokio::test]
+async fn a_relay_that_stops_gives_its_shards_up_at_once() {
+    let setup = publishing("lease_ms = 60000").await;
+    let first = setup.start().await;
+    let second = setup.start().await;
+    shared(&setup, &[8, 8]).await;
+    say_numbers(&setup, &first, KEYS, 0, 5).await;
+    let began = Instant::now();
+    assert!(first.stop().await);
+    shared(&setup, &[16]).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    say_numbers(&setup, &second, KEYS, 5, 5).await;
+    assert_same(&published(&setup, KEYS * 10).await, &in_order(KEYS, 10));
+}
+
+#[tokio::test]
+async fn a_relay_that_begins_again_under_its_name_waits_for_no_lease() {
+    let setup = publishing("lease_ms = 60000").await;
+    let first = setup.start_with(setup.config("the-same")).await;
+    shared(&setup, &[16]).await;
+    say_numbers(&setup, &first, KEYS, 0, 3).await;
+    crash(&first);
+    let began = Instant::now();
+    let second = setup.start_with(setup.config("the-same")).await;
+    say_numbers(&setup, &second, KEYS, 3, 3).await;
+    assert_same(&published(&setup, KEYS * 6).await, &in_order(KEYS, 6));
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_relay_that_commits_into_a_shard_that_it_does_not_hold_wakes_the_holder() {
+    let setup = publishing("outbox_sweep_ms = 600000").await;
+    let first = setup.start().await;
+    let second = setup.start().await;
+    shared(&setup, &[8, 8]).await;
+    eventually("the relays hear each other", async || {
+        let up = [&first, &second].map(|relay| relay.running.relay.redis.is_up());
+        if up == [true, true] { Ok(()) } else { Err(up) }
+    })
+    .await;
+    // With 24 keys in 16 shards each relay holds some of both units of work.
+    for (n, relay) in [&first, &second].into_iter().enumerate() {
+        let events: Vec<_> = (0..KEYS).map(|key| event(&setup, &format!("key-{key}"), n)).collect();
+        say(relay, &events).await;
+    }
+    assert_same(&published(&setup, KEYS * 2).await, &in_order(KEYS, 2));
+}
+
+#[tokio::test]
+async fn relays_that_come_and_go_break_no_order() {
+    let setup = publishing("lease_ms = 1000").await;
+    let first = setup.start().await;
+    let speaking = say_numbers(&setup, &first, KEYS, 0, 60);
+    let moving = async {
+        for round in 0..3 {
+            let other = setup.start().await;
+            shared(&setup, &[8, 8]).await;
+            if round % 2 == 0 {
+                assert!(other.stop().await);
+            } else {
+                crash(&other);
+            }
+            shared(&setup, &[16]).await;
+        }
+    };
+    tokio::join!(speaking, moving);
+    assert_same(&published(&setup, KEYS * 60).await, &in_order(KEYS, 60));
+}
