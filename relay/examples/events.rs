@@ -126,12 +126,11 @@ async fn bulk(count: usize, batch: usize) -> f64 {
     let before = resident_mb();
     let relay = setup.start().await;
     let admin = setup.admin("alpha").await;
-    while admin
+    while !admin
         .query_one("SELECT EXISTS (SELECT FROM towpath.outbox WHERE published_at IS NOT NULL)", &[])
         .await
         .expect("looks")
         .get::<_, bool>(0)
-        == false
     {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
