@@ -75,7 +75,8 @@ async fn a_connection_never_goes_back_with_a_transaction_open() {
 async fn a_unit_goes_on_when_its_caller_is_gone() {
     let work = Work::new("CREATE TABLE t (id int)").await;
     let unit = json!({"steps": [{"sql": "SELECT pg_sleep(0.3)"}, {"sql": "INSERT INTO t VALUES (1)"}]});
-    let request = work.relay.request("alpha", "POST", "/v1/transactions").json(&unit);
+    let relay = work.setup.start().await;
+    let request = relay.request("alpha", "POST", "/v1/transactions").json(&unit);
     let call = tokio::spawn(request.send());
     eventually("the unit has begun", async || match work.open_transactions().await.as_str() {
         "1" => Ok(()),
@@ -89,6 +90,7 @@ async fn a_unit_goes_on_when_its_caller_is_gone() {
     })
     .await;
     assert_eq!(work.open_transactions().await, "0");
+    assert!(relay.stop().await);
 }
 
 #[tokio::test]

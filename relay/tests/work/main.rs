@@ -17,18 +17,19 @@ mod waiting;
 use std::sync::Arc;
 
 use serde_json::Value;
-use support::{ServiceSetup, Setup, TestRelay};
+use support::{ServiceSetup, Setup};
 use towpath_relay::config::PostgresConfig;
 use towpath_relay::error::Failure;
-use towpath_relay::state::Service;
+use towpath_relay::state::{Relay, Service};
 use towpath_relay::telemetry::TraceContext;
 use towpath_relay::{query, transaction};
 use towpath_wire::{Code, QueryResponse, TransactionResponse};
 
-/// A relay with one service, `alpha`, that has a database and may publish to the topic `x`.
+/// A relay with one service, `alpha`, that has a database and may publish to the topic `x`. It serves no HTTP, and
+/// nobody publishes its outbox.
 pub(crate) struct Work {
     pub(crate) setup: Setup,
-    pub(crate) relay: TestRelay,
+    pub(crate) relay: Arc<Relay>,
 }
 
 impl Work {
@@ -49,12 +50,13 @@ impl Work {
         let mut config = setup.config("relay");
         let alpha = config.services.get_mut("alpha").expect("the service");
         change(alpha.postgres.as_mut().expect("its database"));
-        let relay = setup.start_with(config).await;
+        let relay = Relay::new(config).expect("a relay");
+        tokio::spawn(relay.redis.clone().keep(relay.lifecycle.stop_background.clone()));
         Self { setup, relay }
     }
 
     pub(crate) fn service(&self) -> Arc<Service> {
-        Arc::clone(&self.relay.running.relay.services["alpha"])
+        Arc::clone(&self.relay.services["alpha"])
     }
 
     pub(crate) async fn run(&self, unit: Value) -> Result<TransactionResponse, Failure> {

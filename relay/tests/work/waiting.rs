@@ -23,7 +23,7 @@ fn insert(id: i32) -> Value {
 async fn a_wait_ends_as_soon_as_the_row_is_there() {
     // The slow second look comes too late to be what ends the wait.
     let work = Work::with("wait_look_ms = 60000", TABLE).await;
-    let wakeups = &work.relay.running.relay.wakeups;
+    let wakeups = &work.relay.wakeups;
     let (row, ended) = tokio::join!(work.query(waiting(1, 20_000)), async {
         eventually("it waits", async || if wakeups.is_empty() { Err("nobody") } else { Ok(()) }).await;
         work.run(insert(1)).await.expect("it commits");
@@ -55,7 +55,7 @@ async fn a_commit_between_the_look_and_the_wait_is_not_missed() {
 #[tokio::test]
 async fn a_slow_second_look_covers_a_lost_wake_up() {
     let work = Work::with("wait_look_ms = 100", TABLE).await;
-    let wakeups = &work.relay.running.relay.wakeups;
+    let wakeups = &work.relay.wakeups;
     let (row, ()) = tokio::join!(work.query(waiting(1, 20_000)), async {
         eventually("it waits", async || if wakeups.is_empty() { Err("nobody") } else { Ok(()) }).await;
         work.setup.execute("alpha", "INSERT INTO t VALUES (1)").await;
@@ -66,7 +66,7 @@ async fn a_slow_second_look_covers_a_lost_wake_up() {
 #[tokio::test]
 async fn who_waits_holds_no_connection() {
     let work = Work::changed("wait_look_ms = 60000", TABLE, |postgres| postgres.pool_size = 1).await;
-    let wakeups = &work.relay.running.relay.wakeups;
+    let wakeups = &work.relay.wakeups;
     let waiters = join_all((0..50).map(|_| work.query(waiting(1, 20_000))));
     let (rows, ()) = tokio::join!(waiters, async {
         eventually("all wait", async || if wakeups.len() == 50 { Ok(()) } else { Err(wakeups.len()) }).await;
@@ -99,10 +99,10 @@ async fn a_wait_in_vain_says_so_in_time() {
 #[tokio::test]
 async fn a_stop_ends_every_wait() {
     let work = Work::with("wait_look_ms = 60000", TABLE).await;
-    let (service, wakeups) = (work.service(), work.relay.running.relay.wakeups.clone());
+    let (service, wakeups) = (work.service(), work.relay.wakeups.clone());
     let waiter = tokio::spawn(async move { look(&service, waiting(1, 20_000)).await });
     eventually("it waits", async || if wakeups.is_empty() { Err("nobody") } else { Ok(()) }).await;
-    let (_, answer) = tokio::join!(work.relay.stop(), waiter);
+    let (_, answer) = tokio::join!(work.relay.lifecycle.stop(Duration::from_secs(10)), waiter);
     assert!(answer.expect("no panic").expect("an answer").timed_out);
 }
 
