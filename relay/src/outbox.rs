@@ -47,10 +47,12 @@ mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::KafkaConfig;
 use crate::kafka::record_bytes;
+use crate::metrics as names;
 use crate::state::Service;
 use crate::topics;
 use producer::Setup;
@@ -82,6 +84,7 @@ pub async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topics_read
         }
         predecessor = publisher.into_predecessor();
         let service = &*service.name;
+        counter!(names::OUTBOX_FAILURES, "service" => service.to_owned(), "reason" => "lost").increment(1);
         tracing::warn!(service, cause = format!("{cause:#}"), "the publisher of the outbox begins anew");
         let jittered = wait.mul_f64(0.5 + rand::random::<f64>() / 2.0);
         if stop.run_until_cancelled(tokio::time::sleep(jittered)).await.is_none() {

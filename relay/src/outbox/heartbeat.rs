@@ -57,7 +57,10 @@ pub(super) async fn beat(store: Store, id: String, lease: Duration, progress: Ar
         }
         let stuck_for = progress.stuck_for();
         if stuck_for > lease {
-            tracing::warn!(publisher = id, stuck_ms = stuck_for.as_millis() as u64, "stuck: the leases aren't renewed");
+            if !std::mem::replace(&mut failing, true) {
+                let stuck_ms = stuck_for.as_millis() as u64;
+                tracing::warn!(publisher = id, stuck_ms, "stuck in one batch: the leases aren't renewed any longer");
+            }
             continue;
         }
         match store::renew(&store, &id, lease).await {

@@ -52,10 +52,12 @@ pub(super) async fn last(kafka: &KafkaConfig, topic: &str, publisher: &str, end:
 }
 
 fn find(consumer: &BaseConsumer<Log>, topic: &str, publisher: &str, end: i64) -> Result<Option<Bytes>, KafkaError> {
+    let (began, partition) = (Instant::now(), partition(publisher));
+    // Asked for here, since librdkafka would find both the leader and the beginning out by and by.
+    let (first, _) = consumer.fetch_watermarks(topic, partition, kafka::REQUEST_TIMEOUT)?;
     let mut from = TopicPartitionList::new();
-    from.add_partition_offset(topic, partition(publisher), Offset::Beginning)?;
+    from.add_partition_offset(topic, partition, Offset::Offset(first))?;
     consumer.assign(&from)?;
-    let began = Instant::now();
     let mut found = None;
     while began.elapsed() < PATIENCE {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };

@@ -32,8 +32,8 @@ pub(super) struct Transactional {
 /// Why a batch isn't in Kafka.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// Kafka won't take this one event as things are; nothing of the batch is in Kafka.
-    Event(usize, KafkaError),
+    /// Kafka won't take some event of it as things are; nothing of the batch is in Kafka.
+    Refused(KafkaError),
     /// Nothing of the batch is in Kafka; the same again may work.
     Later(KafkaError),
     /// The producer is of no use any more: it was fenced, or nobody knows whether the batch is in Kafka. Its successor
@@ -65,18 +65,15 @@ impl Transactional {
         let seqs: Vec<i64> = batch.iter().map(|event| event.seq).collect();
         let entry = journal::entry(&seqs);
         let mut sent = Vec::with_capacity(batch.len() + 1);
-        for (index, event) in batch.iter().enumerate() {
-            match self.send(event) {
+        let events = batch.iter().map(|event| self.send(event));
+        for delivery in events.chain([self.send_to_journal(&self.id, Some(&entry))]) {
+            match delivery {
                 Ok(delivery) => sent.push(delivery),
-                Err(error) => return Err(self.undo(Some(index), error).await),
+                Err(error) => return Err(self.undo(error).await),
             }
         }
-        match self.send_to_journal(&self.id, Some(&entry)) {
-            Ok(delivery) => sent.push(delivery),
-            Err(error) => return Err(self.undo(None, error).await),
-        }
-        if let Err((index, error)) = delivered(sent).await {
-            return Err(self.undo((index < batch.len()).then_some(index), error).await);
+        if let Err(error) = delivered(sent).await {
+            return Err(self.undo(error).await);
         }
         self.commit().await
     }
@@ -93,7 +90,7 @@ impl Transactional {
         };
         match self.commit().await {
             Ok(()) => Ok(offset),
-            Err(Trouble::Event(_, error) | Trouble::Later(error) | Trouble::Lost(error)) => Err(error),
+            Err(Trouble::Refused(error) | Trouble::Later(error) | Trouble::Lost(error)) => Err(error),
         }
     }
 
@@ -128,7 +125,7 @@ impl Transactional {
             match self.run(|client| client.commit_transaction(TRY)).await {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
-                    return Err(self.undo(None, KafkaError::Transaction(error)).await);
+                    return Err(self.undo(KafkaError::Transaction(error)).await);
                 }
                 Err(error) if is_retriable(&error) && began.elapsed() < PATIENCE => {}
                 Err(error) => return Err(Trouble::Lost(error)),
@@ -137,7 +134,7 @@ impl Transactional {
     }
 
     /// Aborts the transaction, so that nothing of it is in Kafka.
-    async fn undo(&self, event: Option<usize>, cause: KafkaError) -> Trouble {
+    async fn undo(&self, cause: KafkaError) -> Trouble {
         let began = Instant::now();
         loop {
             match self.run(|client| client.abort_transaction(TRY)).await {
@@ -149,10 +146,7 @@ impl Transactional {
                 }
             }
         }
-        match event {
-            Some(index) if is_refusal(&cause) => Trouble::Event(index, cause),
-            _ => Trouble::Later(cause),
-        }
+        if is_refusal(&cause) { Trouble::Refused(cause) } else { Trouble::Later(cause) }
     }
 
     /// A commit flushes first, and the binding's flush sleeps for 100 ms where anything at all is left to be done. What
@@ -204,16 +198,16 @@ pub(super) struct Setup {
 }
 
 /// Waits for every acknowledgement. Where some failed, answers the first that didn't fail for another's sake.
-async fn delivered(sent: Vec<DeliveryFuture>) -> Result<(), (usize, KafkaError)> {
-    let mut failed: Option<(usize, KafkaError)> = None;
-    for (index, delivery) in sent.into_iter().enumerate() {
+async fn delivered(sent: Vec<DeliveryFuture>) -> Result<(), KafkaError> {
+    let mut failed: Option<KafkaError> = None;
+    for delivery in sent {
         let error = match delivery.await {
             Ok(Ok(_)) => continue,
             Ok(Err((error, _))) => error,
             Err(_) => KafkaError::Canceled,
         };
-        if failed.as_ref().is_none_or(|(_, first)| is_echo(first) && !is_echo(&error)) {
-            failed = Some((index, error));
+        if failed.as_ref().is_none_or(|first| is_echo(first) && !is_echo(&error)) {
+            failed = Some(error);
         }
     }
     failed.map_or(Ok(()), Err)

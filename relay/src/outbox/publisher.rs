@@ -64,6 +64,8 @@ pub(super) struct Publisher {
     held: Held,
     /// Shards whose next event Kafka refuses, until when they rest.
     on_hold: BTreeMap<i16, Instant>,
+    /// As many events go one by one: Kafka refused a batch, and only of a batch of one it is known whom it refuses.
+    singly: usize,
     progress: Arc<Progress>,
     lost: CancellationToken,
     /// Publishers that are being retired here.
@@ -99,6 +101,7 @@ impl Publisher {
             producer: None,
             held: Held::new(),
             on_hold: BTreeMap::new(),
+            singly: 0,
             progress: Progress::new(),
             lost: CancellationToken::new(),
             retiring: JoinSet::new(),
@@ -306,14 +309,15 @@ impl Publisher {
             let Some(producer) = &self.producer else { return Ok(()) };
             match producer.publish(&batch).await {
                 Ok(()) => self.settle(&batch, read_at).await?,
-                Err(Trouble::Event(index, error)) => {
-                    self.hold(&batch[index], &error);
+                Err(Trouble::Refused(error)) => {
+                    self.refused(&batch, &error);
                     continue;
                 }
                 Err(Trouble::Later(error)) => return self.later("Kafka doesn't take the outbox", error.into()),
                 Err(Trouble::Lost(error)) => return Err(anyhow!(error).context("Kafka")),
             }
             let bytes: usize = batch.iter().map(|event| event.data.len()).sum();
+            self.singly = self.singly.saturating_sub(1);
             if batch.len() < bounds.events_per_shard && bytes < bounds.bytes / 2 {
                 return Ok(());
             }
@@ -326,7 +330,7 @@ impl Publisher {
     }
 
     fn bounds(&self, shards: usize) -> Bounds {
-        let events = self.setup.batch;
+        let events = if self.singly > 0 { 1 } else { self.setup.batch };
         Bounds { events, events_per_shard: (events / shards).max(SHARD_EVENTS).min(events), bytes: BATCH_BYTES }
     }
 
@@ -363,8 +367,14 @@ impl Publisher {
         Ok(())
     }
 
-    /// Kafka refuses this event: its shard rests, the others go on. Order per key stands above getting on.
-    fn hold(&mut self, event: &Waiting, error: &rdkafka::error::KafkaError) {
+    /// Kafka refuses an event, and with it those that were sent together with it. Where it is known which, its shard rests
+    /// and the others go on. Order per key stands above getting on.
+    fn refused(&mut self, batch: &[Waiting], error: &rdkafka::error::KafkaError) {
+        let [event] = batch else {
+            self.singly = batch.len();
+            return;
+        };
+        self.singly = self.singly.saturating_sub(1);
         self.on_hold.insert(event.shard, Instant::now() + HOLD);
         counter!(names::OUTBOX_FAILURES, "service" => self.name(), "reason" => "refused").increment(1);
         tracing::error!(

@@ -97,6 +97,7 @@ impl Hearer {
     }
 
     pub(crate) async fn start_at(address: &str) -> Self {
+        crate::show_logs();
         let listener = tokio::net::TcpListener::bind(address).await.expect("the port");
         let address = listener.local_addr().expect("an address").to_string();
         let accept: Answer = Arc::new(|_| async { StatusCode::NO_CONTENT.into_response() }.boxed());

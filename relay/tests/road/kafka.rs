@@ -10,7 +10,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use towpath_relay::kafka::Record;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The records of a topic, once there are `count`. In the order of each partition.
 pub(crate) async fn records(brokers: &str, topic: &str, count: usize) -> Vec<Record> {

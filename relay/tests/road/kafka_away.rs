@@ -4,14 +4,40 @@ use std::time::{Duration, Instant};
 
 use crate::kafka::{key_and_number, records, records_now};
 use crate::kafka_proxy::KafkaProxy;
-use crate::support::{Servers, ServiceSetup, Setup};
-use crate::{TOPIC, assert_same, by_key, in_order, say_numbers};
+use crate::support::{Servers, ServiceSetup, Setup, eventually};
+use crate::{TOPIC, assert_same, by_key, in_order, metric, say_numbers};
 
 const KEYS: usize = 12;
 
 async fn behind(proxy: &KafkaProxy) -> Setup {
+    crate::show_logs();
     let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC);
     Setup::new().kafka(&proxy.address).service(alpha).declare(TOPIC).databases().await
+}
+
+/// Longer than anything waits for Kafka: transactions run out there, and publishers give their producers up.
+#[tokio::test]
+async fn a_long_outage_is_survived_too() {
+    let kafka = Servers::from_env().kafka;
+    let proxy = KafkaProxy::start(&kafka).await;
+    let setup = behind(&proxy).await;
+    let relay = setup.start().await;
+    say_numbers(&setup, &relay, KEYS, 0, 5).await;
+    records(&kafka, &setup.topic(TOPIC), KEYS * 5).await;
+    proxy.cut();
+    say_numbers(&setup, &relay, KEYS, 5, 5).await;
+    let cut = Instant::now();
+    eventually("the publisher begins anew", async || {
+        let lost = metric(&relay, "towpath_relay_outbox_failures_total{service=\"alpha\",reason=\"lost\"}").await;
+        if lost > 0.0 && cut.elapsed() > Duration::from_secs(40) { Ok(()) } else { Err((lost, cut.elapsed())) }
+    })
+    .await;
+    proxy.mend();
+    let mended = Instant::now();
+    records(&kafka, &setup.topic(TOPIC), KEYS * 10).await;
+    assert!(mended.elapsed() < Duration::from_secs(15), "it took {:?}", mended.elapsed());
+    let seen = records_now(&kafka, &setup.topic(TOPIC)).await;
+    assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 10));
 }
 
 #[tokio::test]

@@ -35,10 +35,16 @@ pub(crate) async fn publishing(limits: &str) -> Setup {
 
 /// The same, with a service `beta` whose component hears what is published.
 pub(crate) async fn hearing(component: &str, limits: &str) -> Setup {
+    heard_by("beta", component, limits).await
+}
+
+/// The same, with another name for the service that hears. Relays of one process share their metrics, so a test that
+/// looks at them has a service of its own.
+pub(crate) async fn heard_by(name: &str, component: &str, limits: &str) -> Setup {
     show_logs();
-    let subscription = "[[services.beta.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"";
+    let subscription = format!("[[services.{name}.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"");
     let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC);
-    let beta = ServiceSetup::new("beta").component(component).toml(subscription);
+    let beta = ServiceSetup::new(name).component(component).toml(&subscription);
     let setup = Setup::new().service(alpha).service(beta).declare(TOPIC);
     setup.toml(&format!("[limits]\n{limits}")).databases().await
 }
@@ -83,6 +89,13 @@ pub(crate) fn assert_same(seen: &BTreeMap<String, Vec<usize>>, expected: &BTreeM
     let differ = keys.into_iter().filter(|key| seen.get(*key) != expected.get(*key));
     let differ: Vec<_> = differ.map(|key| format!("{key}: {:?}", seen.get(key))).take(3).collect();
     assert!(differ.is_empty(), "differ: {differ:#?}");
+}
+
+/// A metric of a relay, by its name with labels; 0 where it isn't there yet.
+pub(crate) async fn metric(relay: &TestRelay, line: &str) -> f64 {
+    let answer = reqwest::get(format!("{}/metrics", relay.admin_url)).await.expect("metrics");
+    let text = answer.text().await.expect("text");
+    text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok()).unwrap_or_default()
 }
 
 /// `RUST_LOG` shows what the relays of a test say.

@@ -124,6 +124,7 @@ async fn what_is_in_kafka_is_not_published_again_after_a_crash() {
 
 #[tokio::test]
 async fn an_event_that_kafka_refuses_holds_up_its_shard_and_no_other() {
+    crate::show_logs();
     // Kafka takes less than the relay does.
     let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC);
     let setup = Setup::new().service(alpha).declare(TOPIC).databases().await;

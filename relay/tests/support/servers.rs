@@ -28,13 +28,16 @@ fn variable(name: &str) -> String {
         .unwrap_or_else(|_| panic!("{name} isn't set: this test needs real servers; `./towpath test` starts them"))
 }
 
+/// Far more than anything takes, so that a machine under load fails no test.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Tries until `look` answers `Some`, and fails with what it last saw.
 pub async fn eventually<T, S: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, S>) -> T {
     let began = Instant::now();
     loop {
         match look().await {
             Ok(found) => return found,
-            Err(seen) if began.elapsed() > Duration::from_secs(20) => panic!("{what}: not within 20 s; last: {seen:?}"),
+            Err(seen) if began.elapsed() > PATIENCE => panic!("{what}: not within {PATIENCE:?}; last: {seen:?}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
