@@ -73,7 +73,7 @@ pub async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topics_read
     let mut wait = WAIT_AT_FIRST;
     loop {
         let mut publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone());
-        let end = publisher.run(predecessor.take(), &stop).await;
+        let end = publisher.run(predecessor.take()).await;
         let (cause, started) = match end {
             End::Stopped => return,
             End::Failed(cause) => (cause, false),

@@ -60,8 +60,8 @@ fn read_blocking(brokers: &str, topic: &str, count: Option<usize>) -> Vec<Record
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => records.push(Record::of(&message)),
             Some(Err(KafkaError::PartitionEOF(partition))) => ends[partition as usize] = true,
-            Some(Err(error)) => panic!("{topic}: {error}"),
-            None => {}
+            // A broker that is away is waited for; the deadline decides.
+            Some(Err(_)) | None => {}
         }
         if ends.iter().all(|end| *end) && count.is_none_or(|count| records.len() >= count) {
             break;

@@ -1,6 +1,7 @@
 //! Rules of the outbox.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use towpath_wire::headers::{TOWPATH_TRACEPARENT, TRACESTATE};
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use crate::kafka::{key_and_number, records, records_now};
 use crate::support::{ServiceSetup, Setup, answer, eventually};
-use crate::{TOPIC, by_key, event, publishing, say};
+use crate::{TOPIC, assert_same, by_key, event, in_order, publishing, say};
 
 #[tokio::test]
 async fn an_event_is_in_kafka_if_and_only_if_its_transaction_committed() {
@@ -146,6 +147,53 @@ async fn an_event_that_kafka_refuses_holds_up_its_shard_and_no_other() {
     .await;
     let seen = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
     assert!(seen.iter().all(|record| record.key.as_deref() != Some(b"large")));
+}
+
+/// Every connection to the database ends at once, again and again: units of work repeat themselves by their inbox ids,
+/// and the publisher loses its own connections in the middle of whatever it does.
+#[tokio::test]
+async fn connections_that_end_in_the_middle_lose_and_double_nothing() {
+    const KEYS: usize = 8;
+    const UNITS: usize = 120;
+    let setup = publishing("").await;
+    let relay = setup.start().await;
+    let taken = AtomicUsize::new(0);
+    let speaking = async {
+        for n in 0..UNITS {
+            let events: Vec<Value> = (0..KEYS).map(|key| event(&setup, &format!("key-{key}"), n)).collect();
+            let unit = json!({"events": events, "inbox": format!("unit-{n}")});
+            eventually("a unit of work is taken", async || {
+                let answer = relay.transaction("alpha", unit.clone()).await;
+                if answer.status == 200 { Ok(()) } else { Err(answer) }
+            })
+            .await;
+            taken.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let terminating = async {
+        let admin = connect_elsewhere(&setup).await;
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1";
+        for round in 1..UNITS / 4 {
+            eventually("units of work go on", async || {
+                let taken = taken.load(Ordering::SeqCst);
+                if taken >= round * 4 { Ok(()) } else { Err(taken) }
+            })
+            .await;
+            admin.query(sql, &[&setup.database_name("alpha")]).await.expect("terminates");
+        }
+    };
+    tokio::join!(speaking, terminating);
+    records(&setup.servers.kafka, &setup.topic(TOPIC), KEYS * UNITS).await;
+    let seen = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
+    assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, UNITS));
+}
+
+/// A connection that isn't to the service's database.
+async fn connect_elsewhere(setup: &Setup) -> tokio_postgres::Client {
+    let connecting = tokio_postgres::connect(&setup.servers.postgres, tokio_postgres::NoTls).await;
+    let (client, connection) = connecting.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    client
 }
 
 /// `Err`: how many events wait.

@@ -1,0 +1,90 @@
+//! Which shards a publisher holds: it looks at the leases now and then, and does what the shares ask for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use tokio::time::Instant;
+
+use super::super::retire::retire;
+use super::super::shares::{Plan, plan};
+use super::super::store;
+use super::{PAUSE_AT_FIRST, Publisher, shard_key};
+use crate::metrics as names;
+use crate::wakeup::Space;
+
+/// How often leases are looked at though nobody said that they changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Publisher {
+    /// Looks at the leases and does what follows. What goes wrong is tried again at the next look.
+    pub(super) async fn look(&mut self) -> anyhow::Result<()> {
+        self.next_look = Instant::now() + LOOK_EVERY.min(self.lease / 3);
+        let view = match store::look(&self.store, &self.id).await {
+            Ok(view) => view,
+            Err(cause) => return self.later("the leases can't be read", cause),
+        };
+        if let Some(left) = view.next_expiry {
+            self.next_look = self.next_look.min(Instant::now() + left + Duration::from_millis(5));
+        }
+        let before: Vec<i16> = self.held.keys().copied().collect();
+        self.held = view.held_by(&self.id);
+        let plan = plan(&self.id, &view.living, &view.expired, &view.leases);
+        let rank = view.living.iter().filter(|id| id.as_str() < &*self.id).count();
+        for dead in &plan.dead {
+            self.begin_retirement(dead, rank);
+        }
+        if let Err(cause) = self.follow(&plan).await {
+            return self.later("the leases can't be changed", cause);
+        }
+        let after: Vec<i16> = self.held.keys().copied().collect();
+        if after == before {
+            return Ok(());
+        }
+        tracing::info!(service = &*self.service.name, shards = ?after, "holds other shards of the outbox than before");
+        gauge!(names::OUTBOX_SHARDS, "service" => self.name()).set(after.len() as f64);
+        let keys: Vec<String> = after.iter().copied().map(shard_key).collect();
+        self.remote = self.service.wakeups.register(Space::Relay, &self.service.name, &keys);
+        self.sweep().await
+    }
+
+    async fn follow(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        if !plan.release.is_empty() {
+            store::release(&self.store, &self.id, &plan.release).await?;
+            self.held.retain(|shard, _| !plan.release.contains(shard));
+            self.tell_others();
+        }
+        if !plan.take.is_empty() {
+            self.held = store::take(&self.store, &self.id, &plan.take).await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever comes first among the living retires at once, the others only where that didn't help.
+    fn begin_retirement(&mut self, id: &str, rank: usize) {
+        if !self.in_retirement.insert(id.to_owned()) {
+            return;
+        }
+        let (kafka, setup, store) = (Arc::clone(&self.kafka), self.setup.clone(), self.store.clone());
+        let (id, me, wait) = (id.to_owned(), Arc::clone(&self.id), Duration::from_secs(1) * rank as u32);
+        self.retiring.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let gone = match store::look(&store, &me).await {
+                Ok(view) => {
+                    let holds_nothing = !view.expired.contains(&id) && view.held_by(&id).is_empty();
+                    view.living.contains(&id) || holds_nothing
+                }
+                Err(_) => true,
+            };
+            if !gone {
+                counter!(names::OUTBOX_TAKEOVERS, "service" => setup.service.to_string()).increment(1);
+                if let Err(cause) = retire(&kafka, &setup, &store, &id).await {
+                    let cause = format!("{cause:#}");
+                    tracing::warn!(publisher = id, cause, "a publisher that is gone can't be retired yet");
+                    tokio::time::sleep(PAUSE_AT_FIRST).await;
+                }
+            }
+            id
+        });
+    }
+}
