@@ -7,6 +7,7 @@ pub mod audit;
 pub mod bench;
 pub mod stack;
 
+mod chaos;
 mod commands;
 mod control;
 mod edge;
