@@ -1,6 +1,7 @@
 //! What `/proc` tells of other processes: whether a process is still the one that was started, and who holds a port.
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::{fs, iter};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub(crate) struct Identity {
 impl Identity {
     /// The identity of a process that runs now; none where it is gone or a zombie.
     pub(crate) fn of(pid: u32) -> Option<Self> {
-        let (state, start_time) = parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        let Stat { state, start_time, .. } = stat(pid)?;
         (state != 'Z' && state != 'X').then(|| Self { pid, start_time, boot_id: boot_id() })
     }
 
@@ -34,14 +35,44 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
-/// State and start time. The name (in parentheses) may itself contain spaces and parentheses.
-fn parse_stat(stat: &str) -> Option<(char, u64)> {
+/// What this program wants to know of `/proc/PID/stat`.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    parent: u32,
+    start_time: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name (in parentheses) may itself contain spaces and parentheses.
+fn parse_stat(stat: &str) -> Option<Stat> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
+    // The state is field 3, the parent field 4, the start time field 22.
     let state = fields.next()?.chars().next()?;
-    // The state is field 3, the start time field 22.
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some((state, start_time))
+    let parent = fields.next()?.parse().ok()?;
+    let start_time = fields.nth(17)?.parse().ok()?;
+    Some(Stat { state, parent, start_time })
+}
+
+/// The state of a process, `T` for one that stands still; none where it is gone.
+#[cfg(test)]
+pub(crate) fn state(pid: u32) -> Option<char> {
+    stat(pid).map(|stat| stat.state)
+}
+
+/// All that a process has started and that still runs, and what those have started.
+pub(crate) fn descendants(pid: u32) -> Vec<Identity> {
+    let mut parents = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        parents.extend(stat(child).map(|stat| (child, stat.parent)));
+    }
+    let descends = |child: &u32| iter::successors(Some(child), |child| parents.get(child)).skip(1).any(|up| *up == pid);
+    parents.keys().filter(|child| descends(child)).filter_map(|child| Identity::of(*child)).collect()
 }
 
 /// Who listens on a TCP port of this machine, as `name (pid 12)`; none where nobody listens or `/proc` hides it.
@@ -94,7 +125,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_confuse() {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
-        assert_eq!(parse_stat(stat), Some(('S', 4242)));
+        assert_eq!(parse_stat(stat), Some(Stat { state: 'S', parent: 1, start_time: 4242 }));
         assert_eq!(parse_stat("nonsense"), None);
     }
 
@@ -110,6 +141,24 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!identity.is_alive());
+    }
+
+    #[test]
+    fn descendants_are_those_of_a_process_and_of_its_children() {
+        let mut child = Command::new("sh").args(["-c", "sh -c 'sleep 300 & wait' & wait"]).spawn().unwrap();
+        let found = loop {
+            let found = descendants(child.id());
+            if found.len() == 2 {
+                break found;
+            }
+            std::thread::yield_now();
+        };
+        assert!(descendants(std::process::id()).iter().any(|process| process.pid == child.id()));
+        for process in &found {
+            let pid = rustix::process::Pid::from_raw(process.pid.cast_signed()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+        child.wait().unwrap();
     }
 
     #[test]

@@ -80,6 +80,12 @@ impl Running {
         format!("postgres://postgres:{}@127.0.0.1:{port}/{service}", self.secrets.postgres(service))
     }
 
+    /// Redis, with its password.
+    #[must_use]
+    pub fn redis_url(&self) -> String {
+        format!("redis://:{}@127.0.0.1:{}", self.secrets.redis(), self.ports.get("redis").unwrap_or_default())
+    }
+
     /// What a service's component shows to the relay.
     #[must_use]
     pub fn service_token(&self, service: &str) -> String {

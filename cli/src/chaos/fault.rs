@@ -59,11 +59,31 @@ pub(crate) enum Row {
     Postgres,
 }
 
+impl Row {
+    /// As `--faults` and the report name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Stall => "stall",
+            Self::Replicas => "replicas",
+            Self::Cut => "cut",
+            Self::KafkaAway => "kafka-away",
+            Self::Provider => "provider",
+            Self::RedisEmptied => "redis-emptied",
+            Self::Component => "component",
+            Self::Partitions => "partitions",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
 /// What clients may see while a fault lasts and for a while after it. Everything else is a broken promise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Blast {
     /// Calls that need one of these may be answered 503 with `Retry-After` (or 429); no others may.
     pub(crate) refused: BTreeSet<Service>,
+    /// These replicas of the edge (1 is the first) may answer so whatever the call needs: the relay beside them is gone.
+    pub(crate) refused_by: BTreeSet<usize>,
     /// Connections to these replicas of the edge (1 is the first) may be refused or cut, for they are part of the fault.
     pub(crate) unreachable: BTreeSet<usize>,
     /// Calls may take as long as the fault lasts, and be cut: the part that answers them stands still.
@@ -79,6 +99,11 @@ impl Blast {
     /// Calls that need these services may be refused.
     pub(crate) fn refusing(services: impl IntoIterator<Item = Service>) -> Self {
         Self { refused: services.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Whether a call to this replica that needs the databases of these services may be answered 503 (or 429).
+    pub(crate) fn may_refuse(&self, replica: usize, needs: &BTreeSet<Service>) -> bool {
+        self.refused_by.contains(&replica) || !self.refused.is_disjoint(needs)
     }
 }
 

@@ -1,9 +1,11 @@
 //! `towpath chaos`: breaks a running stack on purpose, from a seed that repeats, while clients place orders, and counts
 //! afterwards whether every promise was kept.
 //!
-//! The order of things: a schedule is drawn from the seed ([`fault`], pure); clients drive the public API and write down
+//! The order of things: a schedule is drawn from the seed ([`schedule`], pure); clients drive the public API and write down
 //! every answer; the faults strike one after the other; everything comes to rest; then what clients were told is compared
 //! with what stands in the databases, the topics and the provider's books. Nothing here trusts a log.
 
 mod fault;
+mod faults;
+mod schedule;
 mod stage;

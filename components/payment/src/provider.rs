@@ -6,9 +6,12 @@
 pub mod sandbox;
 pub mod stripe;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use towpath_sdk::{Id, Money, Problem, Time};
+
+/// How long an answer is waited for: less than the relay waits for the answer to its delivery.
+pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A charge to make.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +90,17 @@ pub enum ProviderError {
 impl ProviderError {
     pub(crate) fn later(cause: impl Into<String>) -> Self {
         Self::Later { cause: cause.into(), retry_after_seconds: None }
+    }
+
+    /// An answer that decides nothing. A wrong key of ours (401) is mended by a person, and until then nothing may be
+    /// lost.
+    pub(crate) fn unanswered(status: u16, retry_after: Option<&str>, cause: String) -> Self {
+        match status {
+            401 | 403 | 408 | 409 | 425 | 429 | 500.. => {
+                Self::Later { cause, retry_after_seconds: retry_after.and_then(|text| text.trim().parse().ok()) }
+            }
+            _ => Self::Failed { cause },
+        }
     }
 
     pub(crate) fn failed(cause: impl Into<String>) -> Self {

@@ -82,6 +82,9 @@ pub const PAYMENT: &str = select_payment!("WHERE id = $1");
 /// The payment of an order.
 pub const PAYMENT_OF_ORDER: &str = select_payment!("WHERE order_id = $1");
 
+/// The sandbox: how it refuses to answer now, where somebody told it to. No row where it answers.
+pub const REFUSAL: &str = "SELECT mode FROM sandbox_behaviour WHERE until > now() AND mode IN ('gone', '500', '429')";
+
 /// The sandbox's books: a charge, unless there is an entry under this key.
 ///
 /// Parameters: key, reference, order, amount, currency, why it is declined.
@@ -98,9 +101,11 @@ SELECT $1::text, 'refund', $2::text, order_id, amount, currency, reference
 FROM sandbox_ledger WHERE reference = $3 AND kind = 'charge' AND declined IS NULL
 ON CONFLICT (key) DO NOTHING";
 
-/// The sandbox's books: the entry under a key.
-pub const LEDGER_ENTRY: &str =
-    "SELECT kind, reference, amount, currency, declined, charge FROM sandbox_ledger WHERE key = $1";
+/// The sandbox's books: the entry under a key, and whether its answer is held back.
+pub const LEDGER_ENTRY: &str = "
+SELECT kind, reference, amount, currency, declined, charge,
+       EXISTS (SELECT FROM sandbox_behaviour WHERE until > now() AND mode = 'slow') AS held_back
+FROM sandbox_ledger WHERE key = $1";
 
 /// Every text, by name.
 pub const STATEMENTS: &[(&str, &str)] = &[
@@ -114,6 +119,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("REFUNDED", REFUNDED),
     ("PAYMENT", PAYMENT),
     ("PAYMENT_OF_ORDER", PAYMENT_OF_ORDER),
+    ("REFUSAL", REFUSAL),
     ("LEDGER_CHARGE", LEDGER_CHARGE),
     ("LEDGER_REFUND", LEDGER_REFUND),
     ("LEDGER_ENTRY", LEDGER_ENTRY),

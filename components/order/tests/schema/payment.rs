@@ -121,6 +121,36 @@ async fn the_sandbox_finds_what_it_did_under_the_same_key() {
 }
 
 #[tokio::test]
+async fn the_sandbox_misbehaves_as_it_is_told_and_no_longer() {
+    let database = Database::migrated("payment").await;
+    let client = &database.client;
+    let charge: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+        [&"c", &"ch_1", &Uuid::now_v7(), &500_i64, &"EUR", &None::<&str>];
+    assert_eq!(client.execute(store::LEDGER_CHARGE, &charge).await.expect("a charge"), 1);
+    let seen = async |mode: &str, until: &str| {
+        let sql = format!("UPDATE sandbox_behaviour SET mode = '{mode}', until = now() + interval '{until}'");
+        assert_eq!(client.execute(&sql, &[]).await.expect("it is told"), 1);
+        let refusal = client.query_opt(store::REFUSAL, &[]).await.expect("a look");
+        let entry = client.query_one(store::LEDGER_ENTRY, &[&"c"]).await.expect("the entry");
+        (refusal.map(|row| row.get::<_, String>("mode")), entry.get::<_, bool>("held_back"))
+    };
+    for mode in ["gone", "500", "429"] {
+        assert_eq!(seen(mode, "1 hour").await, (Some(mode.to_owned()), false));
+        assert_eq!(seen(mode, "-1 second").await, (None, false));
+    }
+    assert_eq!(seen("slow", "1 hour").await, (None, true));
+    assert_eq!(seen("slow", "-1 second").await, (None, false));
+    assert_eq!(seen("normal", "1 hour").await, (None, false));
+    for wrong in ["mode = 'rude'", "until = 'infinity'", "one_row = false"] {
+        let sql = format!("UPDATE sandbox_behaviour SET {wrong}");
+        let error = client.execute(&sql, &[]).await.expect_err("refused");
+        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{wrong}");
+    }
+    client.execute("INSERT INTO sandbox_behaviour DEFAULT VALUES", &[]).await.expect_err("there is one row");
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn the_schema_refuses_what_the_rules_do_not_know() {
     let database = Database::migrated("payment").await;
     let client = &database.client;

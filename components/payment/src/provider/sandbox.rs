@@ -2,11 +2,25 @@
 //!
 //! Its books are a table of the payment database, written in transactions of its own before payment records anything:
 //! what a bank across the network does is done when it answers, whether or not anybody hears the answer.
+//!
+//! A row beside the books tells it to misbehave for a while, as a real provider does at times, for drills:
+//!
+//! ```text
+//! towpath psql payment -- -c "UPDATE sandbox_behaviour SET mode = 'slow', until = now() + interval '1 minute'"
+//! ```
+//!
+//! | mode | what it does |
+//! |---|---|
+//! | `gone` | can't be reached: nothing happens |
+//! | `slow` | moves the money, and its answer doesn't come in time: only whoever asks again finds out |
+//! | `500`, `429` | answers that, and nothing happens |
+//!
+//! What it is told rides in the unit of work that writes the books, so it costs no round trip.
 
 use serde_json::{Value, json};
-use towpath_sdk::{Currency, Id, Money, Outcome, Relay, RelayError, Rows, UnitOfWork};
+use towpath_sdk::{Currency, Id, Money, Outcome, Query, Relay, RelayError, Rows, UnitOfWork};
 
-use super::{Charge, Charged, Provider, ProviderError, Refund};
+use super::{Charge, Charged, PATIENCE, Provider, ProviderError, Refund};
 use crate::store;
 
 /// Names that pay.
@@ -46,6 +60,22 @@ pub fn decline(payment_method: &str) -> Option<&'static str> {
     Some(known.map_or("invalid_payment_method", |(_, reason)| reason))
 }
 
+/// The label of the step that finds it refusing to answer.
+const REFUSES: &str = "the sandbox refuses";
+
+/// When to come back, in an answer of 429.
+const RETRY_AFTER: &str = "2";
+
+/// What a call comes to while the sandbox refuses to answer in this way.
+#[must_use]
+pub fn refusal(mode: &str) -> ProviderError {
+    match mode {
+        "500" => ProviderError::unanswered(500, None, "the sandbox answers 500, as it was told".into()),
+        "429" => ProviderError::unanswered(429, Some(RETRY_AFTER), "the sandbox answers 429, as it was told".into()),
+        _ => ProviderError::later("the sandbox can't be reached, as it was told"),
+    }
+}
+
 /// The sandbox, with the way to its books.
 #[derive(Clone, Debug)]
 pub struct Sandbox<'a> {
@@ -58,6 +88,7 @@ struct Entry {
     amount: Money,
     declined: Option<String>,
     charge: Option<String>,
+    held_back: bool,
 }
 
 impl<'a> Sandbox<'a> {
@@ -69,13 +100,39 @@ impl<'a> Sandbox<'a> {
 
     /// Writes an entry if there is none under the key, and reads the one that there is then.
     async fn write(&self, sql: &str, params: Vec<Value>, key: &str) -> Result<Entry, ProviderError> {
-        let unit = UnitOfWork::new().step(sql, params).step(store::LEDGER_ENTRY, [json!(key)]);
         // An answer that is lost here is lost as a bank's would be: whoever asks again finds the entry.
-        let Outcome::Committed(results) = self.relay.run(unit).await.map_err(unwritten)? else {
-            return Err(ProviderError::failed("the sandbox's books answered something else"));
+        let results = match self.relay.run(unit(sql, params, key)).await {
+            Ok(Outcome::Committed(results)) => results,
+            Ok(_) => return Err(ProviderError::failed("the sandbox's books answered something else")),
+            Err(error) if error.unmet() == Some(REFUSES) => return Err(self.refuses().await),
+            Err(error) => return Err(unwritten(error)),
         };
-        read(results.get(1)).map_err(unwritten)?.ok_or_else(|| ProviderError::failed(format!("no entry under {key}")))
+        let entry = read(results.last()).map_err(unwritten)?;
+        let entry = entry.ok_or_else(|| ProviderError::failed(format!("no entry under {key}")))?;
+        if entry.held_back {
+            spin_sdk::time::sleep(PATIENCE).await;
+            return Err(ProviderError::later("the sandbox didn't answer in time, as it was told"));
+        }
+        Ok(entry)
     }
+
+    /// How it refuses. Where that ended just now, it was away for a moment.
+    async fn refuses(&self) -> ProviderError {
+        let mode = self.relay.query(Query::new(store::REFUSAL, [])).await;
+        match mode.and_then(|rows| rows.first().map(|row| row.get::<String>("mode")).transpose()) {
+            Ok(mode) => refusal(mode.as_deref().unwrap_or("gone")),
+            Err(error) => unwritten(error),
+        }
+    }
+}
+
+/// All of a call: nothing of it happens while the sandbox refuses.
+fn unit(sql: &str, params: Vec<Value>, key: &str) -> UnitOfWork {
+    UnitOfWork::new()
+        .step(store::REFUSAL, [])
+        .expect(0, REFUSES)
+        .step(sql, params)
+        .step(store::LEDGER_ENTRY, [json!(key)])
 }
 
 fn unwritten(error: RelayError) -> ProviderError {
@@ -90,6 +147,7 @@ fn read(rows: Option<&Rows>) -> Result<Option<Entry>, RelayError> {
         amount: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
         declined: row.get("declined")?,
         charge: row.get("charge")?,
+        held_back: row.get("held_back")?,
     }))
 }
 
@@ -140,5 +198,26 @@ mod tests {
         for unknown in ["", "pm_card_visaa", "pm_1Nabc", "pm_card_chargeDeclinedX", "visa"] {
             assert_eq!(decline(unknown), Some("invalid_payment_method"), "{unknown}");
         }
+    }
+    #[test]
+    fn a_refusal_is_what_a_real_provider_would_have_answered() {
+        assert_eq!(
+            refusal("500"),
+            ProviderError::unanswered(500, None, "the sandbox answers 500, as it was told".into())
+        );
+        assert!(matches!(refusal("429"), ProviderError::Later { retry_after_seconds: Some(2), .. }));
+        assert!(matches!(refusal("gone"), ProviderError::Later { retry_after_seconds: None, .. }));
+    }
+
+    #[test]
+    fn while_it_refuses_nothing_is_written() {
+        let unit = unit(store::LEDGER_REFUND, vec![json!("key")], "key").into_request();
+        let step = &unit.steps[0];
+        assert_eq!((step.sql.as_str(), step.label.as_deref()), (store::REFUSAL, Some(REFUSES)));
+        assert_eq!(step.expect, Some(towpath_sdk::wire::Expect::Exactly(0)));
+        assert_eq!(
+            (unit.steps[1].sql.as_str(), unit.steps[2].sql.as_str()),
+            (store::LEDGER_REFUND, store::LEDGER_ENTRY)
+        );
     }
 }

@@ -12,13 +12,11 @@ use towpath_sdk::{
     peer::encode,
 };
 
-use super::{Charge, Charged, Provider, ProviderError, Refund};
+use super::{Charge, Charged, PATIENCE, Provider, ProviderError, Refund};
 
 /// The version of the interface that this was written against.
 pub const VERSION: &str = "2025-03-31.basil";
 
-/// Less than the relay waits for the answer to its delivery.
-const TIMEOUT: Duration = Duration::from_secs(8);
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Stripe forgets a key after 24 hours. Well before that, whoever asks again looks first.
 const KEY_IS_GOOD_FOR: Duration = Duration::from_secs(20 * 3600);
@@ -206,16 +204,11 @@ fn settled(intent: Intent) -> Result<Charged, ProviderError> {
     }
 }
 
-/// An answer that decides nothing. A wrong key of ours (401) is mended by a person, and until then nothing may be lost.
 fn unanswered(status: u16, retry_after: Option<&str>, fault: &Fault) -> ProviderError {
     let cause = fault.describe(status);
-    let in_use = fault.code.as_deref() == Some("idempotency_key_in_use");
-    match status {
-        401 | 403 | 408 | 409 | 425 | 429 | 500.. => {
-            ProviderError::Later { cause, retry_after_seconds: retry_after.and_then(|text| text.trim().parse().ok()) }
-        }
-        _ if in_use => ProviderError::later(cause),
-        _ => ProviderError::failed(cause),
+    match fault.code.as_deref() {
+        Some("idempotency_key_in_use") => ProviderError::later(cause),
+        _ => ProviderError::unanswered(status, retry_after, cause),
     }
 }
 
@@ -261,7 +254,7 @@ impl Stripe {
             url: format!("{}{}", self.url, ask.path),
             headers,
             body: ask.body.into(),
-            timeout: TIMEOUT,
+            timeout: PATIENCE,
             max_answer_bytes: MAX_ANSWER_BYTES,
         };
         outbound::call(call).await.map_err(|error| ProviderError::later(format!("Stripe {error}")))

@@ -1,0 +1,26 @@
+//! The catalogue: every way to break a stack that `towpath chaos` knows.
+
+mod kill;
+mod partitions;
+mod parts;
+mod postgres;
+mod provider;
+mod redis;
+mod select;
+mod stall;
+
+pub(crate) use self::select::select;
+
+use super::fault::Fault;
+use super::stage::Stage;
+
+/// Every fault, also those that this stack is not made for ([`Fault::impossible`]), in the order of the rows.
+pub(crate) fn all(stage: &Stage) -> Vec<Box<dyn Fault>> {
+    let mut all = kill::all(stage);
+    all.extend(stall::all(stage));
+    all.extend(provider::all());
+    all.push(Box::new(redis::Emptied));
+    all.extend(partitions::all());
+    all.extend(postgres::all());
+    all
+}
