@@ -1,5 +1,5 @@
 //! The relay and the edge (the embedded host, or Spin) as parts, and what they are told by their environment.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use futures::FutureExt;
 use crate::home::{self, Home, write_atomically};
 use crate::ports::Ports;
 use crate::progress::say;
+use crate::replica;
 use crate::secrets::{CALLERS, DATABASES, Secrets};
 use crate::state::{Servers, StopSignal};
 use crate::supervisor::logs;
@@ -37,17 +38,18 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// What relay.toml asks for. `admin` adds what only `migrate` may know: the superusers' passwords.
-    pub(crate) fn relay(&self, admin: bool) -> Result<BTreeMap<String, String>> {
+    /// What relay.toml asks for, in this pair. `admin` adds what only `migrate` may know: the superusers' passwords.
+    pub(crate) fn relay(&self, pair: usize, admin: bool) -> Result<BTreeMap<String, String>> {
         let (ports, secrets) = (self.ports, self.secrets);
+        let own = |name: &str| ports.address(&replica::named(name, pair));
         let kafka = if self.servers == Servers::Compose { "kafka-external" } else { "kafka" };
         let redis = format!("redis://:{}@{}", secrets.redis(), ports.address("redis")?);
         let mut variables = BTreeMap::from([
-            ("TOWPATH_RELAY_LISTEN".to_owned(), ports.address("relay")?),
-            ("TOWPATH_RELAY_ADMIN_LISTEN".to_owned(), ports.address("relay-admin")?),
+            ("TOWPATH_RELAY_LISTEN".to_owned(), own("relay")?),
+            ("TOWPATH_RELAY_ADMIN_LISTEN".to_owned(), own("relay-admin")?),
             ("TOWPATH_REDIS_URL".to_owned(), redis),
             ("TOWPATH_KAFKA".to_owned(), ports.address(kafka)?),
-            ("TOWPATH_COMPONENTS_URL".to_owned(), format!("http://{}", ports.address("host")?)),
+            ("TOWPATH_COMPONENTS_URL".to_owned(), format!("http://{}", own("host")?)),
         ]);
         for service in DATABASES {
             let address = ports.address(&format!("postgres-{service}"))?;
@@ -69,9 +71,9 @@ impl Surroundings<'_> {
         Ok(variables)
     }
 
-    /// The variables of spin.toml.
-    pub(crate) fn spin(&self) -> Result<BTreeMap<String, String>> {
-        let relay = format!("http://{}", self.ports.address("relay")?);
+    /// The variables of spin.toml, in this pair.
+    pub(crate) fn spin(&self, pair: usize) -> Result<BTreeMap<String, String>> {
+        let relay = format!("http://{}", self.ports.address(&replica::named("relay", pair))?);
         let mut variables = BTreeMap::from([("SPIN_VARIABLE_RELAY_URL".to_owned(), relay)]);
         let mut add = |service: &str, what: &str, secret: &str| {
             variables.insert(format!("SPIN_VARIABLE_{}_{what}", service.to_uppercase()), secret.to_owned());
@@ -86,23 +88,24 @@ impl Surroundings<'_> {
     }
 }
 
-/// The relay.
-pub(crate) fn relay(home: &Home, surroundings: &Surroundings<'_>) -> Result<PartSpec> {
-    let ports = surroundings.ports;
+/// The relay of a pair.
+pub(crate) fn relay(home: &Home, pair: usize, surroundings: &Surroundings<'_>) -> Result<PartSpec> {
+    let (ports, name) = (surroundings.ports, replica::named("relay", pair));
     let mut launch = relay_command("run")?;
-    launch.environment = surroundings.relay(false)?;
+    launch.environment = surroundings.relay(pair, false)?;
+    let admin = ports.address(&replica::named("relay-admin", pair))?;
     Ok(PartSpec {
-        name: "relay".to_owned(),
-        address: ports.address("relay")?,
+        address: ports.address(&name)?,
         tier: Tier::Relay,
         after: vec!["migrate".to_owned(), "kafka".to_owned(), "redis".to_owned()],
         prepare: None,
         launch,
-        probe: Probe::Http { url: format!("http://{}/readyz", ports.address("relay-admin")?) },
+        probe: Probe::Http { url: format!("http://{admin}/readyz") },
         ready_deadline: Duration::from_secs(60),
         stop_signal: StopSignal::Terminate,
         stop_deadline: STOP_DEADLINE,
-        log: home.log("relay"),
+        log: home.log(&name),
+        name,
     })
 }
 
@@ -117,7 +120,7 @@ fn relay_command(command: &str) -> Result<Launch> {
 
 /// Migrating, once all databases answer.
 pub(crate) fn migrate_task(home: &Home, surroundings: &Surroundings<'_>) -> Result<Task> {
-    let environment = surroundings.relay(true)?;
+    let environment = surroundings.relay(1, true)?;
     let home = home.clone();
     Ok(Task {
         name: "migrate".to_owned(),
@@ -142,11 +145,11 @@ pub(crate) async fn migrate(home: &Home, environment: BTreeMap<String, String>) 
     Ok(said)
 }
 
-/// The edge: whatever runs spin.toml.
-pub(crate) fn host(home: &Home, runtime: Runtime, surroundings: &Surroundings<'_>) -> Result<PartSpec> {
-    let root = home::repository()?;
+/// The edge of a pair: whatever runs spin.toml.
+pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Surroundings<'_>) -> Result<PartSpec> {
+    let (root, name) = (home::repository()?, replica::named("host", pair));
     let manifest = root.join("spin.toml").into_os_string();
-    let address = surroundings.ports.address("host")?;
+    let address = surroundings.ports.address(&name)?;
     let mut launch = match runtime {
         Runtime::Embedded => Launch::new(binary("towpath-host")?)
             .args(["--manifest".into(), manifest, "--listen".into(), address.clone().into()])
@@ -159,21 +162,36 @@ pub(crate) fn host(home: &Home, runtime: Runtime, surroundings: &Surroundings<'_
             address.clone().into(),
         ]),
     };
-    launch.environment = surroundings.spin()?;
+    launch.environment = surroundings.spin(pair)?;
+    launch.optional = spin_variables(&root)?;
     launch.folder = Some(root);
     Ok(PartSpec {
-        name: "host".to_owned(),
         address: address.clone(),
         tier: Tier::Edge,
-        after: Vec::new(),
+        // The others find in the cache what the first has compiled.
+        after: if pair == 1 { Vec::new() } else { vec!["host".to_owned()] },
         prepare: None,
         launch,
         probe: Probe::Http { url: format!("http://{address}/healthz") },
         ready_deadline: Duration::from_secs(120),
         stop_signal: StopSignal::Terminate,
         stop_deadline: STOP_DEADLINE,
-        log: home.log("host"),
+        log: home.log(&name),
+        name,
     })
+}
+
+/// All variables that the application declares, as the environment has them.
+fn spin_variables(root: &Path) -> Result<BTreeSet<String>> {
+    #[derive(serde::Deserialize)]
+    struct Manifest {
+        #[serde(default)]
+        variables: BTreeMap<String, toml::Value>,
+    }
+    let file = root.join("spin.toml");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let manifest: Manifest = toml::from_str(&text).with_context(|| format!("{} is wrong", file.display()))?;
+    Ok(manifest.variables.keys().map(|name| format!("SPIN_VARIABLE_{}", name.to_uppercase())).collect())
 }
 
 /// Spin's program, or how to do without.
@@ -188,7 +206,7 @@ pub(crate) fn spin() -> Result<PathBuf> {
 pub(crate) fn write_dot_env(root: &Path, surroundings: &Surroundings<'_>) -> Result<PathBuf> {
     let file = root.join(".env");
     let mut text = String::from(DOT_ENV_TITLE);
-    for (name, value) in surroundings.spin()? {
+    for (name, value) in surroundings.spin(1)? {
         text.push_str(&format!("{name}={value}\n"));
     }
     match std::fs::read_to_string(&file) {
@@ -232,7 +250,7 @@ mod tests {
         let folder = TempDir::new();
         let home = Home::resolve(Some(folder.path())).unwrap();
         home.create().unwrap();
-        let (ports, secrets) = (Ports::defaults(), Secrets::load_or_create(&home).unwrap());
+        let (ports, secrets) = (Ports::defaults(2), Secrets::load_or_create(&home).unwrap());
         check(&Surroundings { ports: &ports, secrets: &secrets, servers: Servers::Native }, &secrets);
     }
 
@@ -242,13 +260,31 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let text = std::fs::read_to_string(root.join("relay.toml")).unwrap();
         with_surroundings(|surroundings, _| {
-            let given = surroundings.relay(true).unwrap();
+            let given = surroundings.relay(1, true).unwrap();
             let text: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
             for asked in text.split("${").skip(1).filter_map(|rest| rest.split('}').next()) {
                 assert!(given.contains_key(asked), "{asked} is not given");
             }
-            let without = surroundings.relay(false).unwrap();
+            let without = surroundings.relay(1, false).unwrap();
             assert!(without.keys().all(|name| !name.ends_with("_ADMIN")), "a running relay knows no superuser");
+        });
+    }
+
+    fn differing<'a>(one: &'a BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<&'a str> {
+        one.iter().filter(|(name, value)| other[*name] != **value).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Each relay knows its own host alone, and each host its own relay; what both pairs share is the same.
+    #[test]
+    fn pairs_keep_to_themselves() {
+        with_surroundings(|surroundings, _| {
+            let relay = |pair| surroundings.relay(pair, false).unwrap();
+            let own = ["TOWPATH_COMPONENTS_URL", "TOWPATH_RELAY_ADMIN_LISTEN", "TOWPATH_RELAY_LISTEN"];
+            assert_eq!(differing(&relay(1), &relay(2)), own);
+            assert_eq!(relay(2)["TOWPATH_COMPONENTS_URL"], "http://127.0.0.1:3001");
+            let host = |pair| surroundings.spin(pair).unwrap();
+            assert_eq!(differing(&host(1), &host(2)), ["SPIN_VARIABLE_RELAY_URL"]);
+            assert_eq!(host(2)["SPIN_VARIABLE_RELAY_URL"], format!("http://{}", relay(2)["TOWPATH_RELAY_LISTEN"]));
         });
     }
 
@@ -258,7 +294,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let manifest: toml::Table = std::fs::read_to_string(root.join("spin.toml")).unwrap().parse().unwrap();
         with_surroundings(|surroundings, secrets| {
-            let given = surroundings.spin().unwrap();
+            let given = surroundings.spin(1).unwrap();
             for (name, variable) in manifest["variables"].as_table().unwrap() {
                 let required = variable.get("required").and_then(toml::Value::as_bool).unwrap_or_default();
                 let variable = format!("SPIN_VARIABLE_{}", name.to_uppercase());

@@ -16,6 +16,7 @@ mod plan;
 mod ports;
 mod process;
 mod progress;
+mod replica;
 mod screen;
 mod secrets;
 mod seed;

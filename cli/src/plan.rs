@@ -1,4 +1,4 @@
-//! The parts of a whole stack, and what is done between their starts. Another relay or host is another entry here.
+//! The parts of a whole stack, and what is done between their starts.
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use crate::edge::{self, Runtime, Surroundings};
 use crate::home::Home;
 use crate::ports::Ports;
+use crate::replica;
 use crate::secrets::{DATABASES, Secrets};
 use crate::seed;
 use crate::servers::kafka_jars::Jars;
@@ -21,17 +22,25 @@ pub(crate) struct Choice {
     pub(crate) servers: Servers,
     /// What runs spin.toml; none with `--no-host`.
     pub(crate) runtime: Option<Runtime>,
+    /// How many pairs of relay and host.
+    pub(crate) replicas: usize,
     pub(crate) throw_away: bool,
 }
 
 impl Choice {
     /// The ports that its parts listen on.
-    pub(crate) fn ports(&self) -> Vec<&'static str> {
-        let all = crate::ports::DEFAULTS.iter().map(|(name, _)| *name);
+    pub(crate) fn ports(&self) -> Vec<String> {
+        let all = crate::ports::usual(self.replicas).map(|(name, _)| name);
         // The controller of a container stays inside of it; without a host its port is for Spin.
-        all.filter(|name| *name != "kafka-controller" || self.servers == Servers::Native)
-            .filter(|name| *name != "host" || self.runtime.is_some())
+        all.filter(|name| name != "kafka-controller" || self.servers == Servers::Native)
+            .filter(|name| name != "host" || self.runtime.is_some())
             .collect()
+    }
+
+    /// The public addresses, one per host.
+    pub(crate) fn urls(&self, ports: &Ports) -> Result<Vec<String>> {
+        let hosts = if self.runtime.is_some() { self.replicas } else { 0 };
+        (1..=hosts).map(|pair| Ok(format!("http://{}", ports.address(&replica::named("host", pair))?))).collect()
     }
 }
 
@@ -47,18 +56,20 @@ pub(crate) fn stack(
     let surroundings = Surroundings { ports: &ports, secrets, servers: choice.servers };
     let mut parts = servers(home, root, choice, &ports, secrets, jars)?;
     let mut tasks = vec![edge::migrate_task(home, &surroundings)?];
-    parts.push(edge::relay(home, &surroundings)?);
-    let mut url = None;
+    for pair in 1..=choice.replicas {
+        parts.push(edge::relay(home, pair, &surroundings)?);
+    }
+    let urls = choice.urls(&ports)?;
     if let Some(runtime) = choice.runtime {
-        parts.push(edge::host(home, runtime, &surroundings)?);
-        let address = format!("http://{}", ports.address("host")?);
-        tasks.push(seed_task(home, &address));
-        url = Some(address);
+        for pair in 1..=choice.replicas {
+            parts.push(edge::host(home, runtime, pair, &surroundings)?);
+        }
+        tasks.extend(urls.first().map(|url| seed_task(home, url)));
     }
     let state = State {
         phase: Phase::Starting,
         supervisor: this_supervisor()?,
-        url,
+        urls,
         servers: choice.servers,
         kafka_jars: jars.map(|jars| jars.folder.clone()),
         parts: Vec::new(),

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, write_atomically};
 use crate::process;
+use crate::replica;
 
-/// All ports of a full stack with their defaults.
-pub(crate) const DEFAULTS: [(&str, u16); 11] = [
+/// The servers' ports with their defaults.
+const SERVERS: [(&str, u16); 8] = [
     ("postgres-product", 5433),
     ("postgres-order", 5434),
     ("postgres-payment", 5435),
@@ -20,10 +21,19 @@ pub(crate) const DEFAULTS: [(&str, u16); 11] = [
     ("kafka-external", 29092),
     ("kafka-controller", 9093),
     ("redis", 6379),
-    ("relay", 7070),
-    ("relay-admin", 7071),
-    ("host", 3000),
 ];
+
+/// The ports of the first pair of relay and host, and how far on those of the next pair are.
+const PAIR: [(&str, u16, u16); 3] = [("relay", 7070, 2), ("relay-admin", 7071, 2), ("host", 3000, 1)];
+
+/// All ports of a full stack with their defaults.
+pub(crate) fn usual(replicas: usize) -> impl Iterator<Item = (String, u16)> {
+    let servers = SERVERS.into_iter().map(|(name, port)| (name.to_owned(), port));
+    let pairs = (1_u16..).take(replicas).flat_map(|pair| {
+        PAIR.map(|(name, first, step)| (replica::named(name, pair.into()), first + (pair - 1) * step))
+    });
+    servers.chain(pairs)
+}
 
 /// Below the range from which Linux takes the ports of outgoing connections, so that none of those gets in between.
 const AUTO: std::ops::Range<u16> = 20_000..32_000;
@@ -34,24 +44,25 @@ pub(crate) struct Ports(BTreeMap<String, u16>);
 
 impl Ports {
     /// The documented ports.
-    pub(crate) fn defaults() -> Self {
-        Self(DEFAULTS.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect())
+    pub(crate) fn defaults(replicas: usize) -> Self {
+        Self(usual(replicas).collect())
     }
 
     /// Free ports for all of these names: those remembered under the home, as far as they are free, and new ones.
-    pub(crate) fn automatic(home: &Home, names: &[&str]) -> Result<Self> {
+    pub(crate) fn automatic(home: &Home, names: &[impl AsRef<str>]) -> Result<Self> {
         let remembered = Self::remembered(home);
         let mut held = Vec::new();
         let mut ports = BTreeMap::new();
         for name in names {
-            let before = remembered.0.get(*name).and_then(|port| bind(*port).ok().map(|listener| (*port, listener)));
+            let before =
+                remembered.0.get(name.as_ref()).and_then(|port| bind(*port).ok().map(|listener| (*port, listener)));
             // Each stays bound until all are chosen, so that none is chosen twice.
             let (port, listener) = match before {
                 Some(free) => free,
                 None => any_free()?,
             };
             held.push(listener);
-            ports.insert((*name).to_owned(), port);
+            ports.insert(name.as_ref().to_owned(), port);
         }
         Ok(Self(ports))
     }
@@ -89,9 +100,9 @@ impl Ports {
     }
 
     /// Fails where something else holds one of these ports, and names both.
-    pub(crate) fn check_free(&self, names: &[&str]) -> Result<()> {
+    pub(crate) fn check_free(&self, names: &[impl AsRef<str>]) -> Result<()> {
         let mut taken = Vec::new();
-        for name in names {
+        for name in names.iter().map(AsRef::as_ref) {
             let port = self.get(name)?;
             if bind(port).is_err() {
                 let holder = process::holder_of_port(port).unwrap_or_else(|| "another process".to_owned());
@@ -142,8 +153,19 @@ mod tests {
         home
     }
 
-    fn all() -> Vec<&'static str> {
-        DEFAULTS.iter().map(|(name, _)| *name).collect()
+    fn all() -> Vec<String> {
+        usual(2).map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn every_pair_has_ports_of_its_own() {
+        let names: Vec<String> = usual(2).skip(SERVERS.len()).map(|(name, _)| name).collect();
+        assert_eq!(names, ["relay", "relay-admin", "host", "relay-2", "relay-admin-2", "host-2"]);
+        let most = Ports::defaults(replica::MOST.into());
+        assert_eq!(most.0.values().collect::<BTreeSet<_>>().len(), most.0.len());
+        assert_eq!((most.get("host-8").unwrap(), most.get("relay-2").unwrap()), (3007, 7072));
+        let error = Ports::defaults(1).set("host-2", 80).unwrap_err().to_string();
+        assert!(error.contains("no port is called host-2"), "{error}");
     }
 
     #[test]
@@ -151,7 +173,7 @@ mod tests {
         let folder = TempDir::new();
         let home = home(&folder);
         let first = Ports::automatic(&home, &all()).unwrap();
-        assert_eq!(first.0.values().collect::<BTreeSet<_>>().len(), DEFAULTS.len());
+        assert_eq!(first.0.values().collect::<BTreeSet<_>>().len(), all().len());
         first.check_free(&all()).unwrap();
         first.remember(&home).unwrap();
         assert_eq!(Ports::automatic(&home, &all()).unwrap(), first);
@@ -173,7 +195,7 @@ mod tests {
     fn a_port_in_use_is_named_with_its_holder_and_a_way_out() {
         let listener = bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut ports = Ports::defaults();
+        let mut ports = Ports::defaults(1);
         ports.set("redis", port).unwrap();
         let error = ports.check_free(&["redis"]).unwrap_err().to_string();
         for part in [port.to_string(), "redis".to_owned(), std::process::id().to_string(), "--ports auto".to_owned()] {
@@ -187,7 +209,7 @@ mod tests {
         assert!(parse_assignment("host").is_err());
         assert!(parse_assignment("host=0").is_err());
         assert!(parse_assignment("host=70000").is_err());
-        let error = Ports::defaults().set("nothing", 1).unwrap_err().to_string();
+        let error = Ports::defaults(1).set("nothing", 1).unwrap_err().to_string();
         assert!(error.contains("postgres-order"), "{error}");
     }
 }

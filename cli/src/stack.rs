@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::home::Home;
 use crate::ports::Ports;
+use crate::replica;
 use crate::secrets::Secrets;
 use crate::state::{Phase, Servers, State};
 
@@ -27,6 +28,8 @@ pub struct Part {
 pub struct Running {
     /// The public address; empty for a stack that was started with `--no-host`.
     pub url: String,
+    /// The public addresses of all pairs of relay and host, the first first; empty without a host.
+    pub urls: Vec<String>,
     /// All parts in the order in which they are started.
     pub parts: Vec<Part>,
     /// Kafka's bootstrap address.
@@ -35,6 +38,8 @@ pub struct Running {
     pub relay: String,
     /// The relay's health and metrics, as `http://127.0.0.1:7071`.
     pub relay_admin: String,
+    /// The same of all pairs, the first first.
+    pub relay_admins: Vec<String>,
     ports: Ports,
     secrets: Secrets,
     kafka_jars: Option<PathBuf>,
@@ -55,6 +60,7 @@ impl Running {
             _ => bail!("no stack runs under {}: start it with `towpath up`", home.path().display()),
         };
         let kafka = kafka_address(&state)?;
+        let admin = |pair| anyhow::Ok(format!("http://{}", state.ports.address(&replica::named("relay-admin", pair))?));
         let parts = state.parts.iter().map(|part| Part {
             name: part.name.clone(),
             pid: part.process.as_ref().map(|process| process.pid),
@@ -62,11 +68,13 @@ impl Running {
             address: part.address.clone(),
         });
         Ok(Self {
-            url: state.url.clone().unwrap_or_default(),
+            url: state.urls.first().cloned().unwrap_or_default(),
+            urls: state.urls.clone(),
             parts: parts.collect(),
             kafka,
             relay: format!("http://{}", state.ports.address("relay")?),
-            relay_admin: format!("http://{}", state.ports.address("relay-admin")?),
+            relay_admin: admin(1)?,
+            relay_admins: (1..).map_while(|pair| admin(pair).ok()).collect(),
             secrets: Secrets::load(home)?,
             kafka_jars: state.kafka_jars,
             ports: state.ports,
@@ -121,12 +129,16 @@ mod tests {
         home.create().unwrap();
         let secrets = Secrets::load_or_create(&home).unwrap();
         let me = Identity::of_this_process().unwrap();
-        example(me.clone(), vec![part("relay", Some(me.clone()))]).save(&home).unwrap();
+        let mut state = example(me.clone(), vec![part("relay", Some(me.clone()))]);
+        state.ports = Ports::defaults(2);
+        state.save(&home).unwrap();
 
         let running = Running::load(folder.path()).unwrap();
         assert_eq!(running.url, "http://127.0.0.1:3000");
         assert_eq!(running.kafka, "127.0.0.1:9092");
+        assert_eq!(running.urls, ["http://127.0.0.1:3000"]);
         assert_eq!(running.relay_admin, "http://127.0.0.1:7071");
+        assert_eq!(running.relay_admins, ["http://127.0.0.1:7071", "http://127.0.0.1:7073"]);
         assert_eq!(running.service_token("gateway"), secrets.token("gateway"));
         let url = format!("postgres://postgres:{}@127.0.0.1:5434/order", secrets.postgres("order"));
         assert_eq!(running.postgres_admin_url("order"), url);

@@ -100,8 +100,9 @@ impl StopSignal {
 pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) supervisor: Identity,
-    /// The public address; none without a host.
-    pub(crate) url: Option<String>,
+    /// The public addresses, one per host.
+    #[serde(default)]
+    pub(crate) urls: Vec<String>,
     pub(crate) servers: Servers,
     pub(crate) ports: Ports,
     /// Where Kafka's jars are, where they are used.
@@ -150,9 +151,9 @@ pub(crate) mod tests {
         State {
             phase: Phase::Up,
             supervisor,
-            url: Some("http://127.0.0.1:3000".to_owned()),
+            urls: vec!["http://127.0.0.1:3000".to_owned()],
             servers: Servers::Native,
-            ports: Ports::defaults(),
+            ports: Ports::defaults(1),
             kafka_jars: None,
             parts,
         }

@@ -23,7 +23,7 @@ fn program(folder: &Path, name: &str, script: &str) {
 fn a_stack_that_never_ran_is_stopped() {
     let home = Home::new();
     let status = home.towpath(&["status", "--json"]).expect(3, &[]).json();
-    assert_eq!(status["url"], Value::Null);
+    assert_eq!((&status["url"], &status["urls"]), (&Value::Null, &json!([])));
     let parts = status["parts"].as_array().unwrap();
     assert_eq!(parts.len(), 8);
     assert_eq!(
@@ -52,6 +52,9 @@ fn unknown_words_list_the_known_ones() {
     home.towpath(&["up", "--port", "web=80"]).expect(1, &["no port is called web", "host"]);
     home.towpath(&["up", "--port", "host=none"]).expect(2, &["no port"]);
     home.towpath(&["up", "--no-host", "--runtime", "spin"]).expect(2, &["cannot be used with"]);
+    home.towpath(&["up", "--replicas", "9"]).expect(2, &["1..=8"]);
+    home.towpath(&["up", "--no-host", "--replicas", "2"]).expect(1, &["one `spin up`", "one relay"]);
+    home.towpath(&["up", "--port", "host-2=3100"]).expect(1, &["no port is called host-2"]);
 }
 
 #[test]

@@ -24,10 +24,10 @@ impl Stage {
     /// Looks at the stack under this home.
     pub(crate) fn of(home: &Home) -> Result<Self> {
         let running = Running::of(home)?;
-        if running.url.is_empty() {
+        if running.urls.is_empty() {
             bail!("the stack runs without a host: start it with `towpath up` (without --no-host)");
         }
-        Ok(Self { home: home.clone(), urls: vec![running.url] })
+        Ok(Self { home: home.clone(), urls: running.urls })
     }
 
     /// The stack as it is now.

@@ -20,6 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
   towpath logs relay -f        follow the relay
   towpath logs kafka -n 200    the last 200 lines of Kafka
   towpath logs -f              follow everything
+  towpath logs relay-2         the second replica's relay
 Names: the parts, and `migrate`, and `up` for what a stack in the background says of itself")]
 pub(crate) struct Args {
     /// The part; all of them without it

@@ -24,7 +24,7 @@ pub(crate) async fn command(_args: &Args, home: &Home) -> Result<ExitCode> {
         state.with_context(|| format!("no stack runs under {}: start it with `towpath up`", home.path().display()))?;
     let secrets = Secrets::load(home)?;
     let surroundings = Surroundings { ports: &state.ports, secrets: &secrets, servers: state.servers };
-    for line in edge::migrate(home, surroundings.relay(true)?).await? {
+    for line in edge::migrate(home, surroundings.relay(1, true)?).await? {
         print(&line)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,8 @@ use crate::progress::say;
 #[command(after_help = "Examples:
   towpath stop kafka             orders are still taken, and finish once it is back
   towpath stop postgres-payment  and then: towpath start postgres-payment
-Parts: postgres-product, postgres-order, postgres-payment, postgres-inventory, kafka, redis, relay, host")]
+Parts: postgres-product, postgres-order, postgres-payment, postgres-inventory, kafka, redis, relay, host; with
+--replicas also relay-2, host-2 and so on")]
 pub(crate) struct StopArgs {
     /// The parts
     #[arg(required = true, value_name = "NAME")]
@@ -21,7 +22,8 @@ pub(crate) struct StopArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   towpath start kafka            what `towpath stop kafka` stopped
-Parts: postgres-product, postgres-order, postgres-payment, postgres-inventory, kafka, redis, relay, host")]
+Parts: postgres-product, postgres-order, postgres-payment, postgres-inventory, kafka, redis, relay, host; with
+--replicas also relay-2, host-2 and so on")]
 pub(crate) struct StartArgs {
     /// The parts
     #[arg(required = true, value_name = "NAME")]
@@ -32,7 +34,9 @@ pub(crate) struct StartArgs {
 #[command(after_help = "Examples:
   towpath restart relay          after a change of relay.toml (./towpath builds it first where its code changed)
   towpath restart relay host     one after the other
-Parts: postgres-product, postgres-order, postgres-payment, postgres-inventory, kafka, redis, relay, host")]
+  towpath restart host-2         one replica: the other goes on answering
+Parts: postgres-product, postgres-order, postgres-payment, postgres-inventory, kafka, redis, relay, host; with
+--replicas also relay-2, host-2 and so on")]
 pub(crate) struct RestartArgs {
     /// The parts
     #[arg(required = true, value_name = "NAME")]

@@ -18,16 +18,19 @@ const NOT_RUNNING: u8 = 3;
   towpath status                              a table
   towpath status --json                       for programs
   towpath status --json | jq -r .url          the public address
+  towpath status --json | jq -r .urls[]       one for each replica
   towpath status >/dev/null && echo ready     exit status 0: every part is ready; 3: not so")]
 pub(crate) struct Args {
-    /// Print {\"url\", \"parts\": [{\"name\", \"pid\", \"state\", \"address\"}]}
+    /// Print {\"url\", \"urls\": [], \"parts\": [{\"name\", \"pid\", \"state\", \"address\"}]}
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
+    /// The first of them.
     url: Option<&'a str>,
+    urls: &'a [String],
     parts: Vec<PartReport<'a>>,
 }
 
@@ -43,14 +46,14 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let state = State::current(home)?;
     let running = state.as_ref().filter(|state| state.phase != Phase::Stopped);
     let rows = state.as_ref().map_or_else(never_started, rows);
-    let url = running.and_then(|state| state.url.as_deref());
+    let urls = running.map_or(&[][..], |state| &state.urls);
     if args.json {
-        print(&serde_json::to_string_pretty(&report(url, &rows))?)?;
+        print(&serde_json::to_string_pretty(&report(urls, &rows))?)?;
     } else {
-        match (running, url) {
-            (None, _) => say(&format!("No stack runs under {}.", home.path().display())),
-            (Some(_), None) => say("Towpath runs without a host."),
-            (Some(_), Some(url)) => print(url)?,
+        match running {
+            None => say(&format!("No stack runs under {}.", home.path().display())),
+            Some(state) if state.urls.is_empty() => say("Towpath runs without a host."),
+            Some(_) => urls.iter().try_for_each(|url| print(url))?,
         }
         for line in table(&rows) {
             print(&line)?;
@@ -74,11 +77,10 @@ pub(crate) fn rows(state: &State) -> Vec<Row> {
 
 /// What there would be.
 fn never_started() -> Vec<Row> {
-    let parts = ports::DEFAULTS
-        .iter()
-        .filter(|(name, _)| !matches!(*name, "kafka-external" | "kafka-controller" | "relay-admin"));
+    let parts = ports::usual(1)
+        .filter(|(name, _)| !matches!(name.as_str(), "kafka-external" | "kafka-controller" | "relay-admin"));
     let rows = parts.map(|(name, port)| Row {
-        name: (*name).to_owned(),
+        name,
         state: PartState::Stopped,
         address: format!("127.0.0.1:{port}"),
         pid: None,
@@ -87,14 +89,14 @@ fn never_started() -> Vec<Row> {
     rows.collect()
 }
 
-fn report<'a>(url: Option<&'a str>, rows: &'a [Row]) -> Report<'a> {
+fn report<'a>(urls: &'a [String], rows: &'a [Row]) -> Report<'a> {
     let parts = rows.iter().map(|row| PartReport {
         name: &row.name,
         pid: row.pid,
         state: row.state.word(),
         address: &row.address,
     });
-    Report { url, parts: parts.collect() }
+    Report { url: urls.first().map(String::as_str), urls, parts: parts.collect() }
 }
 
 #[cfg(test)]
@@ -110,9 +112,11 @@ mod tests {
             pid: Some(7),
             note: Some("not shown".to_owned()),
         };
-        let json = serde_json::to_value(report(Some("http://127.0.0.1:3000"), &[row])).unwrap();
+        let urls = ["http://127.0.0.1:3000", "http://127.0.0.1:3001"].map(str::to_owned);
+        let json = serde_json::to_value(report(&urls, &[row])).unwrap();
         let wanted = serde_json::json!({
             "url": "http://127.0.0.1:3000",
+            "urls": ["http://127.0.0.1:3000", "http://127.0.0.1:3001"],
             "parts": [{"name": "postgres-order", "pid": 7, "state": "ready", "address": "127.0.0.1:5434"}],
         });
         assert_eq!(json, wanted);

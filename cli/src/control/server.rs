@@ -4,18 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Answer, Request, socket};
 use crate::home::Home;
 use crate::supervisor::Handle;
+use crate::supervisor::detour::{Detour, Environments, Road};
 
-/// No request is longer.
-const LONGEST_REQUEST: u64 = 4096;
+/// No request is longer: the longest is a detour of all relays and hosts there can be, a dozen addresses each.
+const LONGEST_REQUEST: u64 = 128 * 1024;
 
 /// Listens as long as the supervisor runs.
 pub(crate) struct Server {
@@ -33,14 +35,20 @@ impl Server {
         let listener = UnixListener::bind(&short).with_context(|| format!("cannot listen on {}", path.display()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let (ask, down) = watch::channel(false);
-        let ask = Arc::new(ask);
+        let desk = Arc::new(Desk { parts, down: ask, road: Road::default() });
         let listener = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (parts, ask) = (parts.clone(), Arc::clone(&ask));
-                tokio::spawn(async move {
+            // They go with this task: nothing is asked of a supervisor that stops.
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let Ok((stream, _)) = accepted else { return };
+                        let desk = Arc::clone(&desk);
+                        connections.spawn(async move { desk.serve(stream).await });
+                    }
                     // Who hangs up before the answer doesn't want it.
-                    let _ = serve(stream, &parts, &ask).await;
-                });
+                    Some(_) = connections.join_next() => {}
+                }
             }
         });
         Ok(Self { listener, down, path })
@@ -61,43 +69,75 @@ impl Server {
     }
 }
 
-async fn serve(stream: UnixStream, parts: &[Handle], down: &watch::Sender<bool>) -> Result<()> {
-    let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(read.take(LONGEST_REQUEST)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str(&line) {
-        Ok(request) => carry_out(request, parts, down).await,
-        Err(error) => Answer::Failed(format!("not a request: {error}")),
+/// What requests are about.
+struct Desk {
+    parts: Vec<Handle>,
+    down: watch::Sender<bool>,
+    road: Road,
+}
+
+impl Desk {
+    async fn serve(&self, stream: UnixStream) -> Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut line = String::new();
+        let mut read = BufReader::new(read.take(LONGEST_REQUEST));
+        read.read_line(&mut line).await?;
+        match serde_json::from_str(&line) {
+            Ok(Request::Down) => {
+                // Before it is done, for it ends this connection too.
+                answer(&mut write, Ok("stopping".to_owned())).await?;
+                self.down.send_replace(true);
+                Ok(())
+            }
+            Ok(Request::Detour { environment }) => {
+                self.divert(environment, read.into_inner().into_inner(), &mut write).await
+            }
+            Ok(Request::Stop { part }) => answer(&mut write, self.restart(&part, true, false).await).await,
+            Ok(Request::Start { part }) => answer(&mut write, self.restart(&part, false, true).await).await,
+            Ok(Request::Restart { part }) => answer(&mut write, self.restart(&part, true, true).await).await,
+            Err(error) => answer(&mut write, Err(anyhow!("not a request: {error}"))).await,
+        }
+    }
+
+    /// The detour holds until there is nobody at the other end, or nobody who will say anything more.
+    async fn divert(
+        &self,
+        environments: Environments,
+        mut read: OwnedReadHalf,
+        write: &mut OwnedWriteHalf,
+    ) -> Result<()> {
+        let detour = match Detour::begin(&self.parts, &self.road, environments).await {
+            Ok(detour) => detour,
+            Err(error) => return answer(write, Err(error)).await,
+        };
+        if answer(write, Ok("the detour holds".to_owned())).await.is_ok() {
+            let _ = read.read(&mut [0]).await;
+        }
+        let ended = detour.end().await;
+        answer(write, ended.map(|()| "the detour is gone".to_owned())).await
+    }
+
+    async fn restart(&self, part: &str, stop: bool, start: bool) -> Result<String> {
+        let handle = Handle::find(&self.parts, part)?;
+        let began = Instant::now();
+        if stop {
+            handle.stop().await;
+        }
+        if !start {
+            return Ok(format!("{part} is stopped (`towpath start {part}` starts it)"));
+        }
+        handle.start().await?;
+        Ok(format!("{part} is ready after {:.1} s", began.elapsed().as_secs_f64()))
+    }
+}
+
+async fn answer(write: &mut OwnedWriteHalf, result: Result<String>) -> Result<()> {
+    let answer = match result {
+        Ok(text) => Answer::Done(text),
+        Err(error) => Answer::Failed(format!("{error:#}")),
     };
     let mut line = serde_json::to_string(&answer)?;
     line.push('\n');
     write.write_all(line.as_bytes()).await?;
     Ok(())
-}
-
-async fn carry_out(request: Request, parts: &[Handle], down: &watch::Sender<bool>) -> Answer {
-    let (part, stop, start) = match &request {
-        Request::Down => {
-            down.send_replace(true);
-            return Answer::Done("stopping".to_owned());
-        }
-        Request::Stop { part } => (part, true, false),
-        Request::Start { part } => (part, false, true),
-        Request::Restart { part } => (part, true, true),
-    };
-    let Some(handle) = parts.iter().find(|handle| handle.name() == part) else {
-        let names: Vec<&str> = parts.iter().map(Handle::name).collect();
-        return Answer::Failed(format!("no part is called {part}: the parts are {}", names.join(", ")));
-    };
-    let began = Instant::now();
-    if stop {
-        handle.stop().await;
-    }
-    if !start {
-        return Answer::Done(format!("{part} is stopped (`towpath start {part}` starts it)"));
-    }
-    match handle.start().await {
-        Ok(()) => Answer::Done(format!("{part} is ready after {:.1} s", began.elapsed().as_secs_f64())),
-        Err(error) => Answer::Failed(format!("{error:#}")),
-    }
 }

@@ -144,7 +144,7 @@ mod tests {
         let folder = TempDir::new();
         let home = Home::resolve(Some(folder.path())).unwrap();
         home.create().unwrap();
-        let given = variables(&Ports::defaults(), &Secrets::load_or_create(&home).unwrap()).unwrap();
+        let given = variables(&Ports::defaults(1), &Secrets::load_or_create(&home).unwrap()).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let file = std::fs::read_to_string(root.join("infra/compose/compose.yaml")).unwrap();
         let file: String = file.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
@@ -162,7 +162,7 @@ mod tests {
         let secrets = Secrets::load_or_create(&home).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let file = std::fs::read_to_string(root.join("infra/compose/compose.yaml")).unwrap();
-        let parts = Project::new(&home, &root.join("infra")).parts(&Ports::defaults(), &secrets).unwrap();
+        let parts = Project::new(&home, &root.join("infra")).parts(&Ports::defaults(1), &secrets).unwrap();
         assert_eq!(parts.len(), 6);
         for part in parts {
             assert!(file.contains(&format!("\n  {}:\n", part.name)), "{} is no service", part.name);

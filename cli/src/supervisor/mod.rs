@@ -2,6 +2,7 @@
 //! order within deadlines. All of it runs on the main thread's runtime (see [`spec::Launch::command`] for why).
 mod backoff;
 mod boot;
+pub(crate) mod detour;
 pub(crate) mod leftovers;
 pub(crate) mod logs;
 mod part;
@@ -79,6 +80,8 @@ impl Supervisor {
 
     /// Stops all parts, the edge first. What is stopped when `hurry` comes true is killed at once.
     pub(crate) async fn shut_down(self, hurry: impl Future<Output = ()>) {
+        // Nobody starts again what is being stopped.
+        self.control.close();
         self.phase(Phase::Stopping).await;
         let stopping = async {
             for tier in Tier::STOPPING {
@@ -94,7 +97,6 @@ impl Supervisor {
             }
         }
         self.phase(Phase::Stopped).await;
-        self.control.close();
         self.recorder.abort();
     }
 

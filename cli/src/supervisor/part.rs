@@ -1,6 +1,8 @@
 //! The life of one part: an actor that owns the child process, starts it, sees it become ready, starts it again when it
 //! dies, and ends it when asked. Everyone else holds a [`Handle`].
+use std::collections::BTreeMap;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -48,6 +50,7 @@ pub(crate) struct Handle {
     pub(crate) spec: PartSpec,
     pub(crate) status: watch::Receiver<Status>,
     orders: mpsc::Sender<Order>,
+    detour: Arc<watch::Sender<BTreeMap<String, String>>>,
 }
 
 impl Handle {
@@ -57,12 +60,27 @@ impl Handle {
             Status { state: PartState::Stopped, process: None, deaths: 0, note: None, hopeless: false, log_from: 0 };
         let (sender, receiver) = watch::channel(status);
         let (orders, incoming) = mpsc::channel(4);
-        tokio::spawn(Actor { spec: spec.clone(), orders: incoming, status: sender, events, force }.live());
-        Self { spec, status: receiver, orders }
+        let (detour, variables) = watch::channel(BTreeMap::new());
+        let actor = Actor { spec: spec.clone(), orders: incoming, status: sender, events, force, detour: variables };
+        tokio::spawn(actor.live());
+        Self { spec, status: receiver, orders, detour: Arc::new(detour) }
+    }
+
+    /// The part with this name; the error lists the names.
+    pub(crate) fn find<'a>(all: &'a [Self], name: &str) -> Result<&'a Self> {
+        all.iter().find(|part| part.name() == name).with_context(|| {
+            let names: Vec<&str> = all.iter().map(Self::name).collect();
+            format!("no part is called {name}: the parts are {}", names.join(", "))
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.spec.name
+    }
+
+    /// From its next start on the part has these variables over its own.
+    pub(crate) fn divert(&self, variables: BTreeMap<String, String>) {
+        self.detour.send_replace(variables);
     }
 
     async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) {
@@ -123,6 +141,7 @@ struct Actor {
     status: watch::Sender<Status>,
     events: mpsc::UnboundedSender<Event>,
     force: watch::Receiver<bool>,
+    detour: watch::Receiver<BTreeMap<String, String>>,
 }
 
 enum End {
@@ -253,7 +272,7 @@ impl Actor {
     fn spawn(&mut self) -> Result<Child> {
         let (log, log_from) = logs::open(&self.spec.log, &self.spec.name)?;
         let mut command = self.spec.launch.command(self.spec.stop_signal);
-        command.stdout(log.try_clone()?).stderr(log);
+        command.envs(self.detour.borrow().iter()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().context("setpriv (of util-linux)")?;
         let process = child.id().and_then(Identity::of);
         self.change(|status| (status.process, status.log_from) = (process, log_from));

@@ -1,5 +1,5 @@
 //! What a part is: how it is started, how one sees that it answers, how it is asked to end.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -61,6 +61,8 @@ pub(crate) struct Launch {
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: BTreeMap<String, String>,
+    /// Further variables that it reads where they are set.
+    pub(crate) optional: BTreeSet<String>,
     /// Whether the part sees none of this process's own environment.
     pub(crate) clean_environment: bool,
     /// The user it runs as, where that isn't ours.

@@ -68,7 +68,7 @@ pub(super) fn plan(place: &TestPlace, root: &Path, jars: &Jars, stripe: &Path, w
     let state = State {
         phase: Phase::Starting,
         supervisor: this_supervisor()?,
-        url: None,
+        urls: Vec::new(),
         servers: Servers::Native,
         ports,
         kafka_jars: Some(jars.folder.clone()),

@@ -82,6 +82,7 @@ fn arguments(args: &Args) -> Vec<String> {
         add("--runtime", value_name(&args.runtime));
     }
     add("--servers", value_name(&args.servers));
+    add("--replicas", args.replicas.to_string());
     if args.ports == PortChoice::Auto {
         add("--ports", "auto".to_owned());
     }
@@ -111,12 +112,11 @@ mod tests {
 
     #[test]
     fn the_background_gets_the_same_choices() {
-        let line =
-            ["up", "--detach", "--ports", "auto", "--port", "host=8080", "--servers", "compose", "--runtime", "spin"];
+        let line = "up --detach --ports auto --port host=8080 --servers compose --runtime spin --replicas 3".split(' ');
         let passed = arguments(&Line::try_parse_from(line).unwrap().up);
         let again = Line::try_parse_from(&passed).unwrap().up;
         assert!(again.in_background && !again.detach);
-        assert_eq!(again.port, [("host".to_owned(), 8080)]);
+        assert_eq!((&again.port[..], again.replicas), (&[("host".to_owned(), 8080)][..], 3));
         assert_eq!(arguments(&again), passed);
         let passed = arguments(&Line::try_parse_from(["up", "--no-host"]).unwrap().up);
         assert!(passed.contains(&"--no-host".to_owned()) && Line::try_parse_from(&passed).unwrap().up.no_host);

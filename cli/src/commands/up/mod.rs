@@ -6,15 +6,16 @@ mod words;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use self::machine::Machine;
 use super::INTERRUPTED;
 use crate::edge::{self, Runtime, Surroundings};
 use crate::home::{self, Home, Lock};
 use crate::plan::{self, Choice};
-use crate::ports::{DEFAULTS, Ports, parse_assignment};
+use crate::ports::{Ports, parse_assignment, usual};
 use crate::progress::Progress;
+use crate::replica;
 use crate::screen::Screen;
 use crate::secrets::Secrets;
 use crate::servers::compose;
@@ -30,14 +31,15 @@ pub(crate) use self::machine::prepare_servers;
   towpath up --detach               everything, in the background: `towpath down` stops it
   towpath up --ports auto           beside something else that uses the usual ports
   towpath up --port host=8080       one port, the others as usual
+  towpath up --replicas 2           two pairs of relay and host, as two pods would be
   towpath up --no-host              all but the host; then `spin up` in the checkout, in another terminal
   towpath up --runtime spin         the same in one command, where Spin 4.1 is installed
   towpath up --servers compose      PostgreSQL, Kafka and Redis in containers, where Docker is installed
 
 A second `up` on a running stack says so, shows where everything is, and ends with exit status 0.
 Ports: host 3000, relay 7070 and 7071 (relay-admin), postgres-product 5433, postgres-order 5434, postgres-payment 5435,
-postgres-inventory 5436, kafka 9092, kafka-external 29092, kafka-controller 9093, redis 6379. All of it listens on
-127.0.0.1 alone: there are no logins yet.
+postgres-inventory 5436, kafka 9092, kafka-external 29092, kafka-controller 9093, redis 6379; of a second replica host-2
+3001, relay-2 7072 and 7073 (relay-admin-2), and so on. All of it listens on 127.0.0.1 alone: there are no logins yet.
 The components' compiler: TOWPATH_WASM_TOOLCHAIN=rustup adds the target wasm32-wasip2 with rustup, =debian takes it from
 Debian's packages, =auto (the default) tries the first and falls back to the second.")]
 pub(crate) struct Args {
@@ -50,6 +52,10 @@ pub(crate) struct Args {
     /// What runs the components
     #[arg(long, value_enum, default_value = "embedded")]
     runtime: Runtime,
+    /// How many pairs of relay and host: each host speaks to its own relay, each relay delivers to its own host
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(replica::MOST)))]
+    replicas: u8,
     /// Who runs PostgreSQL, Kafka and Redis
     #[arg(long, value_enum, default_value = "native")]
     servers: Servers,
@@ -79,11 +85,17 @@ enum PortChoice {
 impl Args {
     fn choice(&self) -> Choice {
         let runtime = (!self.no_host).then_some(self.runtime);
-        Choice { servers: self.servers, runtime, throw_away: self.throw_away }
+        Choice { servers: self.servers, runtime, replicas: self.replicas.into(), throw_away: self.throw_away }
     }
 }
 
 pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    if args.no_host && args.replicas > 1 {
+        bail!(
+            "--no-host leaves the components to one `spin up` of yours, and that speaks to one relay: leave out \
+             --replicas, or --no-host"
+        );
+    }
     if args.in_background {
         rustix::process::setsid()?;
     }
@@ -133,8 +145,11 @@ async fn prepare(args: &Args, home: &Home, lock: &Lock, progress: &mut Progress)
 
 fn ports(args: &Args, home: &Home, choice: &Choice) -> Result<Ports> {
     let mut ports = match args.ports {
-        PortChoice::Default => Ports::defaults(),
-        PortChoice::Auto => Ports::automatic(home, &DEFAULTS.map(|(name, _)| name))?,
+        PortChoice::Default => Ports::defaults(choice.replicas),
+        PortChoice::Auto => {
+            let names: Vec<String> = usual(choice.replicas).map(|(name, _)| name).collect();
+            Ports::automatic(home, &names)?
+        }
     };
     for (name, port) in &args.port {
         ports.set(name, *port)?;
@@ -188,5 +203,5 @@ fn head(args: &Args, root: &Path, prepared: &Prepared) -> Result<Vec<String>> {
         let file = edge::write_dot_env(root, &Surroundings { ports, secrets, servers: args.servers })?;
         return Ok(words::without_host(root, &file, ports.get("host")?));
     }
-    Ok(vec![format!("Towpath is up: http://{}", ports.address("host")?), String::new()])
+    Ok(vec![format!("Towpath is up: {}", args.choice().urls(ports)?.join(", ")), String::new()])
 }

@@ -19,9 +19,9 @@ pub(super) fn already_runs(home: &Home) -> Result<ExitCode> {
     match State::current(home)?.filter(|state| state.phase != Phase::Stopped) {
         None => say(&format!("Another `towpath up` is preparing the stack under {place}; nothing to do here.")),
         Some(state) => {
-            let url = state.url.as_deref().unwrap_or("without a host");
+            let urls = if state.urls.is_empty() { "without a host".to_owned() } else { state.urls.join(", ") };
             let pid = state.supervisor.pid;
-            say(&format!("Towpath already runs under {place} (pid {pid}): {url}"));
+            say(&format!("Towpath already runs under {place} (pid {pid}): {urls}"));
             for line in table(&status::rows(&state)) {
                 say(&line);
             }
@@ -34,10 +34,9 @@ pub(super) fn already_runs(home: &Home) -> Result<ExitCode> {
 /// What stands under the table.
 pub(super) fn foot(args: &Args, home: &Home, ports: &Ports) -> Result<Vec<String>> {
     let mut lines = vec![String::new()];
-    if !args.no_host {
-        let url = format!("http://{}", ports.address("host")?);
+    if let Some(url) = args.choice().urls(ports)?.first() {
         lines.push("Order something:".to_owned());
-        lines.extend(example(&url));
+        lines.extend(example(url));
         lines.push(String::new());
     }
     lines.push(format!("Logs: `{}`, or {}", command(home, "logs relay -f"), home.logs().display()));
