@@ -27,7 +27,7 @@ pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Pr
     if rate == 0 || now_ms() < ASK_AGAIN_AT_MS.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let relay = context.relay().await?.with_budget(PATIENCE);
+    let relay = context.relay().await?.with_budget(context.budget.at_most(PATIENCE));
     let bucket = RateLimitRequest { rate, period_ms: 1000, burst: rate, cost: 1 };
     match relay.take(&client(request), bucket).await {
         Ok(answer) if !answer.allowed => Err(rate_limited(answer.retry_after_ms)),

@@ -1,6 +1,6 @@
 //! The order service's own copy of product's prices: fed by events, and by asking where an event hasn't come yet.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 use serde::Deserialize;
@@ -50,10 +50,8 @@ pub(crate) async fn prices(
     let mut prices: BTreeMap<_, _> = known.into_iter().collect();
     let mut unit = UnitOfWork::new();
     let unheard_of: Vec<_> = skus.into_iter().filter(|sku| !prices.contains_key(*sku)).collect();
-    let began = Instant::now();
     for some in unheard_of.chunks(ASKED_AT_ONCE) {
-        // Each question has the whole budget; all of them together have it only once.
-        if began.elapsed() > context.budget {
+        if context.budget.left().is_zero() {
             return Err(unavailable("product answers too slowly".into()));
         }
         for product in try_join_all(some.iter().map(|sku| ask(context, sku))).await?.into_iter().flatten() {

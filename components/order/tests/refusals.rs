@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use towpath_sdk::{Context, Request, Response, Trace};
+use towpath_sdk::{Budget, Context, Request, Response, Trace};
 
 async fn ask(method: &str, path: &str, key: Option<&str>, body: &str) -> Response {
     let mut headers = http::HeaderMap::new();
@@ -11,7 +11,8 @@ async fn ask(method: &str, path: &str, key: Option<&str>, body: &str) -> Respons
         headers.insert("idempotency-key", key.parse().expect("a header value"));
     }
     let request = Request::new(method.parse().expect("a method"), path, headers, body.to_owned());
-    let context = Context { trace: Trace::root(), request_id: "test".into(), budget: Duration::from_secs(1) };
+    let context =
+        Context { trace: Trace::root(), request_id: "test".into(), budget: Budget::of_all(Duration::from_secs(1)) };
     towpath_order::handle(context, request).await.expect_err("is refused").into_response()
 }
 

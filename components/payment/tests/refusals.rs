@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use towpath_sdk::{Context, Id, Request, Trace};
+use towpath_sdk::{Budget, Context, Id, Request, Trace};
 
 /// Status, code, and the code of every field that is wrong.
 async fn ask(method: &str, path: &str) -> (u16, String, Vec<(String, String)>) {
     let request = Request::new(method.parse().expect("a method"), path, http::HeaderMap::new(), "");
-    let context = Context { trace: Trace::root(), request_id: "test".into(), budget: Duration::from_secs(1) };
+    let context =
+        Context { trace: Trace::root(), request_id: "test".into(), budget: Budget::of_all(Duration::from_secs(1)) };
     let response = towpath_payment::handle(context, request).await.expect_err("is refused").into_response();
     assert_eq!(response.get_header("content-type"), Some("application/problem+json"));
     let document: Value = serde_json::from_slice(response.body()).expect("a problem document");

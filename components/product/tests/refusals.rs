@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use towpath_sdk::{Context, Request, Trace};
+use towpath_sdk::{Budget, Context, Request, Trace};
 
 type Refusal = (u16, String, Vec<(String, String)>);
 
@@ -14,7 +14,8 @@ async fn refusal(method: &str, path: &str, header: Option<(&'static str, &str)>,
         headers.insert(name, value.parse().expect("a header value"));
     }
     let request = Request::new(method.parse().expect("a method"), path, headers, body.to_owned());
-    let context = Context { trace: Trace::root(), request_id: "test".into(), budget: Duration::from_secs(1) };
+    let context =
+        Context { trace: Trace::root(), request_id: "test".into(), budget: Budget::of_all(Duration::from_secs(1)) };
     let response = towpath_product::handle(context, request).await.expect_err("is refused").into_response();
     assert_eq!(response.get_header("content-type"), Some("application/problem+json"));
     let document: Value = serde_json::from_slice(response.body()).expect("a problem document");

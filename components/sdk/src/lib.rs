@@ -19,6 +19,7 @@
 //! }
 //! ```
 
+pub mod budget;
 pub mod cursor;
 pub mod delivery;
 pub mod etag;
@@ -38,6 +39,7 @@ pub mod serve;
 pub mod time;
 pub mod trace;
 
+pub use budget::Budget;
 pub use cursor::Cursor;
 pub use delivery::{Delivery, TimerCall};
 pub use fields::{Change, Fields};

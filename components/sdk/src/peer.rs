@@ -32,7 +32,7 @@ impl<'a> Peer<'a> {
     /// The component of this name; the manifest must allow `http://<name>.spin.internal`.
     #[must_use]
     pub(crate) fn new(name: &'static str, context: &'a Context) -> Self {
-        Self { name, context, timeout: context.budget }
+        Self { name, context, timeout: context.budget.left() }
     }
 
     /// With another limit to how long its answer may take.

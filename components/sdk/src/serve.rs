@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::json;
 
 use crate::{
-    Id, Problem, Relay, Request, Response, Trace,
+    Budget, Id, Problem, Relay, Request, Response, Trace,
     outbound::{CollectError, collect},
     peer::Peer,
 };
@@ -17,10 +17,10 @@ use crate::{
 pub const MAX_BODY_BYTES: usize = 64 << 10;
 /// The largest body from the relay: an event that one of us has published.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
-/// What may pass until a client gets its answer: less than the two seconds after which it must know, with room for what
+/// What may pass until a client gets its answer, whatever it takes: less than the two seconds after which it must know, with room for what
 /// the gateway adds.
 const CLIENT_BUDGET: Duration = Duration::from_millis(1_600);
-/// What may pass until the relay gets its answer to a delivery; it has time, and repeats what fails.
+/// What a call may take while the relay waits for its answer to a delivery; it has time, and repeats what fails.
 const DELIVERY_BUDGET: Duration = Duration::from_secs(10);
 
 /// The header that names a request in every log.
@@ -34,7 +34,7 @@ pub struct Context {
     /// The name of this request in every log.
     pub request_id: String,
     /// How long the handler may wait for others.
-    pub budget: Duration,
+    pub budget: Budget,
 }
 
 impl Context {
@@ -70,7 +70,10 @@ pub async fn serve(
 ) -> http::Response<Full<Bytes>> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let delivered = uri.path().starts_with("/_relay/");
-    let (budget, max) = if delivered { (DELIVERY_BUDGET, MAX_EVENT_BYTES) } else { (CLIENT_BUDGET, MAX_BODY_BYTES) };
+    let (budget, max) = match delivered {
+        true => (Budget::of_each(DELIVERY_BUDGET), MAX_EVENT_BYTES),
+        false => (Budget::of_all(CLIENT_BUDGET), MAX_BODY_BYTES),
+    };
     let context = Context { trace: Trace::of(request.headers()), request_id: request_id(request.headers()), budget };
     let log = context.clone();
     let answer = async { handler(context, read(request, max).await?).await };

@@ -19,13 +19,14 @@ pub use rows::{FromColumn, Row, Rows};
 pub use unit::{Outcome, UnitOfWork, event};
 
 use crate::{
-    Trace,
+    Budget, Trace,
     outbound::{Answer, Call, call},
     peer::encode,
 };
 use retry::{Next, after};
 
 const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// What a call may take where nobody said so.
 const DEFAULT_BUDGET: Duration = Duration::from_millis(1_600);
 
 /// The relay, as one request speaks to it.
@@ -37,19 +38,24 @@ pub struct Relay {
     url: String,
     token: String,
     trace: Trace,
-    budget: Duration,
+    budget: Budget,
 }
 
 impl Relay {
     /// The relay at this URL, with the service's token. Handlers take it from [`Context::relay`](crate::Context::relay).
     #[must_use]
     pub fn new(url: &str, token: &str, trace: Trace) -> Self {
-        Self { url: url.trim_end_matches('/').into(), token: token.into(), trace, budget: DEFAULT_BUDGET }
+        Self {
+            url: url.trim_end_matches('/').into(),
+            token: token.into(),
+            trace,
+            budget: Budget::of_each(DEFAULT_BUDGET),
+        }
     }
 
-    /// With another limit to what one call may take.
+    /// With other limits to what calls may take.
     #[must_use]
-    pub fn with_budget(mut self, budget: Duration) -> Self {
+    pub fn with_budget(mut self, budget: Budget) -> Self {
         self.budget = budget;
         self
     }
@@ -62,7 +68,7 @@ impl Relay {
         let repeatable = unit.is_repeatable();
         let request = unit.into_request();
         let answer: wire::TransactionResponse =
-            self.post("/v1/transactions", &request, repeatable, self.budget).await?;
+            self.post("/v1/transactions", &request, repeatable, self.budget.left()).await?;
         Ok(Outcome::from(answer))
     }
 
@@ -71,7 +77,7 @@ impl Relay {
     /// # Errors
     /// See [`RelayError`].
     pub async fn query(&self, query: Query) -> Result<Rows, RelayError> {
-        let budget = self.budget + query.waits_for();
+        let budget = self.budget.left() + query.waits_for();
         let answer = self.post("/v1/queries", &query.into_request(), true, budget).await;
         let answer: wire::QueryResponse = answer.map_err(RelayError::of_a_read)?;
         Ok(Rows::from(answer))
@@ -83,7 +89,7 @@ impl Relay {
     /// See [`RelayError`].
     pub async fn take(&self, key: &str, bucket: wire::RateLimitRequest) -> Result<wire::RateLimitAnswer, RelayError> {
         // Not repeated: a second try would take twice, and an answer that comes late is no use here.
-        self.post(&format!("/v1/rate-limits/{}", encode(key)), &bucket, false, self.budget).await
+        self.post(&format!("/v1/rate-limits/{}", encode(key)), &bucket, false, self.budget.left()).await
     }
 
     /// What the cache holds under this key.
@@ -92,7 +98,7 @@ impl Relay {
     /// See [`RelayError`].
     pub async fn cached<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, RelayError> {
         let path = format!("/v1/cache/{}", encode(key));
-        match self.repeat(Method::GET, &path, Bytes::new(), true, self.budget).await {
+        match self.repeat(Method::GET, &path, Bytes::new(), true, self.budget.left()).await {
             Ok(body) => {
                 let entry: wire::CacheEntry = read(&body)?;
                 serde_json::from_value(entry.value).map(Some).map_err(|error| RelayError::malformed(&error))
@@ -116,7 +122,7 @@ impl Relay {
         let value = serde_json::to_value(value).map_err(|error| RelayError::malformed(&error))?;
         let tags = tags.iter().map(|&tag| tag.into()).collect();
         let body = write(&wire::CachePut { value, ttl_ms: unit::millis(ttl), tags })?;
-        self.repeat(Method::PUT, &format!("/v1/cache/{}", encode(key)), body, true, self.budget).await.map(drop)
+        self.repeat(Method::PUT, &format!("/v1/cache/{}", encode(key)), body, true, self.budget.left()).await.map(drop)
     }
 
     /// Removes something from the cache.
@@ -125,7 +131,7 @@ impl Relay {
     /// See [`RelayError`].
     pub async fn uncache(&self, key: &str) -> Result<(), RelayError> {
         let path = format!("/v1/cache/{}", encode(key));
-        self.repeat(Method::DELETE, &path, Bytes::new(), true, self.budget).await.map(drop)
+        self.repeat(Method::DELETE, &path, Bytes::new(), true, self.budget.left()).await.map(drop)
     }
 
     async fn post<T: DeserializeOwned>(
@@ -147,19 +153,30 @@ impl Relay {
         budget: Duration,
     ) -> Result<Bytes, RelayError> {
         let began = Instant::now();
-        let mut attempt = 0;
-        loop {
-            let left = budget.saturating_sub(began.elapsed());
-            let error = match self.attempt(method.clone(), path, body.clone(), left).await {
+        let left = || budget.saturating_sub(began.elapsed());
+        // Once an answer was lost, no later failure says that nothing happened.
+        let mut failed: Option<RelayError> = None;
+        for attempt in 0.. {
+            if left().is_zero() {
+                break;
+            }
+            let error = match self.attempt(method.clone(), path, body.clone(), left()).await {
                 Ok(body) => return Ok(body),
                 Err(error) => error,
             };
-            match after(&error, repeatable, attempt, budget.saturating_sub(began.elapsed())) {
-                Next::GiveUp => return Err(error),
+            let next = after(&error, repeatable, attempt, left());
+            if !error.is_transient() {
+                return Err(error);
+            }
+            if !failed.as_ref().is_some_and(RelayError::is_outcome_unknown) {
+                failed = Some(error);
+            }
+            match next {
+                Next::GiveUp => break,
                 Next::RepeatIn(pause) => spin_sdk::time::sleep(pause).await,
             }
-            attempt += 1;
         }
+        Err(failed.unwrap_or_else(|| RelayError::NotReached("no time is left to call it".into())))
     }
 
     async fn attempt(&self, method: Method, path: &str, body: Bytes, timeout: Duration) -> Result<Bytes, RelayError> {
