@@ -1,11 +1,13 @@
 //! The catalogue: every way to break a stack that `towpath chaos` knows.
 
+mod continuity;
 mod kill;
 mod partitions;
 mod parts;
 mod postgres;
 mod provider;
 mod redis;
+mod replicas;
 mod select;
 mod stall;
 
@@ -18,6 +20,7 @@ use super::stage::Stage;
 pub(crate) fn all(stage: &Stage) -> Vec<Box<dyn Fault>> {
     let mut all = kill::all(stage);
     all.extend(stall::all(stage));
+    all.extend(replicas::all(stage));
     all.extend(provider::all());
     all.push(Box::new(redis::Emptied));
     all.extend(partitions::all());
