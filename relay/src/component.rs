@@ -1,20 +1,26 @@
 //! Calls to a service's component: deliveries and timers, as HTTP requests with its token.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::config::ComponentConfig;
 use crate::delivery::verdict::{Answer, retry_after};
 
+/// A component that can't be reached for longer than this is left to other relays: they may have one that can. Longer than
+/// one takes that only starts again.
+pub(crate) const LEFT_TO_OTHERS_AFTER: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often one that is away is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Shorter than servers keep idle connections, so that no request meets one that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer's body is read.
@@ -29,6 +35,8 @@ pub(crate) struct Component {
     base: String,
     authorization: HeaderValue,
     timeout: Duration,
+    /// Since when nobody could connect to it; shared by all who call it.
+    unreached_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Component {
@@ -44,7 +52,7 @@ impl Component {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
-        Ok(Self { client, base: config.url.clone(), authorization, timeout })
+        Ok(Self { client, base: config.url.clone(), authorization, timeout, unreached_since: Arc::default() })
     }
 
     /// Posts to a route. Every outcome is an answer.
@@ -55,10 +63,50 @@ impl Component {
             Err(error) => return Answer::None(format!("the request can't be made: {error}")),
         };
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Answer::None(chain(&*error)),
+            Ok(Ok(answer)) => {
+                self.reached();
+                answer
+            }
+            Ok(Err(error)) => {
+                if error.is_connect() {
+                    self.unreached_since().get_or_insert_with(Instant::now);
+                }
+                Answer::None(chain(&error))
+            }
             Err(_) => Answer::None(format!("no answer within {:?}", self.timeout)),
         }
+    }
+
+    /// How long nobody could connect to it. A component that is slow, or breaks a connection off, is there.
+    pub(crate) fn unreached_for(&self) -> Duration {
+        self.unreached_since().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Waits until somebody can connect to it.
+    pub(crate) async fn until_reached(&self) {
+        while !self.can_be_reached().await {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether it takes a connection now.
+    pub(crate) async fn can_be_reached(&self) -> bool {
+        let Ok(uri) = self.base.parse::<Uri>() else { return true };
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+        let connecting = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port));
+        let reached = matches!(tokio::time::timeout(CONNECT_TIMEOUT, connecting).await, Ok(Ok(_)));
+        if reached {
+            self.reached();
+        }
+        reached
+    }
+
+    fn reached(&self) {
+        *self.unreached_since() = None;
+    }
+
+    fn unreached_since(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.unreached_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request(&self, route: &str, headers: HeaderMap, body: Bytes) -> http::Result<Request<Full<Bytes>>> {
@@ -69,10 +117,7 @@ impl Component {
         Ok(request)
     }
 
-    async fn exchange(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, legacy::Error> {
         let response = self.client.request(request).await?;
         let status = response.status().as_u16();
         let now = jiff::Timestamp::now().as_second();

@@ -25,6 +25,9 @@
 //! 4. What is fetched and not done is bounded by `limits.delivery_buffer`: beyond it partitions are paused, and the poll
 //!    goes on.
 //!
+//! A relay whose component can't be reached leaves the group until it can: the partitions go to relays that reach theirs,
+//! and where there is none their events wait as they would have done.
+//!
 //! Cooperative rebalancing: what a relay keeps goes on while partitions move. The static membership that would spare a
 //! restarted relay the session of its former self would also keep the partitions of one that stops for good waiting, so
 //! members are dynamic and leave when they stop.
@@ -46,7 +49,7 @@ use std::time::Duration;
 use rdkafka::producer::FutureProducer;
 use tokio_util::sync::CancellationToken;
 
-use crate::component::Component;
+use crate::component::{Component, LEFT_TO_OTHERS_AFTER};
 use crate::config::KafkaConfig;
 use crate::kafka::{Log, dispose, on_a_thread};
 use crate::state::Service;
@@ -87,6 +90,15 @@ pub async fn deliver(
             let _ = stop.run_until_cancelled(tokio::time::sleep(RESTART_AFTER)).await;
         }
         dispose(group);
+        if component.unreached_for() > LEFT_TO_OTHERS_AFTER {
+            tracing::warn!(
+                service = &*service.name,
+                "the component can't be reached: its events are left to other relays"
+            );
+            if stop.run_until_cancelled(component.until_reached()).await.is_some() {
+                tracing::info!(service = &*service.name, "the component can be reached again");
+            }
+        }
     }
     Ok(())
 }

@@ -8,7 +8,8 @@
 //!
 //! 1. A call begins only while its relay has the turn, and is given up before the turn can run out: calls of one timer
 //!    don't overlap. (A component that goes on with a request whose caller is gone does so beyond the relay's reach.)
-//! 2. A timer that was not accepted is called again, with backoff, by whoever has the turn.
+//! 2. A timer that was not accepted is called again, with backoff, by whoever has the turn. A relay that can't reach its
+//!    component gives the turn back, and takes none until it can.
 //! 3. What was missed, because every relay was down or a call took longer than the period, is not made up for: the next
 //!    time is the first one on the schedule that is still to come.
 //!
@@ -29,7 +30,7 @@ use tracing::Instrument;
 
 use crate::background::Store;
 use crate::cloudevents::http::put;
-use crate::component::Component;
+use crate::component::{Component, LEFT_TO_OTHERS_AFTER};
 use crate::config::TimerConfig;
 use crate::delivery::verdict::{Backoff, Verdict};
 use crate::state::Service;
@@ -60,6 +61,11 @@ pub async fn keep_calling(service: Arc<Service>, timer: TimerConfig) -> anyhow::
 
 /// What is done on a schedule.
 pub(crate) trait Job: Sync {
+    /// Whether a turn should be taken now.
+    fn ready(&self) -> impl Future<Output = bool> + Send {
+        async { true }
+    }
+
     /// Does what was due at this time. It is dropped where the turn is lost; where the relay stops it ends by itself.
     fn run(&self, due: &str) -> impl Future<Output = Ended> + Send;
 }
@@ -97,13 +103,16 @@ pub(crate) async fn keep_running(service: &Arc<Service>, name: &str, every: Dura
 pub(crate) enum Ended {
     /// It did what was due.
     Done,
-    /// It was told to stop before; somebody else shall do it.
+    /// It stopped before, and somebody else shall do it.
     Stopped,
 }
 
 /// Answers how long to wait before looking again.
 async fn run_if_due(schedule: &Schedule, job: &impl Job, stop: &CancellationToken) -> anyhow::Result<Duration> {
     schedule.make().await?;
+    if !job.ready().await {
+        return Ok(RETRY_AFTER);
+    }
     let Some(mut turn) = schedule.claim().await? else { return schedule.left().await };
     let due = turn.due.clone();
     let ended = tokio::select! {
@@ -163,6 +172,10 @@ struct Caller {
 }
 
 impl Job for Caller {
+    async fn ready(&self) -> bool {
+        self.component.unreached_for().is_zero() || self.component.can_be_reached().await
+    }
+
     async fn run(&self, due: &str) -> Ended {
         let stop = &self.service.lifecycle.stop_calling;
         let mut failed = 0_u32;
@@ -187,6 +200,9 @@ impl Job for Caller {
                 Verdict::Failed | Verdict::Refused => None,
             };
             failed = failed.saturating_add(1);
+            if self.component.unreached_for() > LEFT_TO_OTHERS_AFTER {
+                return Ended::Stopped;
+            }
             // Loudly at first, then at 2, 4, 8, ...
             if failed.is_power_of_two() {
                 let (service, timer, cause) = (&*self.service.name, self.timer.name.as_str(), answer.to_string());

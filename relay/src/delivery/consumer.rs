@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Place, bare_list, list};
+use crate::component::LEFT_TO_OTHERS_AFTER;
 use crate::config::KafkaConfig;
 use crate::kafka::{self, Log, Record};
 use crate::metrics as names;
@@ -95,7 +96,7 @@ pub(super) struct Poll {
 }
 
 impl Poll {
-    /// Runs until told to stop, or until the consumer is of no use any more. Blocks. `abandoned`: nobody waits for it.
+    /// Runs until told to stop, until the component is out of reach, or until the consumer is of no use any more. Blocks. `abandoned`: nobody waits for it.
     pub(super) fn run(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
         let group = &self.group;
         let consumer = connect(group, &self.kafka, self.session)?;
@@ -103,7 +104,8 @@ impl Poll {
         let mut committed_at = Instant::now();
         let mut result = Ok(());
         let forced = || self.forced.is_cancelled() || abandoned.is_cancelled();
-        while !self.stop.is_cancelled() && !forced() && result.is_ok() {
+        let reached = || group.component.unreached_for() <= LEFT_TO_OTHERS_AFTER;
+        while !self.stop.is_cancelled() && !forced() && result.is_ok() && reached() {
             if group.membership.turn() {
                 prove_membership(&consumer, group);
             }

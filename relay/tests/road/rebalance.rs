@@ -28,7 +28,11 @@ async fn members(setup: &crate::Setup, count: usize) {
             let Ok(list) = list else { return Err("no answer".to_owned()) };
             let Some(found) = list.groups().first() else { return Err("no group".to_owned()) };
             let (state, members) = (found.state(), found.members().len());
-            if state == "Stable" && members == count { Ok(()) } else { Err(format!("{state}, {members} members")) }
+            if (state == "Stable" || count == 0) && members == count {
+                Ok(())
+            } else {
+                Err(format!("{state}, {members} members"))
+            }
         })
         .await
         .expect("asks")
@@ -97,6 +101,29 @@ async fn a_dead_relays_partitions_go_to_another_and_nothing_is_skipped() {
     });
     hearer.accepts_all(&in_order(KEYS, 30)).await;
     members(&setup, 1).await;
+}
+
+#[tokio::test]
+async fn a_relay_that_cannot_reach_its_component_leaves_the_events_to_others() {
+    let hearer = Hearer::start().await;
+    let setup = hearing(&hearer.url, "").await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = nobody.local_addr().expect("an address");
+    drop(nobody);
+    let mut config = setup.config("alone");
+    let component = config.services.get_mut("beta").and_then(|beta| beta.component.as_mut()).expect("a component");
+    component.url = format!("http://{address}");
+    let alone = setup.start_with(config).await;
+    members(&setup, 1).await;
+    say_numbers(&setup, &alone, KEYS, 0, 3).await;
+    members(&setup, 0).await;
+    let other = setup.start().await;
+    hearer.accepts_all(&in_order(KEYS, 3)).await;
+    // Its component comes: it takes its part again.
+    let hearer = Hearer::start_at(&address.to_string()).await;
+    members(&setup, 2).await;
+    say_numbers(&setup, &other, KEYS, 3, 3).await;
+    hearer.hears(1).await;
 }
 
 fn crash(relay: &TestRelay) {
