@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const NOW: &str = "SELECT extract(epoch FROM clock_timestamp())::float8";
 const SAID: &str = "
     SELECT source || '#' || id, extract(epoch FROM created_at)::float8 FROM towpath.outbox
-    WHERE topic = 'order.events' AND type = 'order.placed' AND extract(epoch FROM created_at) BETWEEN $1 AND $2";
+    WHERE topic = 'order.events' AND type = 'order.placed' AND created_at BETWEEN to_timestamp($1) AND to_timestamp($2)";
 const HANDLED: &str = "
     SELECT event_id, extract(epoch FROM handled_at)::float8 FROM towpath.inbox
     WHERE handled_at >= to_timestamp($1) AND event_id = ANY ($2)";
