@@ -1,9 +1,8 @@
 //! One of several pairs of host and relay goes and comes back, as pods do: by force, gracefully, or all of them one after
 //! the other. What each of these must leave unbroken is watched by [`Continuity`].
 //!
-//! A host that is stopped takes the deliveries of its own relay with it, for a relay delivers to the host beside it alone:
-//! those wait until it is back. So it stays away for less than a lease; a relay stays away for more than one, for the
-//! others take its work over.
+//! What is stopped stays away for longer than a lease, so that the other pairs take its work over, also that of a relay
+//! whose own host is away: it can deliver to nobody, and leaves its partitions and timers to others until it can.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,8 +21,8 @@ use crate::control::{self, Request};
 
 /// Until what was late is handled.
 const AFTERWARDS: Duration = Duration::from_secs(8);
-const RELAY_AWAY: Duration = Duration::from_secs(12);
-const HOST_AWAY: Duration = Duration::from_secs(5);
+/// Longer than a lease.
+const AWAY: Duration = Duration::from_secs(12);
 const RESTARTS: usize = 10;
 const BETWEEN_RESTARTS: Duration = Duration::from_millis(500);
 /// How long one restart takes, usually.
@@ -69,12 +68,6 @@ fn relays(kind: Kind) -> i64 {
     i64::from(matches!(kind, Kind::Relay(_)))
 }
 
-impl Gone {
-    fn away(&self) -> Duration {
-        if matches!(self.kind, Kind::Relay(_)) { RELAY_AWAY } else { HOST_AWAY }
-    }
-}
-
 impl Fault for Gone {
     fn name(&self) -> String {
         match self.way {
@@ -90,7 +83,7 @@ impl Fault for Gone {
     fn about(&self) -> String {
         match self.way {
             Way::Killed => format!("SIGKILL of {}; the other pair goes on", self.part),
-            Way::Stopped => format!("{} is stopped, and started {} s later", self.part, self.away().as_secs()),
+            Way::Stopped => format!("{} is stopped, and started {} s later", self.part, AWAY.as_secs()),
         }
     }
 
@@ -98,7 +91,7 @@ impl Fault for Gone {
         AFTERWARDS
             + match self.way {
                 Way::Killed => kill::usual_return(self.kind),
-                Way::Stopped => RESTART + self.away(),
+                Way::Stopped => RESTART + AWAY,
             }
     }
 
@@ -117,7 +110,7 @@ impl Fault for Gone {
                 Way::Killed => kill::kill(stage, &self.part, self.kind, random).await?,
                 Way::Stopped => {
                     let stopped = ask(stage, Request::Stop { part: self.part.clone() }).await?;
-                    tokio::time::sleep(self.away()).await;
+                    tokio::time::sleep(AWAY).await;
                     let started = ask(stage, Request::Start { part: self.part.clone() }).await?;
                     let stopped = stopped.split(" (").next().unwrap_or_default();
                     Struck::noted(format!("{stopped}, then {started}"))
