@@ -12,6 +12,12 @@ pub(crate) enum Problem {
     BadHost,
     /// No route takes the path.
     NoRoute,
+    /// Request line and headers are longer than `--max-header-bytes`, or more than `--max-headers`.
+    HeadersTooLarge,
+    /// The body did not arrive within `--body-timeout`.
+    BodyTimeout,
+    /// The body broke off.
+    BodyIncomplete,
     /// The body is longer than `--max-body-bytes`.
     BodyTooLarge,
     /// As many requests are in flight as may be, or no instance is left.
@@ -27,6 +33,15 @@ impl Problem {
         match self {
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "The request must name one host."),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "Nothing answers at this path."),
+            Self::HeadersTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+                "The request's line and headers are too long, or too many.",
+            ),
+            Self::BodyTimeout => {
+                (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The request's body did not arrive in time.")
+            }
+            Self::BodyIncomplete => (StatusCode::BAD_REQUEST, "body_incomplete", "The request's body broke off."),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request's body is too long."),
             Self::Overloaded => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once. Try again soon.")
@@ -44,12 +59,17 @@ impl From<Problem> for Response<WasiBody> {
         let (status, code, detail) = problem.parts();
         let title = status.canonical_reason().unwrap_or_default();
         let document = serde_json::json!({
-            "type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": detail,
+            "type": format!("https://towpath.dev/problems/{}", code.replace('_', "-")),
+            "title": title, "status": status.as_u16(), "code": code, "detail": detail,
         });
         let mut response = Response::new(full(document.to_string()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        // Whoever sends too slowly would only go on where the connection stayed.
+        if problem == Problem::BodyTimeout {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if problem == Problem::Overloaded {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use http::{HeaderValue, Request, Response, Uri};
@@ -11,6 +11,7 @@ use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
 
+use crate::admission::Admission;
 use crate::answer::Problem;
 use crate::engine::{self, Caller, ComponentContext, InstanceLimits, Instances, Runtime};
 use crate::headers::{RouteHeaders, remove_forged};
@@ -39,6 +40,8 @@ pub(crate) struct Route {
     /// How many requests this route may have in flight. Each has its own, so that clients who wait cannot keep the
     /// relay's deliveries out, which they may be waiting for.
     pub(crate) places: Arc<tokio::sync::Semaphore>,
+    /// How many of them may be at work, so that all are answered in time; none where the callers bound themselves.
+    pub(crate) admission: Option<Arc<Admission>>,
 }
 
 /// What an application is loaded with.
@@ -46,6 +49,18 @@ pub(crate) struct Limits {
     pub(crate) instances: InstanceLimits,
     pub(crate) max_in_flight: usize,
     pub(crate) max_call_depth: u8,
+    /// Where answers take longer, fewer requests are let in.
+    pub(crate) target_latency: Duration,
+    /// Paths below these aren't refused for being slow.
+    pub(crate) steady_prefixes: Vec<String>,
+}
+
+impl Limits {
+    fn admission(&self, route: &str) -> Option<Arc<Admission>> {
+        let steady = self.steady_prefixes.iter().any(|prefix| route.starts_with(prefix));
+        let limited = !steady && !self.target_latency.is_zero();
+        limited.then(|| Arc::new(Admission::new(self.target_latency, self.max_in_flight)))
+    }
 }
 
 impl Application {
@@ -74,12 +89,12 @@ impl Application {
         }
         let components = Arc::new(Components { handlers, chained: RouteHeaders::new("/...") });
         let _ = network.components.set(Arc::downgrade(&components));
-        let router = lay_routes(manifest, limits.max_in_flight);
+        let router = lay_routes(manifest, limits);
         Ok(Self { name: manifest.name.clone(), version: manifest.version.clone(), router, components, network })
     }
 }
 
-fn lay_routes(manifest: &Manifest, max_in_flight: usize) -> Router<Route> {
+fn lay_routes(manifest: &Manifest, limits: &Limits) -> Router<Route> {
     let mut router = Router::default();
     for trigger in &manifest.triggers {
         let RouteConfig::Public(text) = &trigger.route else { continue };
@@ -90,7 +105,8 @@ fn lay_routes(manifest: &Manifest, max_in_flight: usize) -> Router<Route> {
         let route = Route {
             headers: RouteHeaders::new(text),
             target: trigger.target.clone(),
-            places: Arc::new(tokio::sync::Semaphore::new(max_in_flight)),
+            places: Arc::new(tokio::sync::Semaphore::new(limits.max_in_flight)),
+            admission: limits.admission(text),
         };
         if router.add(pattern, route).is_some() {
             tracing::warn!("route {text} stands in the manifest twice: the last one answers");

@@ -6,6 +6,7 @@
 //! that wasmtime's handler picks or makes, and `outbound` takes the calls that the component makes: to another component
 //! in process, or over a connection that is kept for the next one. `application` holds these together.
 
+mod admission;
 mod answer;
 mod application;
 mod engine;

@@ -98,6 +98,15 @@ pub struct EdgeOptions {
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
+    /// How long an answer should take: where the median takes longer, fewer requests of its kind are let in at once, and
+    /// more are answered 503 with Retry-After; 0s never refuses any for being slow
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    pub target_latency: Duration,
+
+    /// Paths below this prefix are never refused for being slow: for callers that bound themselves. May be given again
+    #[arg(long, value_name = "PATH")]
+    pub steady_prefix: Vec<String>,
+
     /// Connections at once; more wait until one ends
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
     pub max_connections: usize,
@@ -117,6 +126,18 @@ pub struct EdgeOptions {
     /// How long a client may take to send a request's head, and how long a connection may rest between requests
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub header_timeout: Duration,
+
+    /// How long a client may take to send a request's body (408 after it)
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub body_timeout: Duration,
+
+    /// How long a client may take no piece of an answer that is there (its connection is closed after it)
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub write_timeout: Duration,
+
+    /// How long a client may take to receive a whole answer, from its first byte on (its connection is closed after it)
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
+    pub answer_timeout: Duration,
 }
 
 /// How the log is written.
@@ -155,6 +176,8 @@ impl Options {
             },
             max_in_flight: self.edge.max_in_flight,
             max_call_depth: own.max_call_depth,
+            target_latency: self.edge.target_latency,
+            steady_prefixes: self.edge.steady_prefix.clone(),
         }
     }
 
@@ -166,6 +189,9 @@ impl Options {
             max_headers: own.max_headers,
             max_body_bytes: own.max_body_bytes,
             header_timeout: own.header_timeout,
+            body_timeout: own.body_timeout,
+            write_timeout: own.write_timeout,
+            answer_timeout: own.answer_timeout,
         }
     }
 }

@@ -63,8 +63,92 @@ async fn heads_that_are_too_long_are_refused() {
         exchange(&host, &format!("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n"))
     };
     assert!(with(10, 1000).starts_with("HTTP/1.1 200"));
-    assert!(with(30, 10).starts_with("HTTP/1.1 431"), "too many");
-    assert!(with(10, 2000).starts_with("HTTP/1.1 431"), "too long");
+    for (what, answer) in [("too many", with(30, 10)), ("too long", with(10, 2000))] {
+        assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("headers_too_large"), "{what}: {answer}");
+    }
+    // Far beyond it hyper hangs up without a word of ours.
+    assert!(with(100, 10).starts_with("HTTP/1.1 431"), "far too many");
+    assert!(with(10, 20_000).starts_with("HTTP/1.1 431"), "far too long");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_a_408_and_keeps_nobody_out() {
+    let host = Setup::new().args(&["--body-timeout", "300ms", "--max-in-flight", "1"]).start().await;
+    let begin = "POST /sum HTTP/1.1\r\nhost: a\r\n";
+    let held = connect(&host);
+    (&held).write_all(format!("{begin}content-length: 100\r\n\r\nx").as_bytes()).unwrap();
+    assert_eq!(host.get("/hello").await.0, 200, "a body that is being sent takes no place");
+    let (declared, chunked) = ("content-length: 100\r\n\r\nx", "transfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
+    for framing in [declared, chunked] {
+        let answer = exchange(&host, &format!("{begin}{framing}"));
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"body_timeout\""), "{framing:?}: {answer}");
+    }
+    assert_eq!(host.get("/hello").await.0, 200);
+}
+
+/// Longer than any buffer between the host and a client that reads nothing.
+const LONG: &str = "/stream?lines=5000000";
+
+#[tokio::test]
+async fn who_does_not_read_an_answer_loses_it() {
+    for limit in ["--write-timeout", "--answer-timeout"] {
+        let host = Setup::new().args(&[limit, "300ms", "--max-in-flight", "1"]).start().await;
+        let mut unread = connect(&host);
+        unread.write_all(format!("GET {LONG} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).unwrap();
+        unread.read_exact(&mut [0; 12]).unwrap();
+        let free = eventually_served(&host).await;
+        assert!(free, "{limit}: its place is free again");
+        let mut rest = Vec::new();
+        let _ = unread.read_to_end(&mut rest);
+        assert!(!rest.ends_with(b"\r\n0\r\n\r\n"), "{limit}: it was cut off");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_http_2_that_nobody_reads_loses_its_answer() {
+    let host = Setup::new().args(&["--answer-timeout", "300ms", "--max-in-flight", "1"]).start().await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let unread = client.get(format!("{}{LONG}", host.url)).send().await.unwrap();
+    assert_eq!(unread.status(), 200);
+    assert!(eventually_served(&host).await, "its place is free again");
+    assert!(unread.bytes().await.is_err(), "it was cut off");
+}
+
+async fn eventually_served(host: &Host) -> bool {
+    let asking = async { while host.get("/hello").await.0 != 200 {} };
+    tokio::time::timeout(common::PATIENCE, asking).await.is_ok()
+}
+
+#[tokio::test]
+async fn where_answers_take_too_long_fewer_are_let_in() {
+    let limits = ["--target-latency", "20ms", "--steady-prefix", "/named/"];
+    let host = Setup::new().args(&limits).start().await;
+    let slow = |path: &'static str, count: usize| {
+        let host = &host;
+        async move { join_all((0..count).map(|_| host.get(path))).await }
+    };
+    let refused = |answers: &[(u16, serde_json::Value)]| answers.iter().filter(|(status, _)| *status == 503).count();
+    // The median of what is let in at first lowers the limit, down to the least: 48.
+    let lowered = async {
+        loop {
+            let answers = slow("/slow/wait?ms=200", 96).await;
+            if refused(&answers) >= 40 {
+                break answers;
+            }
+        }
+    };
+    let answers = tokio::time::timeout(common::PATIENCE, lowered).await.expect("fewer are let in");
+    let problem = &answers.iter().find(|(status, _)| *status == 503).unwrap().1;
+    assert_eq!(problem["code"], "overloaded");
+    let steady = slow("/named/1/2/wait?ms=200", 96).await;
+    assert_eq!(refused(&steady), 0, "callers that bound themselves are never refused for being slow");
+    let waits = (0..96).map(|_| {
+        let request = host.client.get(format!("{}/patient/wait?ms=200", host.url));
+        host.send(request.header("prefer", "wait=5"))
+    });
+    let waits = join_all(waits).await;
+    let waits_again = host.client.get(format!("{}/patient/wait?ms=200", host.url)).header("prefer", "wait=5");
+    assert_eq!((refused(&waits), host.send(waits_again).await.0), (0, 200), "waiting is no sign of overload");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use super::InstanceLimits;
 use super::busy::Busy;
 use super::instance::{ComponentContext, InstanceState};
+use crate::admission::Working;
 
 /// A request's place among those that may be in flight. It is free again when both the component is done and the last
 /// byte of the answer is sent.
@@ -32,6 +33,8 @@ pub(crate) struct Caller {
     pub(crate) depth: u8,
     /// For a request from outside: the place it takes. A call between components stands in its caller's.
     pub(crate) slot: Option<Slot>,
+    /// For a request from outside: that it is at work, which it is at least until the component is done.
+    pub(crate) working: Option<Arc<Working>>,
 }
 
 /// Makes instances of one component.
@@ -147,7 +150,7 @@ impl WorkerState for Worker {
         state.depths.begin(task, caller.depth);
         let timeout = tokio::time::sleep(self.limits.request_timeout);
         Box::pin(async move {
-            let _until_answered = caller.slot;
+            let _until_done = (caller.slot, caller.working);
             timeout.await;
         })
     }

@@ -150,7 +150,7 @@ impl Outbound {
     ) -> Result<Response<WasiBody>, Error> {
         match destination(request.uri()) {
             Destination::Component(name) => {
-                let caller = Caller { depth: depth.saturating_add(1), slot: None };
+                let caller = Caller { depth: depth.saturating_add(1), slot: None, working: None };
                 if caller.depth > self.network.max_call_depth {
                     tracing::warn!(component = %self.component, callee = name, depth, "call denied: components call each other in a circle, or too deep");
                     return Err(Error::LoopDetected);

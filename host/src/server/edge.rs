@@ -1,17 +1,17 @@
 //! One request from outside: what the host answers by itself, which route takes the rest, and whether there is room.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Uri, header};
-use http_body::Body as _;
-use http_body_util::BodyExt;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
-use wasmtime_wasi_http::{Error, WasiBody};
+use wasmtime_wasi_http::WasiBody;
 
-use super::body::{Answer, Exceeded, Limited};
+use super::body::{Answer, BodyLimits};
+use super::open::Open;
+use crate::admission::{Working, may_wait};
 use crate::answer::{self, Problem};
 use crate::application::{Application, Route, WELL_KNOWN, static_answer};
 use crate::engine::{Caller, Slot};
@@ -21,17 +21,24 @@ use crate::manifest::Target;
 /// The edge of an application.
 pub(super) struct Edge {
     pub(super) application: Arc<Application>,
-    pub(super) max_body_bytes: u64,
+    pub(super) max_header_bytes: usize,
+    pub(super) max_headers: usize,
+    pub(super) body: BodyLimits,
 }
 
 impl Edge {
-    /// Answers a request of a client whose address is `client`.
-    pub(super) async fn answer(&self, request: Request<Incoming>, client: HeaderValue) -> Response<Answer> {
+    /// Answers a request of a client whose address is `client`, on a connection that is sending the answers in `open`.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client: HeaderValue,
+        open: &Open,
+    ) -> Response<Answer> {
         let started = Instant::now();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = match self.route(request, &path, client).await {
-            Ok((response, slot)) => response.map(|body| Answer::new(body, slot)),
-            Err(problem) => Response::<WasiBody>::from(problem).map(|body| Answer::new(body, None)),
+            Ok((response, slot)) => response.map(|body| Answer::new(body, slot, open.begin())),
+            Err(problem) => Response::<WasiBody>::from(problem).map(|body| Answer::new(body, None, open.begin())),
         };
         let (status, took_us) = (response.status().as_u16(), started.elapsed().as_micros());
         tracing::debug!(%method, path, status, took_us, "answered");
@@ -44,6 +51,7 @@ impl Edge {
         path: &str,
         client: HeaderValue,
     ) -> Result<(Response<WasiBody>, Option<Slot>), Problem> {
+        self.check_head(&request)?;
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             return Ok((self.well_known(name)?, None));
         }
@@ -52,32 +60,45 @@ impl Edge {
             Target::Static(answer) => return Ok((static_answer(answer), None)),
             Target::Component(component) => component,
         };
-        let slot = take_place(route)?;
         let (mut parts, body) = request.into_parts();
         parts.uri = complete(parts.uri, parts.headers.get(header::HOST))?;
         parts.headers.remove(header::CONNECTION);
         remove_forged(&mut parts.headers);
         route.headers.add(&mut parts.headers, &parts.uri, &captures, client);
-        let (body, exceeded) = self.bounded(body)?;
-        let caller = Caller { depth: 0, slot: Some(slot.clone()) };
-        let response = self.application.components.call(component, Request::from_parts(parts, body), caller).await;
-        if exceeded.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) {
-            return Err(Problem::BodyTooLarge);
+        let (body, verdict) = self.body.receive(body).await?;
+        let slot = take_place(route)?;
+        let working = start_work(route, path)?;
+        let caller = Caller { depth: 0, slot: Some(slot.clone()), working: working.clone() };
+        let says_nothing = verdict.is_some();
+        let patience = route.admission.as_ref().filter(|_| may_wait(&parts.headers)).map(|admission| admission.target);
+        let answer = self.application.components.call(component, Request::from_parts(parts, body), caller);
+        let response = match (working, patience) {
+            (Some(working), Some(patience)) => while_it_works(answer, &working, patience).await,
+            (Some(working), None) => {
+                let response = answer.await;
+                // A body that was still being sent took as long as its client did.
+                if says_nothing {
+                    working.waits()
+                } else {
+                    working.answered()
+                }
+                response
+            }
+            (None, _) => answer.await,
+        };
+        match verdict.and_then(|verdict| verdict.problem()) {
+            Some(problem) => Err(problem),
+            None => Ok((response, Some(slot))),
         }
-        Ok((response, Some(slot)))
     }
 
-    /// The body; where it did not say its length before, with a mark that tells whether it got too long.
-    fn bounded(&self, body: Incoming) -> Result<(WasiBody, Option<Exceeded>), Problem> {
-        let hint = body.size_hint();
-        if hint.lower() > self.max_body_bytes {
-            return Err(Problem::BodyTooLarge);
-        }
-        if hint.exact().is_some() {
-            return Ok((body.map_err(Error::from).boxed_unsync(), None));
-        }
-        let (body, exceeded) = Limited::new(body, self.max_body_bytes);
-        Ok((body.boxed_unsync(), Some(exceeded)))
+    /// hyper takes twice as much before it gives up without a word, so that there is a word for most.
+    fn check_head(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        let headers = request.headers();
+        let line = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        let bytes = line + header_bytes(headers);
+        let fits = headers.len() <= self.max_headers && bytes <= self.max_header_bytes;
+        if fits { Ok(()) } else { Err(Problem::HeadersTooLarge) }
     }
 
     fn well_known(&self, name: &str) -> Result<Response<WasiBody>, Problem> {
@@ -95,6 +116,32 @@ impl Edge {
             _ => Err(Problem::NoRoute),
         }
     }
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    /// Colon, space, end of line.
+    const BETWEEN: usize = 4;
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN).sum()
+}
+
+/// Waits for an answer that may take its time: after `patience` the request no longer counts as being at work.
+async fn while_it_works(
+    answer: impl Future<Output = Response<WasiBody>>,
+    working: &Working,
+    patience: Duration,
+) -> Response<WasiBody> {
+    let mut answer = pin!(answer);
+    let response = tokio::time::timeout(patience, &mut answer).await;
+    working.waits();
+    match response {
+        Ok(response) => response,
+        Err(_) => answer.await,
+    }
+}
+
+fn start_work(route: &Route, path: &str) -> Result<Option<Arc<Working>>, Problem> {
+    let Some(admission) = &route.admission else { return Ok(None) };
+    admission.enter(path).map(Some).ok_or(Problem::Overloaded)
 }
 
 fn take_place(route: &Route) -> Result<Slot, Problem> {

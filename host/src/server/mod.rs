@@ -3,6 +3,7 @@
 
 mod body;
 mod edge;
+mod open;
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -20,9 +21,12 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::application::Application;
+use body::BodyLimits;
 use edge::Edge;
+use open::Open;
 
 /// What clients may do.
 #[derive(Clone, Debug)]
@@ -32,6 +36,9 @@ pub(crate) struct ServerLimits {
     pub(crate) max_headers: usize,
     pub(crate) max_body_bytes: u64,
     pub(crate) header_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
 }
 
 /// How serving ended.
@@ -54,7 +61,12 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(listener: TcpListener, application: Application, limits: ServerLimits) -> std::io::Result<Self> {
         let _ = application.network.own_address.set(listener.local_addr()?);
-        let edge = Edge { application: Arc::new(application), max_body_bytes: limits.max_body_bytes };
+        let edge = Edge {
+            application: Arc::new(application),
+            max_header_bytes: limits.max_header_bytes,
+            max_headers: limits.max_headers,
+            body: BodyLimits { max_bytes: limits.max_body_bytes, timeout: limits.body_timeout },
+        };
         Ok(Self { listener, edge: Arc::new(edge), http: protocol(&limits), limits })
     }
 
@@ -111,17 +123,21 @@ impl Server {
     ) -> impl Future<Output = ()> + Send + use<> {
         let address = HeaderValue::from_str(&client.to_string()).unwrap_or(HeaderValue::from_static(""));
         let began = Arc::new(AtomicBool::new(false));
-        let (edge, mark) = (self.edge.clone(), began.clone());
+        let (edge, mark, open) = (self.edge.clone(), began.clone(), Open::default());
+        let answers = open.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             mark.store(true, Ordering::Relaxed);
-            let (edge, address) = (edge.clone(), address.clone());
-            async move { Ok::<_, Infallible>(edge.answer(request, address).await) }
+            let (edge, address, open) = (edge.clone(), address.clone(), open.clone());
+            async move { Ok::<_, Infallible>(edge.answer(request, address, &open).await) }
         });
         // An answer's last piece must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let connection = self.http.serve_connection(TokioIo::new(stream), service).into_owned();
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.limits.write_timeout));
+        let connection = self.http.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
         let connection = connections.watch(connection);
         let first_request = silence(self.limits.header_timeout, began);
+        let overdue = answers.overdue(self.limits.answer_timeout);
         async move {
             tokio::select! {
                 ended = connection => {
@@ -130,6 +146,7 @@ impl Server {
                     }
                 }
                 () = first_request => tracing::debug!(%client, "connection closed: no request came"),
+                () = overdue => tracing::warn!(%client, "connection closed: the client took too long to take an answer in (--answer-timeout)"),
             }
         }
     }
@@ -151,13 +168,13 @@ fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.max_header_bytes)
-        .max_headers(limits.max_headers);
+        .max_buf_size(limits.max_header_bytes.saturating_mul(2))
+        .max_headers(limits.max_headers.saturating_mul(2));
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
-        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.max_header_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
         .max_concurrent_streams(200);
     http
 }
