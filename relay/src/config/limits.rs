@@ -42,6 +42,9 @@ limits! {
     header_read_timeout_ms: u64 = 10_000, 100, 600_000;
     /// How long the body of a request may take to arrive.
     body_read_timeout_ms: u64 = 10_000, 100, 600_000;
+    /// How long a caller may take no piece of an answer that is there; its connection is closed after it. For the whole
+    /// relay.
+    write_timeout_ms: u64 = 10_000, 100, 600_000;
     /// Connections of components to the relay. For the whole relay.
     connections: usize = 4096, 1, 1 << 20;
     /// Requests of one service at once; one more is answered `overloaded`. Waiting queries aren't counted.

@@ -1,6 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 on them, until the relay takes nothing new.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
@@ -22,6 +24,8 @@ use tokio_util::task::TaskTracker;
 
 /// After accepting failed, most likely for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
+
+type Timed = Pin<Box<TimeoutStream<TcpStream>>>;
 
 /// Serves a router. Ends when `stop` is cancelled; connections are tasks of `tracker`, end their request in flight, and
 /// are dropped when `forced` is cancelled.
@@ -34,9 +38,9 @@ pub(crate) async fn serve(
     forced: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
-    let builder = builder(&limits);
+    let (builder, write_timeout) = (builder(&limits), Duration::from_millis(limits.write_timeout_ms));
     while let Some(Some((stream, permit))) = stop.run_until_cancelled(accept(&listener, &places)).await {
-        let connection = connection(stream, router.clone(), builder.clone(), stop.clone());
+        let connection = connection(timed(stream, write_timeout), router.clone(), builder.clone(), stop.clone());
         let forced = forced.clone();
         tracker.spawn(async move {
             let open = gauge!(CONNECTIONS);
@@ -70,9 +74,17 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-async fn connection(stream: TcpStream, router: Router, builder: http1::Builder, stop: CancellationToken) {
+/// A stream that breaks where the other side takes nothing for too long: who doesn't read his answer holds neither its
+/// memory nor a connection's place for ever.
+fn timed(stream: TcpStream, write_timeout: Duration) -> Timed {
     // Answers are small and somebody waits for each.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write_timeout));
+    Box::pin(stream)
+}
+
+async fn connection(stream: Timed, router: Router, builder: http1::Builder, stop: CancellationToken) {
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let mut router = router.clone();
         let answer = router.call(request.map(Body::new));

@@ -111,3 +111,26 @@ async fn a_head_has_so_many_bytes() {
     assert_eq!(answer(large).await.status, 431);
     relay.stop().await;
 }
+
+#[tokio::test]
+async fn who_does_not_read_an_answer_loses_it_and_its_connection() {
+    let limits = "write_timeout_ms = 200\nheader_read_timeout_ms = 600000\nconnections = 2\nbody_bytes = 33554432\ncache_value_bytes = 33554432\nredis_timeout_ms = 30000";
+    let (setup, relay) = relay(limits).await;
+    // More than the kernel keeps between the two.
+    let value = json!({"value": "x".repeat(24 << 20), "ttl_ms": 60_000});
+    assert_eq!(relay.call("alpha", "PUT", "/v1/cache/k", value).await.status, 204);
+    let token = setup.token("alpha");
+    let get = |key: &str| format!("GET /v1/cache/{key} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    let mut unread = TcpStream::connect(relay.running.address).await.unwrap();
+    unread.write_all(get("k").as_bytes()).await.unwrap();
+    unread.read_exact(&mut [0; 12]).await.unwrap();
+    // Both places for connections are taken, by the client that put the value and by the one that doesn't read it.
+    let mut next = TcpStream::connect(relay.running.address).await.unwrap();
+    next.write_all(get("other").as_bytes()).await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(30), next.read_exact(&mut [0; 12])).await;
+    answered.expect("the place is free again").unwrap();
+    let mut rest = Vec::new();
+    let _ = unread.read_to_end(&mut rest).await;
+    assert!(rest.len() < 24 << 20, "it was cut off: {}", rest.len());
+    relay.stop().await;
+}
