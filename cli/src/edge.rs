@@ -109,11 +109,14 @@ pub(crate) fn relay(home: &Home, pair: usize, surroundings: &Surroundings<'_>) -
     })
 }
 
+/// Names another relay.toml, for a stack whose relay is told something else.
+pub(crate) const RELAY_CONFIG: &str = "TOWPATH_RELAY_CONFIG";
+
 fn relay_command(command: &str) -> Result<Launch> {
     let root = home::repository()?;
     let mut launch = Launch::new(binary("towpath-relay")?)
         .args([command, "--config"])
-        .args([root.join("relay.toml").into_os_string()]);
+        .args([std::env::var_os(RELAY_CONFIG).unwrap_or_else(|| root.join("relay.toml").into_os_string())]);
     launch.folder = Some(root);
     Ok(launch)
 }
@@ -153,7 +156,9 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
     let mut launch = match runtime {
         Runtime::Embedded => Launch::new(binary("towpath-host")?)
             .args(["--manifest".into(), manifest, "--listen".into(), address.clone().into()])
-            .args([PathBuf::from("--cache-dir"), home::cache()?.join("compiled")]),
+            .args([PathBuf::from("--cache-dir"), home::cache()?.join("compiled")])
+            // The relay bounds its deliveries itself, and they must go on whatever clients do.
+            .args(["--steady-prefix", "/_relay/"]),
         Runtime::Spin => Launch::new(spin()?).args([
             "up".into(),
             "--file".into(),

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
+use super::growth::{self, Work};
 use super::load::Load;
 use super::report::{Report, Row};
 use super::target::OwnStack;
 use super::units::Units;
-use super::{hops, memory, orders, producer, units};
+use super::{hops, memory, orders, overload, producer, units};
 use crate::signals::Signals;
 use crate::stack::Running;
 
@@ -25,6 +26,8 @@ Examples:
   towpath bench                            everything, on a stack of its own
   towpath bench --seconds 30 --clients 32  longer, and with more clients
   towpath bench --json figures.json        keeps the figures for a program
+  towpath bench --only overload            five times the orders that it takes, and what becomes of them
+  towpath bench --only growth              200,000 units of work, and how large the relay's tables are meanwhile
   towpath bench --url http://127.0.0.1:3000  a stack that runs: orders and hops only, and the orders stay in it")]
 pub struct Args {
     /// How long to measure each figure
@@ -36,9 +39,27 @@ pub struct Args {
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure this instead of hops, orders and units of work
+    #[arg(long, value_enum, conflicts_with = "url")]
+    only: Option<Part>,
+    /// For --only growth: how many units of work
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    units: u64,
+    /// For --only growth: how many units of work a second
+    #[arg(long, value_name = "N", default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
     /// Measure the stack that answers here instead of one of its own
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+}
+
+/// A part that takes minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Orders at five times the rate that the stack sustains.
+    Overload,
+    /// The sizes of the relay's tables under steady load.
+    Growth,
 }
 
 /// Runs the benchmark. Nothing of the stack under `_home` is touched.
@@ -46,7 +67,7 @@ pub async fn command(args: &Args, _home: &Path) -> Result<ExitCode> {
     let load = Load { clients: usize::from(args.clients), time: Duration::from_secs(args.seconds) };
     let rows = match &args.url {
         Some(url) => from_outside(load, url).await?,
-        None => on_its_own(load).await?,
+        None => on_its_own(load, args).await?,
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let report = Report { seconds: args.seconds, clients: load.clients, processors, rows };
@@ -59,12 +80,24 @@ pub async fn command(args: &Args, _home: &Path) -> Result<ExitCode> {
 }
 
 /// On a stack that is gone afterwards, also where somebody gives up in the middle.
-async fn on_its_own(load: Load) -> Result<Vec<Row>> {
+async fn on_its_own(load: Load, args: &Args) -> Result<Vec<Row>> {
     let own = OwnStack::new();
+    let limits = if args.only == Some(Part::Growth) { growth::RELAY_LIMITS } else { "" };
     let mut signals = Signals::new()?;
     let work = async {
         say("starting a stack of its own");
-        everything(load, &own.start().await?).await
+        let stack = own.start(limits).await?;
+        match args.only {
+            None => everything(load, &stack).await,
+            Some(Part::Overload) => {
+                say("orders, at the most and at five times that");
+                overload::run(&stack).await
+            }
+            Some(Part::Growth) => {
+                say("units of work at a steady rate");
+                growth::run(&stack, Work { units: args.units, per_second: args.rate }).await
+            }
+        }
     };
     let outcome = tokio::select! {
         outcome = work => outcome,

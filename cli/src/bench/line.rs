@@ -27,6 +27,11 @@ impl Line {
         Ok(Self { authority, sender })
     }
 
+    /// Whether the other side keeps it open, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     /// Sends one request and reads the whole answer: its status and its body.
     pub(super) async fn call(
         &mut self,

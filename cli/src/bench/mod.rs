@@ -4,14 +4,19 @@
 //! anybody can run beside it, one after the other on the same servers: units of work with pgbench and the same
 //! statements, a hop through the host with a bare hyper server, the outbox with Kafka's own producer benchmark. No goal
 //! is asserted.
+//!
+//! Two parts take minutes and run only where they are asked for: what becomes of orders at five times the rate that the
+//! stack sustains, and whether the relay's tables stop growing.
 
 mod command;
+mod growth;
 mod hops;
 mod latency;
 mod line;
 mod load;
 mod memory;
 mod orders;
+mod overload;
 mod pgbench;
 mod producer;
 mod report;

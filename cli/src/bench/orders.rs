@@ -57,7 +57,8 @@ pub(super) async fn run(load: Load, url: &str) -> Result<Row> {
     Ok(Row::of("confirmed orders, client to client", "orders/s", &measured))
 }
 
-async fn stock(api: &api::Client) -> Result<Arc<[String]>> {
+/// SKUs with more pieces than any run sells.
+pub(super) async fn stock(api: &api::Client) -> Result<Arc<[String]>> {
     let mut skus = Vec::new();
     for _ in 0..SKUS {
         let sku = format!("BENCH-{}", Uuid::new_v4().simple());

@@ -1,13 +1,15 @@
 //! The stack that is measured.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 use uuid::Uuid;
 
+use crate::edge::RELAY_CONFIG;
+use crate::home;
 use crate::stack::Running;
 
 /// A stack that is started for one run, and goes with it. Its figures disturb nobody's data.
@@ -21,8 +23,16 @@ impl OwnStack {
         Self { home: env::temp_dir().join(format!("towpath-bench-{}", Uuid::now_v7().simple())) }
     }
 
-    /// Starts it on free ports, without the limit to one client's requests: here one client is many.
-    pub(super) async fn start(&self) -> Result<Running> {
+    /// Starts it on free ports, without the limit to one client's requests: here one client is many. `limits` is added
+    /// to what the relay is told.
+    pub(super) async fn start(&self, limits: &str) -> Result<Running> {
+        let root = home::repository()?;
+        let told = root.join("relay.toml");
+        let told = fs::read_to_string(&told).with_context(|| format!("cannot read {}", told.display()))?;
+        // Its paths are relative to where it lies.
+        let told = told.replace("\"migrations/", &format!("\"{}/migrations/", root.display()));
+        fs::create_dir_all(&self.home).with_context(|| format!("cannot make {}", self.home.display()))?;
+        fs::write(self.relay_config(), told + limits).context("cannot write the relay's configuration")?;
         self.towpath(&["up", "--detach", "--ports", "auto", "--no-build"]).await?;
         Running::load(&self.home)
     }
@@ -33,7 +43,7 @@ impl OwnStack {
             return Ok(());
         }
         let stopped = self.towpath(&["down"]).await;
-        let removed = std::fs::remove_dir_all(&self.home);
+        let removed = fs::remove_dir_all(&self.home);
         let stays = || format!("the benchmark's stack stays in {}", self.home.display());
         stopped.with_context(stays)?;
         removed.with_context(stays)
@@ -44,6 +54,7 @@ impl OwnStack {
         let program = env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
         command.args(arguments).arg("--home").arg(&self.home).env("SPIN_VARIABLE_RATE_LIMIT", "0");
+        command.env(RELAY_CONFIG, self.relay_config());
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
         let Output { status, stderr, .. } = output.with_context(|| format!("cannot run towpath {}", arguments[0]))?;
         if !status.success() {
@@ -51,6 +62,10 @@ impl OwnStack {
             bail!("towpath {} failed ({status}), logs in {}:\n{said}", arguments[0], self.logs().display());
         }
         Ok(())
+    }
+
+    fn relay_config(&self) -> PathBuf {
+        self.home.join("relay.toml")
     }
 
     fn logs(&self) -> PathBuf {
