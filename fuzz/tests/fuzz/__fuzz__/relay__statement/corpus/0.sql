@@ -1,0 +1,1 @@
+SELECT a, b FROM t WHERE c = $1 AND d <> 'it''s' ORDER BY e LIMIT 10

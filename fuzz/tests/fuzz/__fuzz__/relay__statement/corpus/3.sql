@@ -1,0 +1,1 @@
+UPDATE t SET note = $$a; "dollar" quote$$, other = E'\\\' still; in' WHERE id = $1 -- a comment

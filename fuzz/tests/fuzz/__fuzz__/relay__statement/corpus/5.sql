@@ -1,0 +1,1 @@
+SELECT "into", t.into, 1 AS into /* a /* nested */ comment */ FROM "t;"

@@ -1,0 +1,1 @@
+((VALUES (1), (2)) UNION SELECT 3);

@@ -1,0 +1,114 @@
+//! What the host reads: spin.toml, with the routes, templates and hosts in it.
+
+use std::path::Path;
+
+use towpath_host::manifest::{Faults, Manifest, RouteConfig};
+use towpath_host::outbound::allowed::{AllowedHost, AllowedHosts};
+use towpath_host::routes::{Pattern, Router};
+use towpath_host::variables::Variables;
+
+use crate::input::two_lines;
+use crate::target;
+
+target!(
+    /// spin.toml: all that is wrong is said with its line; what is right is settled, filled and laid without a fault
+    /// that a later step would find.
+    "host" manifest(read_manifest),
+    &["[", "[[", "]", "=", "\"", "\n", "{{ ", " }}", "{{ host }}", "required = true", "default = \"\"", "...", "route = ", "private = true", "[component.a]\n", "/...", "://", "*", "'''", "99999999999999999999"]
+);
+
+fn read_manifest(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match Manifest::parse(text) {
+        Err(faults) => are_sound(&faults, text),
+        Ok(manifest) => {
+            assert_eq!(Manifest::parse(text), Ok(manifest.clone()));
+            start(&manifest, text);
+        }
+    }
+}
+
+fn are_sound(faults: &Faults, text: &str) {
+    assert!(!faults.0.is_empty());
+    for fault in &faults.0 {
+        assert!(!fault.message.is_empty());
+        assert!(fault.line <= text.lines().count() + 1, "{fault:?}");
+    }
+}
+
+/// As the host does it.
+fn start(manifest: &Manifest, text: &str) {
+    let given = |name: &str| name.starts_with("SPIN_VARIABLE_").then(|| "127.0.0.1".to_owned());
+    let variables = Variables::settle(manifest, Path::new("/nowhere"), given);
+    let Ok(variables) = variables else { panic!("every variable has a value") };
+    if let Err(faults) = Variables::settle(manifest, Path::new("/nowhere"), |_| None) {
+        are_sound(&faults, text);
+        assert!(manifest.variables.values().any(|variable| variable.default.is_none()));
+    }
+    let ids: Vec<_> = manifest.components.keys().cloned().collect();
+    for component in manifest.components.values() {
+        for template in component.variables.values() {
+            variables.fill(&template.value).expect("the manifest was checked");
+        }
+        let hosts = component.allowed_outbound_hosts.iter();
+        let hosts: Vec<_> =
+            hosts.map(|entry| variables.fill(&entry.value).expect("the manifest was checked")).collect();
+        if let Err(why) = AllowedHosts::parse(hosts.iter().map(String::as_str), &ids) {
+            assert!(!why.is_empty());
+        }
+    }
+    let mut router = Router::default();
+    for trigger in &manifest.triggers {
+        if let RouteConfig::Public(route) = &trigger.route
+            && let Ok(pattern) = Pattern::parse(route)
+        {
+            let _ = router.add(pattern, trigger);
+        }
+    }
+    let _ = (router.find("/"), router.find("/a/b/c"), router.find("//a"));
+}
+
+target!(
+    /// A route and a path: what a pattern takes out of a path are parts of it, and a pattern is read back from what it
+    /// shows.
+    "host" route(match_route), &["/", "//", ":a", "...", "/...", "/*", "*", "%2F", ".", "\n", "a"]
+);
+
+fn match_route(bytes: &[u8]) {
+    let Some((route, path)) = two_lines(bytes) else { return };
+    match Pattern::parse(route) {
+        Err(why) => assert!(why.contains("is no route")),
+        Ok(pattern) => {
+            let shown = pattern.to_string();
+            assert_eq!(Pattern::parse(&shown).as_ref(), Ok(&pattern), "{route:?} is shown as {shown:?}");
+            let Some(captures) = pattern.matches(path) else { return };
+            assert!(path.ends_with(captures.rest));
+            assert!(captures.named.iter().all(|(_, value)| !value.contains('/') && path.contains(value)));
+            let mut router = Router::default();
+            assert!(router.add(pattern.clone(), ()).is_none());
+            assert!(router.find(path).is_some(), "{route:?} takes {path:?} alone and not in a router");
+        }
+    }
+}
+
+target!(
+    /// An allowed host and whom it lets through: nothing but what it says.
+    "host" allowed(allow),
+    &["http://", "https://", "*://", "*", "*.", ":", ":*", ":80..90", "self", "localhost", ".spin.internal", "10.0.0.0/8", "[::1]", "/", "@", "\n", "\u{131}"]
+);
+
+fn allow(bytes: &[u8]) {
+    let Some((entry, host)) = two_lines(bytes) else { return };
+    let (host, port) = host.rsplit_once(' ').map_or((host, None), |(host, port)| (host, port.parse().ok()));
+    match entry.parse::<AllowedHost>() {
+        Err(why) => assert!(why.contains("is no allowed host")),
+        Ok(allowed) => {
+            assert_eq!(entry.parse(), Ok(allowed));
+            let Ok(hosts) = AllowedHosts::parse([entry], &[]) else { return };
+            let scheme = entry.trim().split("://").next().unwrap_or_default();
+            let other = if scheme == "ftp" { "http" } else { "ftp" };
+            assert!(scheme == "*" || !hosts.allow(other, host, port), "{entry:?} lets {other}://{host} through");
+            assert_eq!(hosts.allow("http", host, port), hosts.allow("http", host, port));
+        }
+    }
+}
