@@ -57,6 +57,12 @@ impl Shop {
         }
     }
 
+    /// Stock that comes or goes, for somebody who comes back when told to.
+    pub async fn adjust(&self, sku: &str, delta: i64, reason: &str) -> Answer {
+        let key = Self::fresh_key();
+        insist(|| self.api.adjust_stock(sku, delta, reason, &key)).await
+    }
+
     /// A key that was never used.
     #[must_use]
     pub fn fresh_key() -> String {

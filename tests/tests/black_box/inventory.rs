@@ -25,11 +25,10 @@ async fn nobody_takes_out_more_than_there_is() {
     let answer = shop.api.adjust_stock(&sku, -51, "breakage", &key).await.expect("an answer");
     let _ = assert_refused(&answer, 409, "insufficient_stock");
 
-    let takers = (0..100).map(|_| async { shop.api.adjust_stock(&sku, -1, "breakage", &Shop::fresh_key()).await });
-    let answers = join_all(takers).await;
-    let taken = answers.iter().flatten().filter(|answer| answer.status() == 201).count();
+    let answers = join_all((0..100).map(|_| shop.adjust(&sku, -1, "breakage"))).await;
+    let taken = answers.iter().filter(|answer| answer.status() == 201).count();
     assert_eq!(taken, 50);
-    for answer in answers.iter().flatten().filter(|answer| answer.status() != 201) {
+    for answer in answers.iter().filter(|answer| answer.status() != 201) {
         let _ = assert_refused(answer, 409, "insufficient_stock");
     }
     shop.stock_becomes(&sku, 0, 0).await;

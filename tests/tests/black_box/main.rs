@@ -8,6 +8,7 @@ mod edge;
 mod events;
 mod idempotency;
 mod inventory;
+mod odd_requests;
 mod order_lists;
 mod orders;
 mod refused_catalogue;
