@@ -242,7 +242,7 @@ fn read_trace(bytes: &[u8]) {
     }
 }
 
-/// What `${...}` in a configuration is replaced by: must be in no message.
+/// What `${...}` in a configuration is replaced by: must be in no message about a token or a database.
 const SECRET: &str = "a-secret-that-nobody-may-read";
 
 target!(
@@ -262,7 +262,8 @@ fn read_config(bytes: &[u8]) {
         Err(faults) => {
             assert!(!faults.faults.is_empty());
             for fault in &faults.faults {
-                assert!(!fault.message.is_empty() && !fault.message.contains(SECRET), "{fault:?}");
+                let secret = fault.path.ends_with(".token") || fault.path.contains(".postgres.");
+                assert!(!fault.message.is_empty() && !(secret && fault.message.contains(SECRET)), "{fault:?}");
                 assert!(fault.line.is_none_or(|line| (1..=text.lines().count() + 1).contains(&line)), "{fault:?}");
             }
             assert_eq!(parse().unwrap_err().to_string(), faults.to_string());
