@@ -32,6 +32,7 @@ metrics! {
 
     // PostgreSQL
     counter UNITS_REPEATED "towpath_relay_units_repeated_total" Count "Tries of units of work beyond the first, by service and reason (`contention`, `lost` connection, `stale` statement).";
+    counter UNITS_KNOWN "towpath_relay_units_known_total" Count "Units of work that did nothing as they had been done before, by service and what they were known by (`event`, `key`).";
     counter COMMITS_IN_DOUBT "towpath_relay_commits_in_doubt_total" Count "COMMITs whose answer was lost, by service and what became of them (`committed`, `aborted`, `unknown`).";
     counter CONNECTIONS_DISCARDED "towpath_relay_connections_discarded_total" Count "Connections to PostgreSQL that were closed because their transaction was still open when they were let go of.";
     gauge POOL_CONNECTIONS "towpath_relay_pool_connections" Count "Connections to PostgreSQL, by service, pool and state (`idle`, `busy`).";

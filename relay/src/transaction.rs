@@ -23,7 +23,7 @@ use tracing::Instrument as _;
 use crate::cache;
 use crate::db::{Claim, Session, Trouble};
 use crate::error::{Failure, Result};
-use crate::metrics::UNITS_REPEATED;
+use crate::metrics::{UNITS_KNOWN, UNITS_REPEATED};
 use crate::state::{Database, Service};
 use crate::telemetry::TraceContext;
 use crate::wakeup::Space;
@@ -62,14 +62,23 @@ async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceCo
     let unit = Unit::new(&service, request, &trace)?;
     let done = match until_done(&service, database, &unit).await? {
         Ended::Committed(done) => done,
-        Ended::Duplicate => return Ok(TransactionResponse { duplicate: true, ..TransactionResponse::default() }),
+        Ended::Duplicate => {
+            count_known(&service, "event");
+            return Ok(TransactionResponse { duplicate: true, ..TransactionResponse::default() });
+        }
         Ended::Replayed(answer) => {
+            count_known(&service, "key");
             let answer = Some(serde_json::from_str(&answer).map_err(Failure::internal)?);
             return Ok(TransactionResponse { replayed: true, answer, ..TransactionResponse::default() });
         }
     };
     after_commit(&service, &unit, &done).await;
     Ok(TransactionResponse { results: done.results, event_ids: unit.event_ids, ..TransactionResponse::default() })
+}
+
+/// It had been done before, and nothing was done now.
+fn count_known(service: &Service, by: &'static str) {
+    counter!(UNITS_KNOWN, "service" => Arc::clone(&service.name), "by" => by).increment(1);
 }
 
 /// Tells everybody who is concerned. None of this can fail the unit of work: it has committed.
