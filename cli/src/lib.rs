@@ -57,6 +57,7 @@ const EXAMPLES: &str = "Examples:
   towpath logs relay -f        follow what the relay says
   towpath psql order           look into a service's database
   towpath down                 stop what runs in the background
+  towpath chaos                break it on purpose, and count what was lost or doubled
   towpath test                 run every test on servers of its own";
 
 #[derive(Debug, Subcommand)]
@@ -83,6 +84,8 @@ enum Command {
     Audit(audit::Args),
     /// Measure, beside what does the same without Towpath
     Bench(bench::Args),
+    /// Break a running stack on purpose, and count what was lost or doubled
+    Chaos(chaos::Args),
     /// Run the tests on servers of their own
     Test(test::Args),
     /// Delete all data of the stack
@@ -113,6 +116,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Migrate(args) => supervising()?.block_on(migrate::command(&args, &home)),
         Command::Audit(args) => measuring()?.block_on(audit::command(&args, home.path())),
         Command::Bench(args) => measuring()?.block_on(bench::command(&args, home.path())),
+        Command::Chaos(args) => Ok(measuring()?.block_on(chaos::command(&args, &home))),
         Command::Status(args) => status::command(&args, &home),
         Command::Stop(args) => part::stop(&args, &home),
         Command::Start(args) => part::start(&args, &home),

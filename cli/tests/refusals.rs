@@ -43,6 +43,9 @@ fn what_needs_a_running_stack_says_how_to_start_one() {
         home.towpath(line).expect(1, &["no stack runs under", "towpath up"]);
     }
     home.towpath(&["logs", "relay"]).expect(1, &["no logs", "towpath up"]);
+    // 1 is a broken promise.
+    home.towpath(&["chaos"]).expect(2, &["no stack runs under", "towpath up"]);
+    home.towpath(&["chaos", "--list"]).expect(2, &["no stack runs under", "towpath up"]);
 }
 
 #[test]
@@ -51,6 +54,7 @@ fn unknown_words_list_the_known_ones() {
     home.towpath(&["psql", "orders"]).expect(1, &["\"orders\"", "product, order, payment, inventory"]);
     home.towpath(&["up", "--port", "web=80"]).expect(1, &["no port is called web", "host"]);
     home.towpath(&["up", "--port", "host=none"]).expect(2, &["no port"]);
+    home.towpath(&["chaos", "--rate", "0"]).expect(2, &["a number from 0.1 to 1000 is wanted"]);
     home.towpath(&["up", "--no-host", "--runtime", "spin"]).expect(2, &["cannot be used with"]);
     home.towpath(&["up", "--replicas", "9"]).expect(2, &["1..=8"]);
     home.towpath(&["up", "--no-host", "--replicas", "2"]).expect(1, &["one `spin up`", "one relay"]);

@@ -12,6 +12,8 @@ use super::types::{HistoryEntry, Order, Page, Payment, Product, Stock};
 
 /// Longer than any answer may take; a call that reaches it hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Below the time after which the host closes a connection that nobody uses: a call that is sent just then has no answer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client of one stack. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -65,7 +67,8 @@ impl Call {
 impl Client {
     /// A client of the stack whose public edge answers at `base`, such as `http://127.0.0.1:3000`.
     pub fn new(base: &str) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build()?;
+        let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).pool_idle_timeout(IDLE_TIMEOUT);
+        let http = http.no_proxy().build()?;
         Ok(Self { http, base: base.trim_end_matches('/').into() })
     }
 

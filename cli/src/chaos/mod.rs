@@ -5,7 +5,18 @@
 //! every answer; the faults strike one after the other; everything comes to rest; then what clients were told is compared
 //! with what stands in the databases, the topics and the provider's books. Nothing here trusts a log.
 
+mod command;
+mod evidence;
 mod fault;
 mod faults;
+mod judge;
+mod load;
+mod quiet;
+mod record;
+mod report;
+mod run;
 mod schedule;
 mod stage;
+mod strikes;
+
+pub(crate) use command::{Args, command};

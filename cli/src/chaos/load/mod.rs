@@ -1,0 +1,107 @@
+//! The load of a run: clients that come on their own, whether or not the ones before were served. So what is slow or
+//! away is seen by as many as would see it, and not by the few that a closed loop would let wait.
+
+mod client;
+mod edge;
+mod mix;
+mod shop;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::record::Record;
+use client::Client;
+use edge::Edge;
+use mix::Errand;
+pub(crate) use shop::Shop;
+
+/// How many clients may be on their way at once. Beyond it they are counted, and stay at home.
+const CLIENTS: usize = 500;
+/// How often this program asks whether it is late itself.
+const TICK: Duration = Duration::from_millis(20);
+
+/// A load that runs.
+#[derive(Debug)]
+pub(crate) struct Load {
+    tasks: TaskTracker,
+    /// From when on no more clients come.
+    closed: CancellationToken,
+    /// From when on those who are there give up.
+    over: CancellationToken,
+}
+
+impl Load {
+    /// Begins with `rate` orders per second, drawn from the seed.
+    pub(crate) fn begin(seed: u64, rate: f64, urls: &[String], shop: Arc<Shop>, record: Arc<Record>) -> Result<Self> {
+        let (tasks, closed, over) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let edge = Arc::new(Edge::new(urls, Arc::clone(&record), over.clone())?);
+        let arrivals = Arrivals { seed, rate, edge, shop, record: Arc::clone(&record), tasks: tasks.clone() };
+        let door = closed.clone();
+        tasks.spawn(async move { door.run_until_cancelled(arrivals.come()).await });
+        let end = over.clone();
+        tasks.spawn(async move { end.run_until_cancelled(watch_the_clock(&record)).await });
+        Ok(Self { tasks, closed, over })
+    }
+
+    /// Lets nobody in any longer, and gives those who are there this long to get their answers.
+    pub(crate) async fn end(self, patience: Duration) {
+        self.closed.cancel();
+        self.tasks.close();
+        // The clock's task ends when all is over: so the clients are waited for by their number.
+        let deadline = Instant::now() + patience;
+        while self.tasks.len() > 1 && Instant::now() < deadline {
+            tokio::time::sleep(TICK).await;
+        }
+        self.over.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+struct Arrivals {
+    seed: u64,
+    rate: f64,
+    edge: Arc<Edge>,
+    shop: Arc<Shop>,
+    record: Arc<Record>,
+    tasks: TaskTracker,
+}
+
+impl Arrivals {
+    async fn come(self) {
+        let mut random = StdRng::seed_from_u64(self.seed);
+        let room = Arc::new(Semaphore::new(CLIENTS));
+        let mut due = tokio::time::Instant::now();
+        for n in 1.. {
+            due += mix::until_next(&mut random, self.rate);
+            tokio::time::sleep_until(due).await;
+            let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                self.record.could_not_send();
+                continue;
+            };
+            let (edge, shop, errand) = (Arc::clone(&self.edge), Arc::clone(&self.shop), Errand::draw(self.seed, n));
+            self.tasks.spawn(async move {
+                Client { edge: &edge, shop: &shop, errand: &errand, n }.run().await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Writes down when this program is late itself: what it then sees as slow may not be.
+async fn watch_the_clock(record: &Record) {
+    loop {
+        let begun = Instant::now();
+        tokio::time::sleep(TICK).await;
+        let late = begun.elapsed().saturating_sub(TICK);
+        if late > TICK {
+            record.was_late(late);
+        }
+    }
+}
