@@ -13,6 +13,7 @@ mod judge;
 mod load;
 mod quiet;
 mod record;
+mod replay;
 mod report;
 mod run;
 mod schedule;

@@ -1,6 +1,5 @@
 //! A run, from its beginning to its report.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::judge::{Case, Window, judge};
 use super::load::{Load, Shop};
 use super::quiet;
 use super::record::Record;
+use super::replay::replay;
 use super::report::{Report, Settings};
 use super::schedule::Planned;
 use super::stage::Stage;
@@ -101,11 +101,7 @@ impl Run {
         witness: &super::record::Witness,
     ) -> Result<(audit::Report, Evidence)> {
         let kafka = self.stage.running()?.kafka;
-        let owned: BTreeSet<&String> = windows.iter().flat_map(|window| &window.letters).collect();
-        let letters = letters_since(&kafka, &baseline.letters).await?;
-        if !owned.is_empty() {
-            bail!("{} dead letters are to be replayed", owned.len());
-        }
+        let letters = replay(&self.stage, &baseline.letters, windows).await?;
         say("waiting until every order has come to its end");
         let audit = quiet::orders(&self.stage, witness).await?;
         let mut evidence = quiet::evidence(&self.stage, name, baseline).await?;

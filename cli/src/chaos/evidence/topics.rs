@@ -88,6 +88,7 @@ fn consumer(kafka: &str) -> Result<BaseConsumer> {
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
         .create()?;
     Ok(consumer)
 }
@@ -100,32 +101,32 @@ fn partitions(consumer: &BaseConsumer, wanted: impl Fn(&str) -> bool) -> Result<
 
 /// Reads topic after topic: the notice that a partition has ended doesn't name its topic.
 fn read(kafka: &str, since: &Offsets, wanted: impl Fn(&str) -> bool) -> Result<Vec<Record>> {
-    let all = partitions(&consumer(kafka)?, wanted)?;
-    let topics: BTreeSet<&str> = all.iter().map(|(topic, _)| topic.as_str()).collect();
+    let asking = consumer(kafka)?;
+    let mut topics: BTreeMap<String, Vec<(i32, i64)>> = BTreeMap::new();
+    for (topic, partition) in partitions(&asking, wanted)? {
+        let (first, end) = asking.fetch_watermarks(&topic, partition, PATIENCE)?;
+        let place = (topic, partition);
+        let from = since.get(&place).copied().unwrap_or_default().max(first);
+        if from < end {
+            topics.entry(place.0).or_default().push((partition, from));
+        }
+    }
     let mut found = Vec::new();
-    for topic in topics {
-        let partitions = all.iter().filter(|(name, _)| name == topic).map(|(_, partition)| *partition).collect();
-        read_topic(&consumer(kafka)?, topic, partitions, since, &mut found)?;
+    for (topic, partitions) in topics {
+        read_topic(&consumer(kafka)?, &topic, &partitions, &mut found)?;
     }
     Ok(found)
 }
 
-/// Reads these partitions to their ends. Offsets have gaps, where transactions ended, so the consumer says where the
-/// end is.
-fn read_topic(
-    consumer: &BaseConsumer,
-    topic: &str,
-    mut left: BTreeSet<i32>,
-    since: &Offsets,
-    found: &mut Vec<Record>,
-) -> Result<()> {
+/// Reads these partitions from these offsets to their ends. Offsets have gaps, where transactions ended, so the consumer
+/// says where the end is.
+fn read_topic(consumer: &BaseConsumer, topic: &str, partitions: &[(i32, i64)], found: &mut Vec<Record>) -> Result<()> {
     let mut assignment = TopicPartitionList::new();
-    for partition in &left {
-        let from = since.get(&(topic.to_owned(), *partition));
-        let from = from.map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
-        assignment.add_partition_offset(topic, *partition, from)?;
+    for (partition, from) in partitions {
+        assignment.add_partition_offset(topic, *partition, Offset::Offset(*from))?;
     }
     consumer.assign(&assignment)?;
+    let mut left: BTreeSet<i32> = partitions.iter().map(|(partition, _)| *partition).collect();
     let begun = Instant::now();
     while !left.is_empty() {
         if begun.elapsed() > PATIENCE {
