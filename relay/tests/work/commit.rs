@@ -1,23 +1,30 @@
 //! A COMMIT whose answer was lost is neither success nor failure: the relay finds out.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use towpath_proxy::{Fate, Postgres, PostgresMessage, Proxy};
 use towpath_relay::db::{Outcome, resolve};
 use towpath_wire::Code;
 
 use super::Work;
-use super::proxy::{Cut, Proxy};
+use super::support::{Servers, eventually};
 
-async fn work(limits: &str) -> (Proxy, Work) {
-    let proxy = Proxy::before(&super::support::Servers::from_env().postgres).await;
+async fn work(limits: &str) -> (Proxy<Postgres>, Work) {
+    let server = reqwest::Url::parse(&Servers::from_env().postgres).expect("a URL");
+    let server = server.socket_addrs(|| Some(5432)).expect("an address")[0];
+    let proxy = Proxy::before(&server.to_string()).await.expect("a port");
     let work = Work::changed(limits, "CREATE TABLE t (id int)", |postgres| {
-        postgres.url = proxy.url(postgres.url.expose()).parse().expect("a URL");
+        postgres.url = proxy.instead_of(postgres.url.expose()).parse().expect("a URL");
     })
     .await;
     work.run(json!({"steps": [{"sql": "SELECT 1"}]})).await.expect("the line works");
     (proxy, work)
+}
+
+/// What becomes of the next COMMIT.
+fn next_commit(proxy: &Proxy<Postgres>, fate: Fate) {
+    proxy.once(0, fate, PostgresMessage::commits);
 }
 
 fn unit(work: &Work) -> serde_json::Value {
@@ -28,30 +35,30 @@ fn unit(work: &Work) -> serde_json::Value {
 #[tokio::test]
 async fn a_commit_that_happened_is_a_success() {
     let (proxy, work) = work("").await;
-    proxy.cut(Cut::Answer);
+    next_commit(&proxy, Fate::Unanswered);
     let answer = work.run(unit(&work)).await.expect("the relay found out");
     assert_eq!(answer.results[0].rows, [[json!(1)]]);
-    assert_eq!((answer.event_ids.len(), proxy.cuts.load(Ordering::SeqCst)), (1, 1));
+    assert_eq!((answer.event_ids.len(), proxy.struck()), (1, 1));
     assert_eq!(work.see("SELECT count(*) FROM t").await, "1");
     assert_eq!(work.see("SELECT count(*) FROM towpath.outbox").await, "1");
 }
 
 #[tokio::test]
 async fn a_commit_that_never_arrived_is_done_again() {
-    for cut in [Cut::Commit, Cut::CommitUnnoticed] {
+    for fate in [Fate::Lost, Fate::LostUnnoticed] {
         let (proxy, work) = work("idle_in_transaction_timeout_ms = 300").await;
-        proxy.cut(cut);
+        next_commit(&proxy, fate.clone());
         let answer = work.run(unit(&work)).await.expect("the relay found out, and began again");
-        assert_eq!((answer.results.len(), proxy.cuts.load(Ordering::SeqCst)), (1, 1), "{cut:?}");
-        assert_eq!(work.see("SELECT count(*) FROM t").await, "1", "{cut:?}");
-        assert_eq!(work.see("SELECT count(*) FROM towpath.outbox").await, "1", "{cut:?}");
+        assert_eq!((answer.results.len(), proxy.struck()), (1, 1), "{fate:?}");
+        assert_eq!(work.see("SELECT count(*) FROM t").await, "1", "{fate:?}");
+        assert_eq!(work.see("SELECT count(*) FROM towpath.outbox").await, "1", "{fate:?}");
     }
 }
 
 #[tokio::test]
 async fn where_it_cannot_be_found_out_the_answer_says_so() {
     let (proxy, work) = work("outcome_timeout_ms = 500").await;
-    proxy.cut(Cut::AnswerForGood);
+    next_commit(&proxy, Fate::UnansweredForGood);
     let began = Instant::now();
     let failure = work.refused(Code::OutcomeUnknown, unit(&work)).await;
     assert_eq!((failure.problem.status, failure.problem.retryable), (504, true));
@@ -62,7 +69,7 @@ async fn where_it_cannot_be_found_out_the_answer_says_so() {
 #[tokio::test]
 async fn a_server_that_is_away_is_unavailable_at_once() {
     let (proxy, work) = work("pool_wait_ms = 1000").await;
-    proxy.cut(Cut::AnswerForGood);
+    next_commit(&proxy, Fate::UnansweredForGood);
     let _ = work.run(json!({"steps": [{"sql": "SELECT 1"}]})).await;
     let began = Instant::now();
     let failure = work.refused(Code::Unavailable, unit(&work)).await;
@@ -76,7 +83,7 @@ async fn a_pool_without_a_free_connection_is_overloaded_within_its_limit() {
     let work = Work::changed("pool_wait_ms = 200", "", |postgres| postgres.pool_size = 1).await;
     let holding = work.run(json!({"steps": [{"sql": "SELECT pg_sleep(1)"}]}));
     let (held, refused) = tokio::join!(holding, async {
-        super::support::eventually("the connection is taken", async || match work.open_transactions().await.as_str() {
+        eventually("the connection is taken", async || match work.open_transactions().await.as_str() {
             "1" => Ok(()),
             other => Err(other.to_owned()),
         })

@@ -7,7 +7,6 @@ mod commit;
 mod connections;
 mod migrations;
 mod order;
-mod proxy;
 mod role;
 mod rules;
 mod statements;

@@ -1,0 +1,155 @@
+//! The proxy itself: where it listens, who gets through, and what rule holds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::line::carry;
+use crate::{Fate, Ports, Protocol};
+
+type Rule<P> = Box<dyn FnMut(&<P as Protocol>::Request) -> Fate + Send>;
+
+/// A proxy on a port of this machine, before one server. All its connections end when it is dropped.
+pub struct Proxy<P: Protocol> {
+    shared: Arc<Shared<P>>,
+    listener: JoinHandle<()>,
+}
+
+/// What all connections of a proxy have in common.
+pub(crate) struct Shared<P: Protocol> {
+    pub(crate) server: SocketAddr,
+    pub(crate) ports: Ports,
+    /// Whether connections get through.
+    pub(crate) open: watch::Sender<bool>,
+    /// Connections to the server that it takes for alive.
+    pub(crate) unnoticed: Mutex<Vec<OwnedWriteHalf>>,
+    rule: Mutex<Option<Rule<P>>>,
+    struck: watch::Sender<usize>,
+}
+
+impl<P: Protocol> Shared<P> {
+    /// What becomes of this request.
+    pub(crate) fn fate(&self, request: &P::Request) -> Fate {
+        let mut rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner);
+        let fate = rule.as_mut().map_or(Fate::Pass, |rule| rule(request));
+        if fate != Fate::Pass {
+            self.struck.send_modify(|struck| *struck += 1);
+        }
+        fate
+    }
+}
+
+impl<P: Protocol> Proxy<P> {
+    /// Listens on a free port of 127.0.0.1. `server` is `host:port`; it needn't be up yet.
+    ///
+    /// # Errors
+    /// Where the server has no address, or no port is free.
+    pub async fn before(server: &str) -> io::Result<Self> {
+        let address = lookup_host(server).await?.next();
+        let server = address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{server} is nowhere")))?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let shared = Arc::new(Shared {
+            server,
+            ports: Ports { proxy: listener.local_addr()?.port(), server: server.port() },
+            open: watch::Sender::new(true),
+            unnoticed: Mutex::default(),
+            rule: Mutex::default(),
+            struck: watch::Sender::new(0),
+        });
+        let listener = tokio::spawn(listen(listener, Arc::clone(&shared)));
+        Ok(Self { shared, listener })
+    }
+
+    /// Where clients connect to: `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.shared.ports.proxy)
+    }
+
+    /// A URL of the server, by way of the proxy.
+    #[must_use]
+    pub fn instead_of(&self, url: &str) -> String {
+        url.replacen(&self.shared.server.to_string(), &self.address(), 1)
+    }
+
+    /// Cuts all connections, and lets nobody through.
+    pub fn shut(&self) {
+        self.shared.open.send_replace(false);
+    }
+
+    /// Lets clients through again.
+    pub fn open(&self) {
+        self.shared.open.send_replace(true);
+    }
+
+    /// From now on this decides what becomes of each request, on all connections. Clients wait while it does.
+    pub fn rule(&self, rule: impl FnMut(&P::Request) -> Fate + Send + 'static) {
+        *self.shared.rule.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(rule));
+    }
+
+    /// From now on every request passes. What is ignored stays so.
+    pub fn pass(&self) {
+        *self.shared.rule.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Of the requests that `which` picks, `skip` pass, the next one meets this fate, and from then on all pass.
+    pub fn once(&self, skip: usize, fate: Fate, mut which: impl FnMut(&P::Request) -> bool + Send + 'static) {
+        let mut left = Some(skip);
+        self.rule(move |request| match left {
+            Some(0) if which(request) => {
+                left = None;
+                fate.clone()
+            }
+            Some(skip) if skip > 0 && which(request) => {
+                left = Some(skip - 1);
+                Fate::Pass
+            }
+            _ => Fate::Pass,
+        });
+    }
+
+    /// How many requests so far met another fate than to pass.
+    #[must_use]
+    pub fn struck(&self) -> usize {
+        *self.shared.struck.borrow()
+    }
+
+    /// Waits until so many requests, all in all, met another fate than to pass.
+    pub async fn until_struck(&self, count: usize) {
+        // The sender lives as long as this proxy.
+        let _ = self.shared.struck.subscribe().wait_for(|struck| *struck >= count).await;
+    }
+}
+
+impl<P: Protocol> std::fmt::Debug for Proxy<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Proxy({} -> {})", self.address(), self.shared.server)
+    }
+}
+
+impl<P: Protocol> Drop for Proxy<P> {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+async fn listen<P: Protocol>(listener: TcpListener, shared: Arc<Shared<P>>) {
+    let mut lines = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((client, _)) if *shared.open.borrow() => {
+                    lines.spawn(carry(Arc::clone(&shared), client));
+                }
+                // Whoever comes to a shut line is hung up on; so is whoever was gone before we looked.
+                _ => tokio::task::yield_now().await,
+            },
+            Some(_) = lines.join_next() => {}
+        }
+    }
+}
