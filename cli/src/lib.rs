@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{down, logs, migrate, part, psql, reset, status, test, up};
+use crate::commands::{dlq, down, logs, migrate, part, psql, reset, status, test, up};
 use crate::home::Home;
 
 /// An order platform at the edge: everything that it needs, by one command.
@@ -76,6 +76,8 @@ enum Command {
     Start(part::StartArgs),
     /// Stop one part and start it again
     Restart(part::RestartArgs),
+    /// List, show, replay and drop events that a component would not take
+    Dlq(dlq::Args),
     /// Open a prompt in the database of a service
     Psql(psql::Args),
     /// Bring the databases of a running stack to the newest schema
@@ -121,6 +123,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Stop(args) => part::stop(&args, &home),
         Command::Start(args) => part::start(&args, &home),
         Command::Restart(args) => part::restart(&args, &home),
+        Command::Dlq(args) => dlq::command(&args, &home),
         Command::Psql(args) => psql::command(&args, &home),
     }
 }

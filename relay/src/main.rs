@@ -1,9 +1,13 @@
-//! `towpath-relay`: runs the relay, checks what it is told, or migrates the databases of its services.
+//! `towpath-relay`: runs the relay, checks what it is told, migrates the databases of its services, or settles dead
+//! letters.
+
+mod commands;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use commands::dlq;
 use futures::Stream;
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_relay::config::{Config, Limits};
@@ -31,6 +35,9 @@ enum Command {
     Check,
     /// Brings the databases of all services to the state that this relay and their migrations need.
     Migrate,
+    /// Dead letters: events that a component would not take. Lists, shows, replays and drops them.
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Prints every limit that [limits] may set: its default, its range, and what it limits.
     Limits,
 }
@@ -54,6 +61,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Command::Migrate => block_on(migrate(config)),
+        Command::Dlq(command) => block_on(async { dlq::run(&config, &command).await }),
         Command::Run => block_on(serve(config)),
     };
     match outcome {

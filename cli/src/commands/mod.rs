@@ -1,4 +1,5 @@
 //! One module per command. Commands of more than one file have a folder of their own beside this one (`audit`, `bench`).
+pub(crate) mod dlq;
 pub(crate) mod down;
 pub(crate) mod logs;
 pub(crate) mod migrate;

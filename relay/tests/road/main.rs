@@ -7,6 +7,7 @@ mod support;
 mod cleaning;
 mod dead_letters;
 mod delivery;
+mod dlq_command;
 mod hearer;
 mod kafka;
 mod kafka_away;

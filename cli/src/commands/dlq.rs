@@ -1,0 +1,57 @@
+//! `towpath dlq`: dead letters of a running stack. The relay's program has the command; it is run as the stack's relay
+//! is, by its environment.
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::edge::{self, Surroundings};
+use crate::home::{self, Home};
+use crate::secrets::Secrets;
+use crate::state::{Phase, State};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A component that answers 4xx to an event, or 500 each time, makes it a dead letter: it waits there for you.
+
+  list     one line for each (--json: one object)
+  show     all of it: why, headers, data
+  replay   deliver to that service again, in order per key, once what was wrong is mended
+  drop     give up for good (--yes)
+
+Each takes ids, or --service, --topic, --key, --reason, --since, --until; replay and drop also --all.
+
+Examples:
+  towpath dlq list                                      every event that a person has to decide on
+  towpath dlq list --service payment --since 2h         of one service, of the last two hours
+  towpath dlq show order.events.payment.dlq/7           all of one
+  towpath dlq replay order.events.payment.dlq/7         deliver it again
+  towpath dlq replay --service payment                  all of a service, in order per key
+  towpath dlq drop --key 0198f3 --reason refused --yes  give up for good
+  towpath dlq list --help                               every option
+  towpath --home /tmp/other dlq list                    of another stack: --home stands before dlq"
+)]
+pub(crate) struct Args {
+    /// list, show, replay or drop, and what each takes
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    if args.arguments.iter().any(|argument| argument.starts_with("--home")) {
+        bail!("--home stands before dlq, as in: towpath --home /tmp/other dlq list");
+    }
+    let mut relay = Command::new(edge::binary("towpath-relay")?);
+    let asks_for_help = args.arguments.iter().any(|argument| ["-h", "--help", "help"].contains(&argument.as_str()));
+    if !asks_for_help {
+        let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
+        let none = || format!("no stack runs under {}: start it with `towpath up`", home.path().display());
+        let state = state.with_context(none)?;
+        let secrets = Secrets::load(home)?;
+        let surroundings = Surroundings { ports: &state.ports, secrets: &secrets, servers: state.servers };
+        relay.envs(surroundings.relay(1, false)?);
+    }
+    let root = home::repository()?;
+    relay.env("TOWPATH_RELAY_CONFIG", root.join("relay.toml")).arg0("towpath").arg("dlq").args(&args.arguments);
+    Err(relay.exec()).context("cannot run towpath-relay")
+}
