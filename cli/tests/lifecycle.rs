@@ -12,8 +12,20 @@ use support::{Home, outcome, repository};
 use towpath_cli::api::{Client, NewOrder};
 
 const UP: [&str; 5] = ["up", "--detach", "--no-build", "--ports", "auto"];
-const PARTS: [&str; 8] =
-    ["postgres-product", "postgres-order", "postgres-payment", "postgres-inventory", "kafka", "redis", "relay", "host"];
+const UP_TWICE: [&str; 7] = ["up", "--detach", "--no-build", "--ports", "auto", "--replicas", "2"];
+/// With two replicas.
+const PARTS: [&str; 10] = [
+    "postgres-product",
+    "postgres-order",
+    "postgres-payment",
+    "postgres-inventory",
+    "kafka",
+    "redis",
+    "relay",
+    "relay-2",
+    "host",
+    "host-2",
+];
 
 fn kill(pid: i64) {
     assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
@@ -25,13 +37,20 @@ fn runs(pid: i64) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-fn client(home: &Home) -> Client {
+/// A client of one of the replicas: 0 is the first.
+fn client(home: &Home, replica: usize) -> Client {
     let status = home.towpath(&["status", "--json"]).expect(0, &[]).json();
-    Client::new(status["url"].as_str().unwrap()).unwrap()
+    assert_eq!(status["url"], status["urls"][0]);
+    Client::new(status["urls"][replica].as_str().unwrap()).unwrap()
+}
+
+fn names(home: &Home) -> Vec<String> {
+    let status = home.towpath(&["status", "--json"]).expect(0, &[]).json();
+    status["parts"].as_array().unwrap().iter().map(|part| part["name"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn order(home: &Home) -> uuid::Uuid {
-    let answer = client(home).place(&NewOrder::paying("somebody", "LAMP-BOW", 1), "a-key", 20).await.unwrap();
+    let answer = client(home, 1).place(&NewOrder::paying("somebody", "LAMP-BOW", 1), "a-key", 20).await.unwrap();
     let order: towpath_cli::api::Order = answer.expect(201).unwrap().read().unwrap();
     assert_eq!(order.status, "confirmed");
     order.id
@@ -40,11 +59,10 @@ async fn order(home: &Home) -> uuid::Uuid {
 #[tokio::test]
 async fn a_stack_lives_through_its_deaths() {
     let home = Home::new();
-    home.towpath(&UP).expect(0, &["Towpath is up: http://127.0.0.1:", "seed: done"]);
-    let status = home.towpath(&["status", "--json"]).expect(0, &[]).json();
-    let names: Vec<&str> = status["parts"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
-    assert_eq!(names, PARTS);
+    home.towpath(&UP_TWICE).expect(0, &["Towpath is up: http://127.0.0.1:", ", http://127.0.0.1:", "seed: done"]);
+    assert_eq!(names(&home), PARTS);
     let order = order(&home).await;
+    assert_eq!(client(&home, 0).order(order).await.unwrap().status, "confirmed", "both replicas serve the same");
 
     // A second `up` starts nothing.
     let pids = PARTS.map(|part| home.pid(part).unwrap());
@@ -57,6 +75,10 @@ async fn a_stack_lives_through_its_deaths() {
     let log = home.towpath(&["logs", "postgres-order", "-n", "1000"]).expect(0, &[]);
     assert!(log.stdout.contains("database system is ready to accept connections"), "{}", log.stdout);
     home.towpath(&["migrate"]).expect(0, &[]);
+    home.towpath(&["dlq", "list"]).expect(0, &["No dead letters."]);
+    home.towpath(&["dlq", "show", "order.events.payment.dlq/7"]).expect(1, &["no open letter"]);
+    let help = home.towpath(&["dlq", "list", "--help"]).expect(0, &[]).stdout;
+    assert!(help.contains("towpath dlq list") && !help.contains("towpath-relay"), "{help}");
 
     // A part that is stopped stays stopped; one that dies comes back.
     home.towpath(&["stop", "redis"]).expect(0, &["redis is stopped"]);
@@ -71,7 +93,12 @@ async fn a_stack_lives_through_its_deaths() {
     }
     home.towpath(&["start", "postgres-order"]).expect(0, &["postgres-order is ready"]);
     assert_ne!(home.pid("postgres-order"), Some(killed));
-    home.towpath(&["restart", "host", "relay"]).expect(0, &["host is ready", "relay is ready"]);
+    home.towpath(&["restart", "host", "relay-2"]).expect(0, &["host is ready", "relay-2 is ready"]);
+    // One replica serves while the other is away.
+    let second = client(&home, 1);
+    home.towpath(&["stop", "host", "relay"]).expect(0, &["relay is stopped"]);
+    assert_eq!(second.order(order).await.unwrap().status, "confirmed");
+    home.towpath(&["start", "relay", "host"]).expect(0, &["host is ready"]);
 
     // The supervisor itself is killed: the next `up` begins with what is left, and finds the data again.
     let pids = PARTS.map(|part| home.pid(part).unwrap());
@@ -84,10 +111,12 @@ async fn a_stack_lives_through_its_deaths() {
     }
     home.towpath(&UP).expect(0, &["Towpath is up"]);
     assert!(pids.iter().all(|pid| !runs(*pid)), "nothing of the killed stack runs beside the new one");
-    assert_eq!(client(&home).order(order).await.unwrap().status, "confirmed");
+    let one_pair: Vec<&str> = PARTS.into_iter().filter(|part| !part.ends_with("-2")).collect();
+    assert_eq!(names(&home), one_pair, "how many replicas there were is not remembered");
+    assert_eq!(client(&home, 0).order(order).await.unwrap().status, "confirmed");
 
     home.towpath(&["audit", "--settle", "30"]).expect(0, &[]);
-    let pids = PARTS.map(|part| home.pid(part).unwrap());
+    let pids: Vec<i64> = one_pair.iter().map(|part| home.pid(part).unwrap()).collect();
     home.towpath(&["down"]).expect(0, &["has stopped"]);
     assert!(pids.iter().all(|pid| !runs(*pid)), "`down` leaves nothing behind");
     home.towpath(&["reset", "--yes"]).expect(0, &["is deleted"]);

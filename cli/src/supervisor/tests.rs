@@ -1,4 +1,7 @@
 //! The supervisor with real children: `sh` and `sleep` behave as badly as any server.
+
+mod detours;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
