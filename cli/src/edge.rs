@@ -1,5 +1,6 @@
 //! The relay and the edge (the embedded host, or Spin) as parts, and what they are told by their environment.
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -112,11 +113,14 @@ pub(crate) fn relay(home: &Home, pair: usize, surroundings: &Surroundings<'_>) -
 /// Names another relay.toml, for a stack whose relay is told something else.
 pub(crate) const RELAY_CONFIG: &str = "TOWPATH_RELAY_CONFIG";
 
+/// The relay.toml of the stack.
+pub(crate) fn relay_config(root: &Path) -> OsString {
+    std::env::var_os(RELAY_CONFIG).unwrap_or_else(|| root.join("relay.toml").into_os_string())
+}
+
 fn relay_command(command: &str) -> Result<Launch> {
     let root = home::repository()?;
-    let mut launch = Launch::new(binary("towpath-relay")?)
-        .args([command, "--config"])
-        .args([std::env::var_os(RELAY_CONFIG).unwrap_or_else(|| root.join("relay.toml").into_os_string())]);
+    let mut launch = Launch::new(binary("towpath-relay")?).args([command, "--config"]).args([relay_config(&root)]);
     launch.folder = Some(root);
     Ok(launch)
 }

@@ -52,6 +52,6 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         relay.envs(surroundings.relay(1, false)?);
     }
     let root = home::repository()?;
-    relay.env("TOWPATH_RELAY_CONFIG", root.join("relay.toml")).arg0("towpath").arg("dlq").args(&args.arguments);
+    relay.env(edge::RELAY_CONFIG, edge::relay_config(&root)).arg0("towpath").arg("dlq").args(&args.arguments);
     Err(relay.exec()).context("cannot run towpath-relay")
 }
