@@ -173,14 +173,14 @@ async fn two_people_at_once_replay_no_letter_twice() {
 async fn a_dead_letter_is_written_before_the_event_counts_as_done() {
     let hearer = Hearer::start().await;
     let down = Arc::new(AtomicBool::new(false));
-    let proxy = crate::kafka_proxy::KafkaProxy::start(&crate::support::Servers::from_env().kafka).await;
+    let proxy = crate::kafka_away::before(&crate::support::Servers::from_env().kafka).await;
     let line = Arc::clone(&down);
     let (proxy, cut) = (Arc::new(proxy), Arc::new(AtomicBool::new(false)));
     let (behind, once) = (Arc::clone(&proxy), Arc::clone(&cut));
     hearer.answer(move |_: Heard| {
         // Kafka goes away between the component's answer and the dead letter.
         if !once.swap(true, Ordering::SeqCst) {
-            behind.cut();
+            behind.shut();
             line.store(true, Ordering::SeqCst);
         }
         async { StatusCode::BAD_REQUEST.into_response() }
@@ -188,17 +188,16 @@ async fn a_dead_letter_is_written_before_the_event_counts_as_done() {
     let subscription = "[[services.beta.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"";
     let alpha = crate::support::ServiceSetup::new("alpha").database().publishes(TOPIC);
     let beta = crate::support::ServiceSetup::new("beta").component(&hearer.url).toml(subscription);
-    let setup = Setup::new().kafka(&proxy.address).service(alpha).service(beta).declare(TOPIC).databases().await;
+    let setup = Setup::new().kafka(&proxy.address()).service(alpha).service(beta).declare(TOPIC).databases().await;
     let first = setup.start().await;
     say(&first, &[event(&setup, "k", 0)]).await;
     hearer.hears(1).await;
     eventually("the line is cut", async || if down.load(Ordering::SeqCst) { Ok(()) } else { Err(()) }).await;
     first.running.relay.lifecycle.forced.cancel();
-    proxy.mend();
+    proxy.open();
     let _second = setup.start().await;
     hearer.hears(2).await;
     let kafka = crate::support::Servers::from_env().kafka;
     let letters = records(&kafka, &topics::dead_letters(&setup.topic(TOPIC), "beta"), 1).await;
     assert_eq!(header(&letters[0], headers::REASON), "refused");
-    assert!(proxy.address.contains(':'));
 }

@@ -2,29 +2,34 @@
 
 use std::time::{Duration, Instant};
 
+use towpath_proxy::{Fate, Kafka, PRODUCE, Proxy};
+
 use crate::kafka::{key_and_number, records, records_now};
-use crate::kafka_proxy::KafkaProxy;
 use crate::support::{Servers, ServiceSetup, Setup, eventually};
 use crate::{TOPIC, assert_same, by_key, in_order, metric, say_numbers};
 
 const KEYS: usize = 12;
 
-async fn behind(proxy: &KafkaProxy) -> Setup {
+pub(crate) async fn before(kafka: &str) -> Proxy<Kafka> {
+    Proxy::before(kafka).await.expect("a port")
+}
+
+async fn behind(proxy: &Proxy<Kafka>) -> Setup {
     crate::show_logs();
     let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC);
-    Setup::new().kafka(&proxy.address).service(alpha).declare(TOPIC).databases().await
+    Setup::new().kafka(&proxy.address()).service(alpha).declare(TOPIC).databases().await
 }
 
 /// Longer than anything waits for Kafka: transactions run out there, and publishers give their producers up.
 #[tokio::test]
 async fn a_long_outage_is_survived_too() {
     let kafka = Servers::from_env().kafka;
-    let proxy = KafkaProxy::start(&kafka).await;
+    let proxy = before(&kafka).await;
     let setup = behind(&proxy).await;
     let relay = setup.start().await;
     say_numbers(&setup, &relay, KEYS, 0, 5).await;
     records(&kafka, &setup.topic(TOPIC), KEYS * 5).await;
-    proxy.cut();
+    proxy.shut();
     say_numbers(&setup, &relay, KEYS, 5, 5).await;
     let cut = Instant::now();
     eventually("the publisher begins anew", async || {
@@ -32,7 +37,7 @@ async fn a_long_outage_is_survived_too() {
         if lost > 0.0 && cut.elapsed() > Duration::from_secs(40) { Ok(()) } else { Err((lost, cut.elapsed())) }
     })
     .await;
-    proxy.mend();
+    proxy.open();
     let mended = Instant::now();
     records(&kafka, &setup.topic(TOPIC), KEYS * 10).await;
     assert!(mended.elapsed() < Duration::from_secs(15), "it took {:?}", mended.elapsed());
@@ -43,17 +48,17 @@ async fn a_long_outage_is_survived_too() {
 #[tokio::test]
 async fn while_kafka_is_down_units_of_work_go_on_and_afterwards_everything_is_published_once() {
     let kafka = Servers::from_env().kafka;
-    let proxy = KafkaProxy::start(&kafka).await;
+    let proxy = before(&kafka).await;
     let setup = behind(&proxy).await;
     let relay = setup.start().await;
     say_numbers(&setup, &relay, KEYS, 0, 5).await;
     records(&kafka, &setup.topic(TOPIC), KEYS * 5).await;
-    proxy.cut();
+    proxy.shut();
     let began = Instant::now();
     say_numbers(&setup, &relay, KEYS, 5, 50).await;
     assert!(began.elapsed() < Duration::from_secs(5), "50 units of work took {:?}", began.elapsed());
     assert_eq!(records_now(&kafka, &setup.topic(TOPIC)).await.len(), KEYS * 5);
-    proxy.mend();
+    proxy.open();
     records(&kafka, &setup.topic(TOPIC), KEYS * 55).await;
     let seen = records_now(&kafka, &setup.topic(TOPIC)).await;
     assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 55));
@@ -62,12 +67,12 @@ async fn while_kafka_is_down_units_of_work_go_on_and_afterwards_everything_is_pu
 #[tokio::test]
 async fn a_relay_starts_while_kafka_is_down() {
     let kafka = Servers::from_env().kafka;
-    let proxy = KafkaProxy::start(&kafka).await;
-    proxy.cut();
+    let proxy = before(&kafka).await;
+    proxy.shut();
     let setup = behind(&proxy).await;
     let relay = setup.start().await;
     say_numbers(&setup, &relay, KEYS, 0, 3).await;
-    proxy.mend();
+    proxy.open();
     let seen = records(&kafka, &setup.topic(TOPIC), KEYS * 3).await;
     assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 3));
 }
@@ -76,20 +81,40 @@ async fn a_relay_starts_while_kafka_is_down() {
 #[tokio::test]
 async fn answers_that_are_lost_double_nothing() {
     let kafka = Servers::from_env().kafka;
-    let proxy = KafkaProxy::start(&kafka).await;
+    let proxy = before(&kafka).await;
     let setup = behind(&proxy).await;
     let relay = setup.start().await;
-    let speaking = say_numbers(&setup, &relay, KEYS, 0, 80);
-    let cutting = async {
-        for round in 1..=6 {
-            records(&kafka, &setup.topic(TOPIC), KEYS * round * 4).await;
-            proxy.cut_answers();
-            tokio::task::yield_now().await;
-            proxy.mend();
-        }
-    };
-    tokio::join!(speaking, cutting);
-    records(&kafka, &setup.topic(TOPIC), KEYS * 80).await;
+    for round in 0..6 {
+        proxy.once(0, Fate::AnswerLost, |request| request.api_key == PRODUCE);
+        say_numbers(&setup, &relay, KEYS, round * 12, 12).await;
+        proxy.until_struck(round + 1).await;
+    }
+    assert_eq!(proxy.struck(), 6);
+    records(&kafka, &setup.topic(TOPIC), KEYS * 72).await;
     let seen = records_now(&kafka, &setup.topic(TOPIC)).await;
-    assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 80));
+    assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 72));
+}
+
+/// The proxy by itself: a client sees only it, and what it cuts is cut.
+#[tokio::test]
+async fn clients_stay_behind_the_proxy() {
+    use rdkafka::config::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    let proxy = before(&Servers::from_env().kafka).await;
+    let metadata = async |address: String| {
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer =
+                ClientConfig::new().set("bootstrap.servers", &address).create().expect("a consumer");
+            let metadata = consumer.fetch_metadata(None, Duration::from_secs(2)).ok()?;
+            let broker = &metadata.brokers()[0];
+            Some(format!("{}:{}", broker.host(), broker.port()))
+        })
+        .await
+        .expect("asks")
+    };
+    assert_eq!(metadata(proxy.address()).await, Some(proxy.address()));
+    proxy.shut();
+    assert_eq!(metadata(proxy.address()).await, None);
+    proxy.open();
+    assert_eq!(metadata(proxy.address()).await, Some(proxy.address()));
 }

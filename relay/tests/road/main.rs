@@ -11,7 +11,6 @@ mod dlq_command;
 mod hearer;
 mod kafka;
 mod kafka_away;
-mod kafka_proxy;
 mod outbox;
 mod processes;
 mod rebalance;
