@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::faults;
+use super::lines::Lines;
 use super::report::Settings;
 use super::run::Run;
 use super::schedule;
@@ -91,7 +92,7 @@ fn list(home: &Home) -> Result<ExitCode> {
 }
 
 async fn run(args: &Args, home: &Home) -> Result<ExitCode> {
-    let stage = Arc::new(Stage::of(home)?);
+    let mut stage = Stage::of(home)?;
     let selected = match args.no_faults {
         true => Vec::new(),
         false => faults::select(&args.faults, faults::all(&stage), &stage)?,
@@ -104,7 +105,17 @@ async fn run(args: &Args, home: &Home) -> Result<ExitCode> {
     let again = again(std::env::args().skip(1), seed, args.seed.is_none());
     say(&format!("seed {seed}: {} faults; the same again: {again}", plan.len()));
     let settings = Settings { seed, rate: args.rate, replicas: stage.urls.len(), again };
-    let report = Run { settings, stage, faults: selected, plan, span }.carry_out().await?;
+    if plan.iter().any(|planned| selected[planned.fault].row().needs_lines()) {
+        say("putting proxies between the parts, which are started again for it");
+        stage.lines = Some(Lines::open(&stage).await?);
+    }
+    let stage = Arc::new(stage);
+    let report = Run { settings, stage: Arc::clone(&stage), faults: selected, plan, span }.carry_out().await;
+    if let Some(lines) = &stage.lines {
+        say("taking the proxies out again");
+        lines.close().await?;
+    }
+    let report = report?;
     print(report.to_string().trim_end())?;
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&report)?;

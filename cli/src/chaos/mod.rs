@@ -10,6 +10,7 @@ mod evidence;
 mod fault;
 mod faults;
 mod judge;
+mod lines;
 mod load;
 mod quiet;
 mod record;

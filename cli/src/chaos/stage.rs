@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use tokio_postgres::NoTls;
 
 use super::fault::Service;
+use super::lines::Lines;
 use crate::home::Home;
 use crate::stack::{Part, Running};
 
@@ -18,6 +19,8 @@ pub(crate) struct Stage {
     pub(crate) home: Home,
     /// The public addresses, one per replica of the edge.
     pub(crate) urls: Vec<String>,
+    /// Proxies between its parts, where the run has put them there.
+    pub(crate) lines: Option<Lines>,
 }
 
 impl Stage {
@@ -27,7 +30,7 @@ impl Stage {
         if running.urls.is_empty() {
             bail!("the stack runs without a host: start it with `towpath up` (without --no-host)");
         }
-        Ok(Self { home: home.clone(), urls: running.urls })
+        Ok(Self { home: home.clone(), urls: running.urls, lines: None })
     }
 
     /// The stack as it is now.

@@ -1,6 +1,9 @@
 //! The catalogue: every way to break a stack that `towpath chaos` knows.
 
+mod component;
 mod continuity;
+mod cut;
+mod kafka_away;
 mod kill;
 mod partitions;
 mod parts;
@@ -25,5 +28,8 @@ pub(crate) fn all(stage: &Stage) -> Vec<Box<dyn Fault>> {
     all.push(Box::new(redis::Emptied));
     all.extend(partitions::all());
     all.extend(postgres::all());
+    all.extend(cut::all());
+    all.push(Box::new(kafka_away::KafkaAway));
+    all.extend(component::all());
     all
 }
