@@ -14,7 +14,7 @@ mod rows;
 mod session;
 
 pub use errors::{Claim, Trouble, no_connection};
-pub use outcome::{Outcome, resolve};
+pub use outcome::{Outcome, Transaction, resolve};
 pub use pipeline::{Sent, answer, send};
 pub use pool::{Connection, Manager, Pool, pool};
 pub use prepared::Prepared;

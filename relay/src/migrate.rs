@@ -23,6 +23,7 @@ use crate::config::{Config, PostgresConfig, PostgresUrl};
 const RELAY: &[(&str, &str)] = &[
     ("V1__relay_tables", include_str!("../migrations/V1__relay_tables.sql")),
     ("V2__publishers", include_str!("../migrations/V2__publishers.sql")),
+    ("V3__traces", include_str!("../migrations/V3__traces.sql")),
 ];
 /// Where each set keeps its history.
 const RELAY_HISTORY: &str = "towpath.schema_history";

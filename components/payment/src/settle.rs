@@ -58,6 +58,10 @@ pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &Stoc
             Next::Nothing => return Ok(()),
         }
         row = look(&relay, order_id).await?;
+        if row.is_none() {
+            // The provider was asked for a payment that isn't written: nobody may take that for settled.
+            return Err(lost());
+        }
     }
     Err(contended())
 }
@@ -211,6 +215,10 @@ async fn stripe(context: &Context) -> Result<Stripe, Problem> {
 
 fn contended() -> Problem {
     Problem::unavailable("contended", "Too much is happening to this payment at once.", "the guard was never met")
+}
+
+fn lost() -> Problem {
+    Problem::unavailable("contended", "The payment has to be begun again.", "its row went while the provider was asked")
 }
 
 #[cfg(test)]

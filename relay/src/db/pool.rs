@@ -64,9 +64,15 @@ impl Manager {
                 tracing::debug!(%error, "a connection to PostgreSQL was lost");
             }
         });
-        Ok(Connection { client, task, statements: Statements::new(self.statements) })
+        let server = client.query_one(SERVER, &[]).await?.get(0);
+        Ok(Connection { client, task, server, statements: Statements::new(self.statements) })
     }
 }
+
+/// Names a server's life from one start or crash to the next. After a crash that the postmaster survives it keeps its
+/// start time, but the statistics begin anew (PostgreSQL: "The Cumulative Statistics System").
+pub(super) const SERVER: &str =
+    "SELECT pg_postmaster_start_time()::text || ' ' || coalesce(stats_reset::text, '') FROM pg_stat_bgwriter";
 
 /// The settings of a session. Statements can't change them: SET is refused, and the role may not execute `set_config`.
 fn settings(limits: &Limits) -> String {
@@ -109,6 +115,8 @@ impl managed::Manager for Manager {
 pub struct Connection {
     pub(super) client: Client,
     task: JoinHandle<()>,
+    /// The [life](SERVER) of the server that it reaches.
+    pub(super) server: String,
     pub(super) statements: Statements,
 }
 

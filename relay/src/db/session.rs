@@ -53,6 +53,12 @@ impl Session {
         &self.connection.as_ref().expect("a session has its connection until it is dropped").client
     }
 
+    /// The life of the server that this connection reaches: another one may give transaction ids out again.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.connection.as_ref().expect("a session has its connection until it is dropped").server
+    }
+
     /// From here on the connection is closed when it is let go of, until [`closed`](Self::closed).
     pub fn opens(&mut self) {
         self.open = true;

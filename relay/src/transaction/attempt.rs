@@ -15,7 +15,7 @@ use super::check::at_step;
 use super::unit::{OutboxColumns, Unit};
 use crate::codec::TextParameter;
 use crate::config::Limits;
-use crate::db::{Outcome, Prepared, Sent, Session, Trouble, answer, collect, encode, resolve, send};
+use crate::db::{Outcome, Prepared, Sent, Session, Transaction, Trouble, answer, collect, encode, resolve, send};
 use crate::error::Failure;
 use crate::metrics::COMMITS_IN_DOUBT;
 use crate::state::{Database, Service, ShardSet};
@@ -57,7 +57,7 @@ pub(super) async fn attempt(
         }
         Err(_) => return Err(Trouble::Failed(too_long())),
     };
-    commit(session, service, database, transaction).await.map(|()| done)
+    commit(session, service, database, unit, transaction).await.map(|()| done)
 }
 
 fn too_long() -> Failure {
@@ -233,6 +233,7 @@ async fn commit(
     mut session: Session,
     service: &Service,
     database: &Database,
+    unit: &Unit,
     transaction: Option<String>,
 ) -> Result<(), Trouble> {
     let limits = service.limits();
@@ -252,10 +253,12 @@ async fn commit(
         },
         Err(_) => Failure::new(Code::Unavailable, "PostgreSQL didn't answer COMMIT in time"),
     };
+    let server = session.server().to_owned();
     session.abandon();
     // It wrote nothing, so there is nothing that could have been lost.
-    let Some(transaction) = transaction else { return Ok(()) };
-    tracing::warn!(service = %service.name, transaction, cause = %lost, "the answer to COMMIT was lost");
+    let Some(id) = transaction else { return Ok(()) };
+    tracing::warn!(service = %service.name, transaction = id, cause = %lost, "the answer to COMMIT was lost");
+    let transaction = Transaction { id: &id, server: &server, ..unit.traces() };
     let outcome = resolve(&database.app, &transaction, Instant::now() + patience).await;
     counter!(COMMITS_IN_DOUBT, "service" => Arc::clone(&service.name), "outcome" => outcome.name()).increment(1);
     match outcome {

@@ -5,6 +5,7 @@ use towpath_wire::{Isolation, TransactionRequest};
 use uuid::Uuid;
 
 use crate::codec::TextParameter;
+use crate::db::Transaction;
 use crate::error::{Failure, Result};
 use crate::state::Service;
 use crate::telemetry::TraceContext;
@@ -54,6 +55,16 @@ impl Unit {
             Isolation::ReadCommitted => "BEGIN",
             Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
             Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        }
+    }
+
+    /// What it writes of itself, by which its transaction is known again.
+    pub(super) fn traces(&self) -> Transaction<'_> {
+        Transaction {
+            inbox: self.request.inbox.as_deref(),
+            key: self.request.idempotency.as_ref().map(|idempotency| idempotency.key.as_str()),
+            events: &self.event_ids,
+            ..Transaction::default()
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use towpath_proxy::{Fate, Postgres, PostgresMessage, Proxy};
-use towpath_relay::db::{Outcome, resolve};
+use towpath_relay::db::{Outcome, Session, Transaction, resolve};
 use towpath_wire::Code;
 
 use super::Work;
@@ -101,20 +101,44 @@ async fn the_fate_of_a_transaction_is_told_in_each_case() {
     let work = Work::new("CREATE TABLE t (id int)").await;
     let service = work.service();
     let pool = &service.database().expect("a database").app;
-    let begin = async |end: &str| {
+    let server = Session::take(pool).await.expect("a connection").server().to_owned();
+    let begin = async |statements: &str, end: &str| {
         let client = work.setup.admin("alpha").await;
-        client.batch_execute("BEGIN; INSERT INTO app.t VALUES (1)").await.expect("an insert");
+        client.batch_execute(&format!("BEGIN; {statements}")).await.expect("an insert");
         let id: String = client.query_one("SELECT pg_current_xact_id()::text", &[]).await.expect("an id").get(0);
         client.batch_execute(end).await.expect("an end");
         (client, id)
     };
-    let soon = || tokio::time::Instant::now() + Duration::from_millis(300);
-    let (_client, committed) = begin("COMMIT").await;
-    assert_eq!(resolve(pool, &committed, soon()).await, Outcome::Committed);
-    let (_client, aborted) = begin("ROLLBACK").await;
-    assert_eq!(resolve(pool, &aborted, soon()).await, Outcome::Aborted);
-    let (_client, open) = begin("SELECT 1").await;
-    assert_eq!(resolve(pool, &open, soon()).await, Outcome::Unknown);
+    let fate = async |transaction: Transaction<'_>| {
+        resolve(pool, &transaction, tokio::time::Instant::now() + Duration::from_millis(300)).await
+    };
+    let insert = "INSERT INTO app.t VALUES (1)";
+    let (_client, committed) = begin(insert, "COMMIT").await;
+    let (_client, aborted) = begin(insert, "ROLLBACK").await;
+    let (_client, open) = begin(insert, "SELECT 1").await;
+    let here = |id| Transaction { id, server: &server, ..Transaction::default() };
+    assert_eq!(fate(here(&committed)).await, Outcome::Committed);
+    assert_eq!(fate(here(&aborted)).await, Outcome::Aborted);
+    assert_eq!(fate(here(&open)).await, Outcome::Unknown);
     // What the server doesn't even know to have begun didn't survive a crash.
-    assert_eq!(resolve(pool, "99999999999", soon()).await, Outcome::Aborted);
+    assert_eq!(fate(here("99999999999")).await, Outcome::Aborted);
+
+    // After a crash an id may stand for somebody else's transaction; what the unit itself wrote tells them apart.
+    let before = |id| Transaction { id, server: "a life before this one", ..Transaction::default() };
+    assert_eq!(fate(before(&committed)).await, Outcome::Unknown, "it left no trace either way");
+    assert_eq!(fate(before(&aborted)).await, Outcome::Aborted);
+    assert_eq!(fate(before(&open)).await, Outcome::Aborted);
+    let handle = "INSERT INTO towpath.inbox (event_id) VALUES ('an-event')";
+    let (_client, handled) = begin(handle, "COMMIT").await;
+    let of = |id, inbox| Transaction { inbox: Some(inbox), ..before(id) };
+    assert_eq!(fate(of(&handled, "an-event")).await, Outcome::Committed);
+    assert_eq!(fate(of(&handled, "another")).await, Outcome::Aborted);
+    assert_eq!(fate(of(&committed, "an-event")).await, Outcome::Aborted, "another transaction handled it");
+    let take = "INSERT INTO towpath.idempotency (key, request_hash, answer) VALUES ('a-key', 'hash', '{}')";
+    let (_client, taken) = begin(take, "COMMIT").await;
+    let of = |id, key| Transaction { key: Some(key), ..before(id) };
+    assert_eq!(fate(of(&taken, "a-key")).await, Outcome::Committed);
+    assert_eq!(fate(of(&taken, "another")).await, Outcome::Aborted);
+    let never = ["never-appended".to_owned()];
+    assert_eq!(fate(Transaction { events: &never, ..before(&committed) }).await, Outcome::Aborted);
 }
