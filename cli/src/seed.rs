@@ -1,10 +1,14 @@
 //! A small catalogue with stock, so that there is something to order. It goes in by the public API, like anybody's, and
 //! can be repeated: the SKUs are taken then, and the keys of the deliveries are always the same.
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::api::{Client, Money, NewProduct};
+use crate::api::{Answer, ApiError, Client, Money, NewProduct};
+
+/// How long an edge that asks to come back later is asked again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// SKU, name, price in euro cents, pieces.
 const CATALOGUE: [(&str, &str, i64, i64); 6] = [
@@ -27,7 +31,8 @@ pub(crate) async fn seed(url: &str, done: PathBuf) -> Result<()> {
     let client = Client::new(url)?;
     for (sku, name, amount, pieces) in CATALOGUE {
         create(&client, sku, name, amount).await?;
-        let answer = client.adjust_stock(sku, pieces, "first delivery", &format!("seed-{sku}")).await?;
+        let key = format!("seed-{sku}");
+        let answer = insist(|| client.adjust_stock(sku, pieces, "first delivery", &key)).await?;
         if !answer.is_success() {
             bail!("no stock of {sku} could be added ({}): {}", answer.status(), answer.text());
         }
@@ -37,10 +42,28 @@ pub(crate) async fn seed(url: &str, done: PathBuf) -> Result<()> {
 
 async fn create(client: &Client, sku: &str, name: &str, amount: i64) -> Result<()> {
     let product = NewProduct { sku: sku.into(), name: name.into(), description: None, price: Money::eur(amount) };
-    let answer = client.post("/v1/products").json(&product).send().await?;
+    let answer = insist(|| client.post("/v1/products").json(&product).send()).await?;
     let taken = answer.status() == 409 && answer.problem().is_ok_and(|problem| problem.code == "sku_taken");
     if answer.status() != 201 && !taken {
         bail!("{sku} could not be created ({}): {}", answer.status(), answer.text());
     }
     Ok(())
+}
+
+/// Comes back when the answer says so: a stack that has just started may be busy, and its rate limit may be small.
+async fn insist<F>(call: impl Fn() -> F) -> Result<Answer, ApiError>
+where
+    F: Future<Output = Result<Answer, ApiError>>,
+{
+    let begun = Instant::now();
+    loop {
+        let answer = call().await?;
+        let pause = answer.header("retry-after").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        match pause {
+            Some(pause) if matches!(answer.status(), 429 | 503) && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(pause).await;
+            }
+            _ => return Ok(answer),
+        }
+    }
 }

@@ -81,7 +81,11 @@ fn print_limits() {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    // What is still in a call of the Kafka client by now, after a forced stop, is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn migrate(config: Config) -> anyhow::Result<bool> {
