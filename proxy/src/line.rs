@@ -32,9 +32,8 @@ impl From<io::Error> for Over {
 
 /// Carries what client and server say to each other until both have said all, or it is over. Both sides close when
 /// this returns.
-pub(crate) async fn carry<P: Protocol>(shared: Arc<Shared<P>>, client: TcpStream) {
+pub(crate) async fn carry<P: Protocol>(shared: Arc<Shared<P>>, client: TcpStream, server: TcpStream) {
     let mut open = shared.open.subscribe();
-    let Ok(server) = TcpStream::connect(shared.server).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();

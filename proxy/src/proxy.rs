@@ -3,14 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::line::carry;
 use crate::{Fate, Ports, Protocol};
+
+/// How often a server that is down is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 type Rule<P> = Box<dyn FnMut(&<P as Protocol>::Request) -> Fate + Send>;
 
@@ -138,18 +142,37 @@ impl<P: Protocol> Drop for Proxy<P> {
     }
 }
 
-async fn listen<P: Protocol>(listener: TcpListener, shared: Arc<Shared<P>>) {
+async fn listen<P: Protocol>(mut listener: TcpListener, shared: Arc<Shared<P>>) {
     let mut lines = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) if *shared.open.borrow() => {
-                    lines.spawn(carry(Arc::clone(&shared), client));
-                }
+                Ok((client, _)) if *shared.open.borrow() => match TcpStream::connect(shared.server).await {
+                    Ok(server) => {
+                        lines.spawn(carry(Arc::clone(&shared), client, server));
+                    }
+                    // Clients of a server that is down are refused, and so are those of its proxy from here on.
+                    Err(_) => {
+                        drop((listener, client));
+                        listener = again(&shared).await;
+                    }
+                },
                 // Whoever comes to a shut line is hung up on; so is whoever was gone before we looked.
                 _ => tokio::task::yield_now().await,
             },
             Some(_) = lines.join_next() => {}
+        }
+    }
+}
+
+/// Listens on the same port again, once the server is there.
+async fn again<P: Protocol>(shared: &Shared<P>) -> TcpListener {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if TcpStream::connect(shared.server).await.is_ok()
+            && let Ok(listener) = TcpListener::bind(("127.0.0.1", shared.ports.proxy)).await
+        {
+            return listener;
         }
     }
 }

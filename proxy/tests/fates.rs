@@ -179,11 +179,26 @@ async fn a_shut_line_cuts_who_is_there_and_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_breaks_the_connection() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let proxy = Proxy::<Tcp>::before(&nobody.to_string()).await.unwrap();
-    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
-    assert_eq!(client.read(&mut [0; 8]).await.unwrap_or(0), 0);
+async fn clients_of_a_server_that_is_down_are_refused_until_it_is_there() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let proxy = Proxy::<Tcp>::before(&address.to_string()).await.unwrap();
+    let mut first = TcpStream::connect(proxy.address()).await.unwrap();
+    assert_eq!(first.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    assert!(TcpStream::connect(proxy.address()).await.is_err());
+    let server = TcpListener::bind(address).await.unwrap();
+    let looked_for = server.accept();
+    let (_, mut client) = tokio::join!(looked_for, async {
+        loop {
+            match TcpStream::connect(proxy.address()).await {
+                Ok(client) => return client,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    });
+    client.write_all(b"hello").await.unwrap();
+    let mut heard = [0; 5];
+    server.accept().await.unwrap().0.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"hello");
 }
 
 #[tokio::test]
