@@ -25,8 +25,8 @@ struct Counting {
 
 impl Counting {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
         let (count, requests) = watch::channel(0);
         let connections = Arc::new(AtomicUsize::new(0));
         let app = Router::new().fallback(number).with_state(count);
@@ -35,7 +35,7 @@ impl Counting {
             counted.fetch_add(1, Ordering::SeqCst);
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let proxy = Proxy::before(&address).await.unwrap();
+        let proxy = Proxy::before(&address).await.expect("a proxy");
         Self { proxy, client: reqwest::Client::new(), requests, connections }
     }
 
@@ -48,7 +48,7 @@ impl Counting {
 
     async fn is_told(&mut self, count: usize) {
         let told = tokio::time::timeout(PATIENCE, self.requests.wait_for(|requests| *requests >= count)).await;
-        told.expect("the server gets the request").unwrap();
+        told.expect("the server gets the request").expect("the server runs");
     }
 }
 

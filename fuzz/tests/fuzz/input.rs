@@ -4,9 +4,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// A name, and a value where there is one.
+type Field<'a> = (String, Option<&'a [u8]>);
+
 /// `name: value` lines, an empty line, and the rest: as an HTTP message, but for line ends of one byte. A line without a
 /// colon is a name alone.
-pub(crate) fn message(bytes: &[u8]) -> (Vec<(String, Option<&[u8]>)>, &[u8]) {
+pub(crate) fn message(bytes: &[u8]) -> (Vec<Field<'_>>, &[u8]) {
     let mut fields = Vec::new();
     let mut rest = bytes;
     loop {

@@ -55,11 +55,14 @@ pub(super) fn published(evidence: &Evidence) -> Promise {
     promise
 }
 
+/// Where order holds: topic, partition, key.
+type Lane<'a> = (&'a str, i32, &'a str);
+
 /// Within a key and a partition Kafka's order is that of the commits. (A key changes its partition only when somebody
 /// adds partitions to its topic.)
 pub(super) fn ordered(evidence: &Evidence) -> Promise {
     let rows = rows(evidence);
-    let mut lanes: BTreeMap<(&str, i32, &str), Vec<(&Record, &Said)>> = BTreeMap::new();
+    let mut lanes: BTreeMap<Lane<'_>, Vec<(&Record, &Said)>> = BTreeMap::new();
     for record in &evidence.records {
         if let Some(row) = rows.get(&(record.topic.as_str(), record.id.as_str())).and_then(|rows| rows.first().copied())
         {
