@@ -73,8 +73,11 @@ fn listen_in(proxy: &Proxy<Http>) -> Deliveries {
     let deliveries = Deliveries::default();
     let seen = Arc::clone(&deliveries);
     proxy.rule(move |request| {
-        let header = |name: &str| request.headers()[name].to_str().expect("text").to_owned();
-        seen.lock().expect("nobody panicked with it").push((header(EVENT_KEY), header(DELIVERY_ATTEMPT)));
+        let header = |name: &str| request.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+        let key = header(EVENT_KEY).expect("every event here has a key");
+        // The first delivery doesn't say that it is.
+        let before = header(DELIVERY_ATTEMPT).unwrap_or_else(|| "0".to_owned());
+        seen.lock().expect("nobody panicked with it").push((key, before));
         Fate::Pass
     });
     deliveries
