@@ -17,7 +17,6 @@ mod rebalance;
 mod shards;
 mod timers;
 mod topics;
-mod trap;
 
 use std::collections::BTreeMap;
 
