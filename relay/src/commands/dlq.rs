@@ -21,10 +21,10 @@ use towpath_relay::dlq::{self, Filter, Letter};
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   dlq list                                      every event that a person has to decide on
-  dlq list --service payment --since 2h         of one service, of the last two hours
-  dlq show order.events.payment.dlq/7           all of one
-  dlq replay order.events.payment.dlq/7         deliver it to that service again
-  dlq replay --service payment                  all of a service, in order per key
+  dlq list --service beta --since 2h            of one service, of the last two hours
+  dlq show alpha.events.beta.dlq/7              all of one
+  dlq replay alpha.events.beta.dlq/7            deliver it to that service again
+  dlq replay --service beta                     all of a service, in order per key
   dlq drop --key 0198f3 --reason refused --yes  give up for good")]
 pub(crate) enum Command {
     /// List open letters
