@@ -12,6 +12,7 @@ mod commands;
 mod control;
 mod edge;
 mod home;
+mod number;
 mod plan;
 mod ports;
 mod process;

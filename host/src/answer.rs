@@ -22,6 +22,8 @@ pub(crate) enum Problem {
     BodyTooLarge,
     /// As many requests are in flight as may be, or no instance is left.
     Overloaded,
+    /// The client's connection is one beyond `--max-connections`.
+    NoConnection,
     /// The component trapped, or gave up.
     ComponentFailed,
     /// The component took longer than `--request-timeout`.
@@ -46,6 +48,9 @@ impl Problem {
             Self::Overloaded => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once. Try again soon.")
             }
+            Self::NoConnection => {
+                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many connections at once. Try again soon.")
+            }
             Self::ComponentFailed => (StatusCode::INTERNAL_SERVER_ERROR, "component_failed", "The service failed."),
             Self::ComponentTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "component_timeout", "The service did not answer in time.")
@@ -67,10 +72,10 @@ impl From<Problem> for Response<WasiBody> {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         // Whoever sends too slowly would only go on where the connection stayed.
-        if problem == Problem::BodyTimeout {
+        if matches!(problem, Problem::BodyTimeout | Problem::NoConnection) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if problem == Problem::Overloaded {
+        if matches!(problem, Problem::Overloaded | Problem::NoConnection) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -40,7 +40,9 @@ pub(crate) struct Route {
     /// How many requests this route may have in flight. Each has its own, so that clients who wait cannot keep the
     /// relay's deliveries out, which they may be waiting for.
     pub(crate) places: Arc<tokio::sync::Semaphore>,
-    /// How many of them may be at work, so that all are answered in time; none where the callers bound themselves.
+    /// Its callers bound themselves: it is served however many clients there are.
+    pub(crate) steady: bool,
+    /// How many of them may be at work, so that all are answered in time; no limit where that is not the host's to say.
     pub(crate) admission: Option<Arc<Admission>>,
 }
 
@@ -56,9 +58,12 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    fn is_steady(&self, route: &str) -> bool {
+        self.steady_prefixes.iter().any(|prefix| route.starts_with(prefix))
+    }
+
     fn admission(&self, route: &str) -> Option<Arc<Admission>> {
-        let steady = self.steady_prefixes.iter().any(|prefix| route.starts_with(prefix));
-        let limited = !steady && !self.target_latency.is_zero();
+        let limited = !self.is_steady(route) && !self.target_latency.is_zero();
         limited.then(|| Arc::new(Admission::new(self.target_latency, self.max_in_flight)))
     }
 }
@@ -106,6 +111,7 @@ fn lay_routes(manifest: &Manifest, limits: &Limits) -> Router<Route> {
             headers: RouteHeaders::new(text),
             target: trigger.target.clone(),
             places: Arc::new(tokio::sync::Semaphore::new(limits.max_in_flight)),
+            steady: limits.is_steady(text),
             admission: limits.admission(text),
         };
         if router.add(pattern, route).is_some() {

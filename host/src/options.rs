@@ -103,11 +103,12 @@ pub struct EdgeOptions {
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
     pub target_latency: Duration,
 
-    /// Paths below this prefix are never refused for being slow: for callers that bound themselves. May be given again
+    /// Paths below this prefix are served however slow they are and however many clients there are: for callers that
+    /// bound themselves. May be given again
     #[arg(long, value_name = "PATH")]
     pub steady_prefix: Vec<String>,
 
-    /// Connections at once; more wait until one ends
+    /// Connections at once; a few hundred more are answered 503 with Retry-After, and further ones wait
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
     pub max_connections: usize,
 

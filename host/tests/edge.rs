@@ -164,22 +164,26 @@ async fn slow_clients_are_hung_up_on() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
-    let host = Setup::new().args(&["--max-connections", "2"]).start().await;
+async fn who_finds_every_connection_taken_hears_so_and_deliveries_are_served() {
+    let host = Setup::new().args(&["--max-connections", "2", "--steady-prefix", "/fixed"]).start().await;
     let held: Vec<_> = (0..2).map(|_| connect(&host)).collect();
     for mut stream in held.iter() {
         stream.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
         stream.read_exact(&mut [0; 12]).unwrap();
     }
-    let mut third = connect(&host);
-    third.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    third.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(third.read(&mut [0; 12]).is_err(), "nobody answers yet");
+    // It reads to the end: the connection is closed.
+    let refused = exchange(&host, "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(refused.contains("retry-after: 1") && refused.contains("\"overloaded\""), "{refused}");
+    assert!(connect(&host).read(&mut [0]).is_ok_and(|read| read == 0), "who says nothing is hung up on");
+    let close = "GET /fixed HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    assert!(exchange(&host, close).starts_with("HTTP/1.1 418"));
+    let health = close.replace("/fixed", "/.well-known/spin/health");
+    assert!(exchange(&host, &health).starts_with("HTTP/1.1 200"));
     drop(held);
-    third.set_read_timeout(Some(common::PATIENCE)).unwrap();
-    let mut answer = [0; 12];
-    third.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
+    let hello = close.replace("/fixed", "/hello");
+    let served = common::eventually(|| exchange(&host, &hello).starts_with("HTTP/1.1 200").then_some(())).await;
+    served.expect("a place that is free again is given away");
 }
 
 #[tokio::test]

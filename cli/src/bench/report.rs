@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::latency::Latency;
 use super::load::Measured;
+use crate::number::number;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -68,15 +69,7 @@ fn readable(value: f64) -> String {
     if value < 100.0 {
         return format!("{value:.1}");
     }
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    number(value.round_ties_even() as u64)
 }
 
 impl fmt::Display for Report {

@@ -218,7 +218,11 @@ fn contended() -> Problem {
 }
 
 fn lost() -> Problem {
-    Problem::unavailable("contended", "The payment has to be begun again.", "its row went while the provider was asked")
+    Problem::unavailable(
+        "payment_lost",
+        "The payment has to be begun again.",
+        "its row went while the provider was asked",
+    )
 }
 
 #[cfg(test)]

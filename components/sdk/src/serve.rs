@@ -17,8 +17,8 @@ use crate::{
 pub const MAX_BODY_BYTES: usize = 64 << 10;
 /// The largest body from the relay: an event that one of us has published.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
-/// What may pass until a client gets its answer, whatever it takes: less than the two seconds after which it must know, with room for what
-/// the gateway adds.
+/// What may pass until a client gets its answer, whatever it takes: less than the two seconds after which it must know,
+/// with room for what the gateway adds.
 const CLIENT_BUDGET: Duration = Duration::from_millis(1_600);
 /// What a call may take while the relay waits for its answer to a delivery; it has time, and repeats what fails.
 const DELIVERY_BUDGET: Duration = Duration::from_secs(10);

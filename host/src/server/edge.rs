@@ -38,11 +38,21 @@ impl Edge {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = match self.route(request, &path, client).await {
             Ok((response, slot)) => response.map(|body| Answer::new(body, slot, open.begin())),
-            Err(problem) => Response::<WasiBody>::from(problem).map(|body| Answer::new(body, None, open.begin())),
+            Err(problem) => Self::refuse(problem, open),
         };
         let (status, took_us) = (response.status().as_u16(), started.elapsed().as_micros());
         tracing::debug!(%method, path, status, took_us, "answered");
         response
+    }
+
+    /// Answers with a problem.
+    pub(super) fn refuse(problem: Problem, open: &Open) -> Response<Answer> {
+        Response::<WasiBody>::from(problem).map(|body| Answer::new(body, None, open.begin()))
+    }
+
+    /// Whether this path is served however full it is: deliveries of the relay, and the host's own health.
+    pub(super) fn is_steady(&self, path: &str) -> bool {
+        path.starts_with(WELL_KNOWN) || self.application.router.find(path).is_some_and(|(route, _)| route.steady)
     }
 
     async fn route(

@@ -20,13 +20,19 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
+use crate::answer::Problem;
 use crate::application::Application;
 use body::BodyLimits;
 use edge::Edge;
 use open::Open;
+
+/// Connections beyond `max_connections`: enough for each to hear that there is no place, and for the relay's deliveries.
+const SPARE: usize = 256;
+/// How long a spare connection may say nothing, and how long it stays after it was turned away.
+const SPARE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What clients may do.
 #[derive(Clone, Debug)]
@@ -79,25 +85,28 @@ impl Server {
     ) -> Stopped {
         let connections = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(self.limits.max_connections));
+        let spares = Arc::new(Semaphore::new(SPARE));
         let mut stop = pin!(stop);
         loop {
-            // A client beyond the limit waits in the kernel's queue until another leaves.
+            // Where not even a spare place is left, a client waits in the kernel's queue until another leaves.
             let accepted = async {
-                let place = places.clone().acquire_owned().await;
-                (self.listener.accept().await, place)
+                let spare = spares.clone().acquire_owned().await;
+                (self.listener.accept().await, spare)
             };
-            let (stream, client, place) = tokio::select! {
+            let (stream, client, spare) = tokio::select! {
                 biased;
                 () = &mut stop => break,
                 accepted = accepted => match accepted {
-                    (Ok((stream, client)), place) => (stream, client, place),
+                    (Ok((stream, client)), spare) => (stream, client, spare),
                     (Err(error), _) => {
                         refused(&error).await;
                         continue;
                     }
                 },
             };
-            let connection = self.connection(stream, client, &connections);
+            let own = places.clone().try_acquire_owned().ok();
+            let connection = self.connection(stream, client, own.is_none(), &connections);
+            let place = own.map_or(spare, Ok);
             tokio::spawn(async move {
                 connection.await;
                 drop(place);
@@ -114,21 +123,33 @@ impl Server {
         Stopped::CutOff
     }
 
-    /// One connection, to its end.
+    /// One connection, to its end. A `spare` one serves what is steady, and is otherwise turned away.
     fn connection(
         &self,
         stream: TcpStream,
         client: SocketAddr,
+        spare: bool,
         connections: &GracefulShutdown,
     ) -> impl Future<Output = ()> + Send + use<> {
         let address = HeaderValue::from_str(&client.to_string()).unwrap_or(HeaderValue::from_static(""));
         let began = Arc::new(AtomicBool::new(false));
         let (edge, mark, open) = (self.edge.clone(), began.clone(), Open::default());
         let answers = open.clone();
+        let turned_away = Arc::new(Notify::new());
+        let turn_away = turned_away.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             mark.store(true, Ordering::Relaxed);
             let (edge, address, open) = (edge.clone(), address.clone(), open.clone());
-            async move { Ok::<_, Infallible>(edge.answer(request, address, &open).await) }
+            let refused = spare && !edge.is_steady(request.uri().path());
+            if refused {
+                turn_away.notify_one();
+            }
+            async move {
+                if refused {
+                    return Ok::<_, Infallible>(Edge::refuse(Problem::NoConnection, &open));
+                }
+                Ok(edge.answer(request, address, &open).await)
+            }
         });
         // An answer's last piece must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
@@ -136,7 +157,12 @@ impl Server {
         stream.set_write_timeout(Some(self.limits.write_timeout));
         let connection = self.http.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
         let connection = connections.watch(connection);
-        let first_request = silence(self.limits.header_timeout, began);
+        let first_request = silence(if spare { SPARE_TIMEOUT } else { self.limits.header_timeout }, began);
+        // HTTP/1 ends with the refusal; a client of HTTP/2 could stay.
+        let gone = async move {
+            turned_away.notified().await;
+            tokio::time::sleep(SPARE_TIMEOUT).await;
+        };
         let overdue = answers.overdue(self.limits.answer_timeout);
         async move {
             tokio::select! {
@@ -145,6 +171,7 @@ impl Server {
                         tracing::debug!(%client, %error, "connection failed");
                     }
                 }
+                () = gone => tracing::debug!(%client, "connection closed: there was no place for it (--max-connections)"),
                 () = first_request => tracing::debug!(%client, "connection closed: no request came"),
                 () = overdue => tracing::warn!(%client, "connection closed: the client took too long to take an answer in (--answer-timeout)"),
             }

@@ -38,9 +38,7 @@ async fn a_long_outage_is_survived_too() {
     })
     .await;
     proxy.open();
-    let mended = Instant::now();
     records(&kafka, &setup.topic(TOPIC), KEYS * 10).await;
-    assert!(mended.elapsed() < Duration::from_secs(15), "it took {:?}", mended.elapsed());
     let seen = records_now(&kafka, &setup.topic(TOPIC)).await;
     assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, 10));
 }
@@ -54,9 +52,7 @@ async fn while_kafka_is_down_units_of_work_go_on_and_afterwards_everything_is_pu
     say_numbers(&setup, &relay, KEYS, 0, 5).await;
     records(&kafka, &setup.topic(TOPIC), KEYS * 5).await;
     proxy.shut();
-    let began = Instant::now();
     say_numbers(&setup, &relay, KEYS, 5, 50).await;
-    assert!(began.elapsed() < Duration::from_secs(5), "50 units of work took {:?}", began.elapsed());
     assert_eq!(records_now(&kafka, &setup.topic(TOPIC)).await.len(), KEYS * 5);
     proxy.open();
     records(&kafka, &setup.topic(TOPIC), KEYS * 55).await;

@@ -17,6 +17,7 @@ mod rebalance;
 mod shards;
 mod timers;
 mod topics;
+mod trap;
 
 use std::collections::BTreeMap;
 

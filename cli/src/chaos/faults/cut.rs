@@ -36,8 +36,11 @@ enum Cut {
     ComponentAnswer,
 }
 
+/// The services that commit something for every order. Nobody changes a product meanwhile.
+const COMMITTING: [Service; 3] = [Service::Inventory, Service::Order, Service::Payment];
+
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
-    let commits = Service::ALL.into_iter().flat_map(|service| [Cut::BeforeCommit(service), Cut::AfterCommit(service)]);
+    let commits = COMMITTING.into_iter().flat_map(|service| [Cut::BeforeCommit(service), Cut::AfterCommit(service)]);
     let all = [Cut::ClientRelay, Cut::KafkaAck, Cut::ComponentAnswer].into_iter().chain(commits);
     all.map(|cut| Box::new(cut) as _).collect()
 }

@@ -10,9 +10,12 @@ use serde::Serialize;
 
 use super::evidence::REDELIVERED;
 use super::fault::Row;
-use super::judge::{Case, Promise};
+use super::judge::{Case, Promise, Window};
 use super::record::{Call, Witness};
 use seen::Sight;
+
+/// For so long at least a fault is looked at.
+const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// What was asked for.
 #[derive(Clone, Debug, Serialize)]
@@ -45,7 +48,7 @@ struct Struck {
     fault: String,
     row: Row,
     about: String,
-    /// From the beginning of the run.
+    /// From the beginning of the run. What clients saw is looked at for five seconds at least.
     from_s: f64,
     to_s: f64,
     note: String,
@@ -81,14 +84,20 @@ struct Totals {
 impl Report {
     /// Of what was judged.
     pub(crate) fn of(settings: Settings, lasted: Duration, case: &Case<'_>, promises: Vec<Promise>) -> Self {
-        let faults = case.windows.iter().map(|window| Struck {
+        let sight = |at: usize, window: &Window| {
+            // What is over at once is still seen for a while, though not beyond the next fault.
+            let next = case.windows.get(at + 1).map_or(lasted, |next| next.from);
+            let to = window.to.max((window.from + AFTERMATH).min(next));
+            Sight::of(case.witness, window.from, to)
+        };
+        let faults = case.windows.iter().enumerate().map(|(at, window)| Struck {
             fault: window.fault.clone(),
             row: window.row,
             about: window.about.clone(),
             from_s: window.from.as_secs_f64(),
             to_s: window.to.as_secs_f64(),
             note: window.note.clone(),
-            sight: Sight::of(case.witness, window.from, window.to),
+            sight: sight(at, window),
         });
         Self {
             settings,

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{Report, Struck, Totals};
 use crate::chaos::judge::{Finding, Promise};
+use crate::number::number;
 
 /// How many findings of one promise are printed; `--json` has them all.
 const PRINTED: usize = 10;
@@ -68,8 +69,7 @@ impl Display for Totals {
             "{} events handled, {} deliveries of events that had been handled before",
             self.handled, self.redelivered
         )?;
-        let relays: Vec<String> =
-            self.relays.iter().map(|(what, n)| format!("{} {what}", number(*n as usize))).collect();
+        let relays: Vec<String> = self.relays.iter().map(|(what, n)| format!("{} {what}", number(*n))).collect();
         writeln!(f, "relays counted: {}", relays.join(", "))
     }
 }
@@ -101,17 +101,4 @@ fn clock(seconds: f64) -> String {
 fn counts(counts: &BTreeMap<String, usize>) -> String {
     let each: Vec<String> = counts.iter().map(|(what, n)| format!("{} × {what}", number(*n))).collect();
     each.join(", ")
-}
-
-/// Thousands apart.
-fn number(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -30,6 +30,7 @@ async fn handle(request: Request) -> Result<Response<BoxBody>, ErrorCode> {
         "echo" => echo(request).await,
         "calls" => answer(json!({ "calls": calls })),
         "trap" => panic!("asked to trap"),
+        "events" => event(request).await,
         "spin" => spin(),
         "fail" => Err(ErrorCode::InternalError(Some("asked to fail".into()))),
         "wait" => wait(&query, calls).await,
@@ -67,6 +68,16 @@ async fn sum(request: Request) -> Result<Response<BoxBody>, ErrorCode> {
         }
     }
     answer(json!({ "length": length }))
+}
+
+/// Accepts an event, and traps on the one that the variable `trap_on` names: its key and the number in its data.
+async fn event(request: Request) -> Result<Response<BoxBody>, ErrorCode> {
+    let key = request.headers().get("towpath-event-key").cloned();
+    let key = key.as_ref().and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let data: Value = serde_json::from_slice(&request.into_body().bytes().await?).unwrap_or_default();
+    let trap_on = variables::get("trap_on").await.unwrap_or_default();
+    assert!(format!("{key}:{}", data["n"]) != trap_on, "asked to trap on this event");
+    answer(json!({}))
 }
 
 /// Computes for ever.
