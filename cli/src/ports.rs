@@ -147,12 +147,6 @@ mod tests {
     use crate::testing::TempDir;
     use std::collections::BTreeSet;
 
-    fn home(folder: &TempDir) -> Home {
-        let home = Home::resolve(Some(folder.path())).unwrap();
-        home.create().unwrap();
-        home
-    }
-
     fn all() -> Vec<String> {
         usual(2).map(|(name, _)| name).collect()
     }
@@ -171,7 +165,7 @@ mod tests {
     #[test]
     fn automatic_ports_differ_and_are_remembered() {
         let folder = TempDir::new();
-        let home = home(&folder);
+        let home = folder.home();
         let first = Ports::automatic(&home, &all()).unwrap();
         assert_eq!(first.0.values().collect::<BTreeSet<_>>().len(), all().len());
         first.check_free(&all()).unwrap();
@@ -182,7 +176,7 @@ mod tests {
     #[test]
     fn a_remembered_port_that_is_taken_is_replaced() {
         let folder = TempDir::new();
-        let home = home(&folder);
+        let home = folder.home();
         let first = Ports::automatic(&home, &["redis", "relay"]).unwrap();
         first.remember(&home).unwrap();
         let _taken = bind(first.get("redis").unwrap()).unwrap();

@@ -150,16 +150,10 @@ mod tests {
     use crate::testing::TempDir;
     use std::os::unix::fs::PermissionsExt;
 
-    fn home(folder: &TempDir) -> Home {
-        let home = Home::resolve(Some(folder.path())).unwrap();
-        home.create().unwrap();
-        home
-    }
-
     #[test]
     fn secrets_are_made_once_and_closed_to_others() {
         let folder = TempDir::new();
-        let home = home(&folder);
+        let home = folder.home();
         let first = Secrets::load_or_create(&home).unwrap();
         let mode = std::fs::metadata(home.secrets_file()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -177,7 +171,7 @@ mod tests {
     #[test]
     fn a_secret_that_is_new_joins_the_old_ones() {
         let folder = TempDir::new();
-        let home = home(&folder);
+        let home = folder.home();
         std::fs::write(home.secrets_file(), "REDIS_PASSWORD=kept\n").unwrap();
         let secrets = Secrets::load_or_create(&home).unwrap();
         assert_eq!(secrets.redis(), "kept");
@@ -187,7 +181,7 @@ mod tests {
     #[test]
     fn lost_secrets_of_existing_data_are_an_error_with_a_way_out() {
         let folder = TempDir::new();
-        let home = home(&folder);
+        let home = folder.home();
         std::fs::create_dir(home.data().join("postgres-order")).unwrap();
         let error = Secrets::load_or_create(&home).unwrap_err().to_string();
         assert!(error.contains("postgres-order") && error.contains("towpath reset"), "{error}");
@@ -196,7 +190,7 @@ mod tests {
     #[test]
     fn a_damaged_file_names_its_line_and_debug_shows_no_value() {
         let folder = TempDir::new();
-        let home = home(&folder);
+        let home = folder.home();
         std::fs::write(home.secrets_file(), "REDIS_PASSWORD=kept\nnonsense\n").unwrap();
         let error = format!("{:#}", Secrets::load_or_create(&home).unwrap_err());
         assert!(error.contains("line 2"), "{error}");

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
-    if !home.path().exists() {
+    if !home.path().exists() && !postgres::fallback(home).exists() {
         say(&format!("There is nothing under {}.", home.path().display()));
         return Ok(ExitCode::SUCCESS);
     }

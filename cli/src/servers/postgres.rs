@@ -186,6 +186,8 @@ fn data_folder(home: &Home, name: &str) -> Result<PathBuf> {
     fs::write(other.join(HOME_NAME), home.path().as_os_str().as_encoded_bytes())?;
     let folder = other.join(name);
     if usual.symlink_metadata().is_err() {
+        // The link went with the home that this data belonged to; another one has come to its place, with other passwords.
+        remove(&folder)?;
         std::os::unix::fs::symlink(&folder, &usual)?;
     }
     Ok(folder)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use towpath_proxy::{Fate, Kafka, PRODUCE, Proxy};
 
 use crate::kafka::{key_and_number, records, records_now};
-use crate::support::{Servers, ServiceSetup, Setup, eventually};
+use crate::support::{Servers, ServiceSetup, Setup, TestRelay, eventually};
 use crate::{TOPIC, assert_same, by_key, in_order, metric, say_numbers};
 
 const KEYS: usize = 12;
@@ -20,15 +20,21 @@ async fn behind(proxy: &Proxy<Kafka>) -> Setup {
     Setup::new().kafka(&proxy.address()).service(alpha).declare(TOPIC).databases().await
 }
 
-/// Longer than anything waits for Kafka: transactions run out there, and publishers give their producers up.
-#[tokio::test]
-async fn a_long_outage_is_survived_too() {
+/// A relay behind a proxy, five of whose events are in Kafka for every key.
+async fn published() -> (String, Proxy<Kafka>, Setup, TestRelay) {
     let kafka = Servers::from_env().kafka;
     let proxy = before(&kafka).await;
     let setup = behind(&proxy).await;
     let relay = setup.start().await;
     say_numbers(&setup, &relay, KEYS, 0, 5).await;
     records(&kafka, &setup.topic(TOPIC), KEYS * 5).await;
+    (kafka, proxy, setup, relay)
+}
+
+/// Longer than anything waits for Kafka: transactions run out there, and publishers give their producers up.
+#[tokio::test]
+async fn a_long_outage_is_survived_too() {
+    let (kafka, proxy, setup, relay) = published().await;
     proxy.shut();
     say_numbers(&setup, &relay, KEYS, 5, 5).await;
     let cut = Instant::now();
@@ -45,12 +51,7 @@ async fn a_long_outage_is_survived_too() {
 
 #[tokio::test]
 async fn while_kafka_is_down_units_of_work_go_on_and_afterwards_everything_is_published_once() {
-    let kafka = Servers::from_env().kafka;
-    let proxy = before(&kafka).await;
-    let setup = behind(&proxy).await;
-    let relay = setup.start().await;
-    say_numbers(&setup, &relay, KEYS, 0, 5).await;
-    records(&kafka, &setup.topic(TOPIC), KEYS * 5).await;
+    let (kafka, proxy, setup, relay) = published().await;
     proxy.shut();
     say_numbers(&setup, &relay, KEYS, 5, 50).await;
     assert_eq!(records_now(&kafka, &setup.topic(TOPIC)).await.len(), KEYS * 5);
