@@ -1,5 +1,6 @@
 //! The servers as containers: `docker compose up NAME`, attached, is the part's process. So the supervisor treats them
-//! like any other child: their output is the part's log, SIGTERM stops the container, a container that dies is started again.
+//! like any other child: their output is the part's log, and a container that dies is started again. `docker compose stop`
+//! stops it, and with it the process.
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -72,19 +73,20 @@ impl Project {
             tier: Tier::Server,
             after: Vec::new(),
             prepare: None,
-            launch: Launch::new("docker").args(self.arguments.clone()).args([
-                "up",
-                "--no-deps",
-                "--no-color",
-                "--no-log-prefix",
-                name,
-            ]),
+            // Docker's client before version 25 keeps signals from its plugin, and the container would go on.
+            launch: self
+                .docker(&["up", "--no-deps", "--no-color", "--no-log-prefix", name])
+                .stopped_by(self.docker(&["stop", name])),
             probe,
             ready_deadline: Duration::from_secs(180),
             stop_signal: StopSignal::Terminate,
             stop_deadline: Duration::from_secs(40),
             log: self.home.log(name),
         }
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Launch {
+        Launch::new("docker").args(self.arguments.clone()).args(arguments)
     }
 
     /// Removes containers, network and volumes: the data.

@@ -1,7 +1,7 @@
 //! The life of one part: an actor that owns the child process, starts it, sees it become ready, starts it again when it
 //! dies, and ends it when asked. Everyone else holds a [`Handle`].
 use std::collections::BTreeMap;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -283,7 +283,21 @@ impl Actor {
     async fn terminate(&mut self, child: &mut Child) {
         self.change(|status| status.state = PartState::Stopping);
         let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return };
-        let _ = rustix::process::kill_process(pid, self.spec.stop_signal.signal());
+        // Killed with this function's end: the process that it stops has ended then, or is killed itself.
+        let _stopping = match &self.spec.launch.stopped_by {
+            Some(stop) => match stop.command(self.spec.stop_signal).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+            {
+                Ok(stopping) => Some(stopping),
+                Err(error) => {
+                    self.say(format!("{} can't be asked to stop: {error}", self.spec.name));
+                    None
+                }
+            },
+            None => {
+                let _ = rustix::process::kill_process(pid, self.spec.stop_signal.signal());
+                None
+            }
+        };
         let forced = self.force.wait_for(|force| *force);
         let why = tokio::select! {
             _ = child.wait() => return,

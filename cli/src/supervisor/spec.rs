@@ -68,6 +68,8 @@ pub(crate) struct Launch {
     /// The user it runs as, where that isn't ours.
     pub(crate) user: Option<String>,
     pub(crate) folder: Option<PathBuf>,
+    /// What stops it, where a signal to this process would not stop what it stands for.
+    pub(crate) stopped_by: Option<Box<Launch>>,
 }
 
 impl Launch {
@@ -82,6 +84,11 @@ impl Launch {
 
     pub(crate) fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    pub(crate) fn stopped_by(mut self, stop: Self) -> Self {
+        self.stopped_by = Some(Box::new(stop));
         self
     }
 

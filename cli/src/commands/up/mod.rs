@@ -134,7 +134,9 @@ async fn prepare(args: &Args, home: &Home, lock: &Lock, progress: &mut Progress)
     let ports = ports(args, home, &choice)?;
     let secrets = Secrets::load_or_create(home)?;
     if args.servers == Servers::Compose {
-        progress.say("Preparing the containers (the first time their images are fetched)");
+        if !args.in_background {
+            progress.say("Preparing the containers (the first time their images are fetched)");
+        }
         let project = compose::Project::new(home, &root.join("infra"));
         progress.step("containers", project.prepare(&ports, &secrets)).await?;
     }
