@@ -6,8 +6,9 @@
 //! [`Fate`] than to pass. What the proxy doesn't break it leaves as it is, byte for byte, but for the port of a Kafka
 //! broker, which would lead clients past it.
 //!
-//! One thing a proxy can't hide: the first client to come while its server is down sees a connection that breaks, where it
-//! would have seen one that is refused. Those after it are refused.
+//! What a proxy can't hide: the first client to come while its server is down sees a connection that breaks, where it
+//! would have seen one that is refused. Those after it are refused. And a client of a server that stands still is
+//! connected at once, where it would have waited for that.
 
 mod fate;
 mod http;

@@ -2,15 +2,21 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
 
 use crate::proxy::Shared;
 use crate::{Fate, Protocol};
+
+/// How long a server may take to take a connection. One that stands still takes none once its queue is full, and the
+/// kernel asks again ever more rarely: whoever waited on would learn late that it goes on.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the two directions of a connection share.
 struct Line<P: Protocol> {
@@ -30,19 +36,35 @@ impl From<io::Error> for Over {
     }
 }
 
-/// Carries what client and server say to each other until both have said all, or it is over. Both sides close when
-/// this returns.
-pub(crate) async fn carry<P: Protocol>(shared: Arc<Shared<P>>, client: TcpStream, server: TcpStream) {
+/// How a connection ended.
+pub(crate) enum End {
+    /// The server is down: nobody listens there. The client still waits.
+    Refused(TcpStream),
+    /// In any other way, of which there is nobody to tell.
+    Other,
+}
+
+/// Connects to the server, and carries what client and server say to each other until both have said all, or it is
+/// over. Both sides close when this returns.
+pub(crate) async fn carry<P: Protocol>(shared: Arc<Shared<P>>, client: TcpStream) -> End {
     let mut open = shared.open.subscribe();
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let line = Line { shared, to_client: Mutex::new(to_client), heard: watch::Sender::new(0) };
-    let both = async { tokio::try_join!(line.requests(from_client, to_server), line.answers(from_server)) };
+    let both = async {
+        let server = match timeout(CONNECT_TIMEOUT, TcpStream::connect(shared.server)).await {
+            Ok(Ok(server)) => server,
+            Ok(Err(_)) => return End::Refused(client),
+            Err(_) => return End::Other,
+        };
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let shared = Arc::clone(&shared);
+        let line = Line { shared, to_client: Mutex::new(to_client), heard: watch::Sender::new(0) };
+        let _ = tokio::try_join!(line.requests(from_client, to_server), line.answers(from_server));
+        End::Other
+    };
     tokio::select! {
-        // Whichever way a connection ends, there is nobody to tell.
-        _ = both => {}
-        _ = open.wait_for(|open| !open) => {}
+        end = both => end,
+        _ = open.wait_for(|open| !open) => End::Other,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::line::carry;
+use crate::line::{End, carry};
 use crate::{Fate, Ports, Protocol};
 
 /// How often a server that is down is looked for.
@@ -147,20 +148,25 @@ async fn listen<P: Protocol>(mut listener: TcpListener, shared: Arc<Shared<P>>) 
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) if *shared.open.borrow() => match TcpStream::connect(shared.server).await {
-                    Ok(server) => {
-                        lines.spawn(carry(Arc::clone(&shared), client, server));
-                    }
-                    // Clients of a server that is down are refused, and so are those of its proxy from here on.
-                    Err(_) => {
-                        drop((listener, client));
-                        listener = again(&shared).await;
-                    }
-                },
+                Ok((client, _)) if *shared.open.borrow() => {
+                    lines.spawn(carry(Arc::clone(&shared), client));
+                }
                 // Whoever comes to a shut line is hung up on; so is whoever was gone before we looked.
                 _ => tokio::task::yield_now().await,
             },
-            Some(_) = lines.join_next() => {}
+            // Clients of a server that is down are refused, and so are those of its proxy from here on: when this one
+            // sees its end, nobody listens any longer.
+            Some(end) = lines.join_next() => if let Ok(End::Refused(client)) = end {
+                drop((listener, client));
+                let mut again = pin!(again(&shared));
+                listener = loop {
+                    tokio::select! {
+                        listener = &mut again => break listener,
+                        // Those who came together with this one are hung up on.
+                        Some(_) = lines.join_next() => {}
+                    }
+                };
+            }
         }
     }
 }

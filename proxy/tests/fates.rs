@@ -8,8 +8,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use towpath_proxy::{Fate, Http, Proxy, Tcp, answer};
 
 /// Far more than anything takes.
@@ -199,6 +200,58 @@ async fn clients_of_a_server_that_is_down_are_refused_until_it_is_there() {
     let mut heard = [0; 5];
     server.accept().await.unwrap().0.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"hello");
+}
+
+#[tokio::test]
+async fn a_server_that_dies_takes_all_its_clients_with_it_and_those_who_come_back_at_once() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::<Tcp>::before(&server.local_addr().unwrap().to_string()).await.unwrap();
+    let (mut clients, mut served) = (JoinSet::new(), Vec::new());
+    for _ in 0..50 {
+        let address = proxy.address();
+        clients.spawn(async move {
+            let mut client = TcpStream::connect(&address).await.unwrap();
+            assert_eq!(client.read(&mut [0; 8]).await.unwrap_or(0), 0);
+            // Refused, or hung up on.
+            if let Ok(mut again) = TcpStream::connect(&address).await {
+                assert_eq!(again.read(&mut [0; 8]).await.unwrap_or(0), 0);
+            }
+        });
+        served.push(server.accept().await.unwrap());
+    }
+    drop((server, served));
+    tokio::time::timeout(PATIENCE, clients.join_all()).await.expect("nobody is left waiting");
+}
+
+/// A server that stands still, with its queue full: whoever wants to connect to it waits.
+async fn standing_still() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    // The kernel takes one or two more than it was told.
+    while let Ok(taken) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+        queue.push(taken.unwrap());
+    }
+    (listener, queue)
+}
+
+#[tokio::test]
+async fn clients_do_not_wait_for_those_who_came_before_them_to_a_server_that_stands_still() {
+    let (server, queue) = standing_still().await;
+    let proxy = Proxy::<Tcp>::before(&server.local_addr().unwrap().to_string()).await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(TcpStream::connect(proxy.address()).await.unwrap());
+    }
+    // Only a proxy that isn't busy with the first of them lets go of all.
+    proxy.shut();
+    for mut client in clients {
+        let end = tokio::time::timeout(PATIENCE, client.read(&mut [0; 8])).await;
+        assert_eq!(end.expect("an end").unwrap_or(0), 0);
+    }
+    drop((server, queue));
 }
 
 #[tokio::test]
