@@ -95,11 +95,6 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
-    /// Whether it was refused early, and told when to come back.
-    pub(crate) fn is_overloaded(&self) -> bool {
-        self.status == 503 && self.code.as_deref() == Some("overloaded") && self.retry_after_s.is_some()
-    }
-
     /// Whether another request with the same key is being worked on.
     pub(crate) fn is_in_flight(&self) -> bool {
         self.status == 409 && self.code.as_deref() == Some("idempotency_key_in_flight")

@@ -14,6 +14,10 @@ const TERMINATE: &str = "
     SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND usename IN ($1, 'towpath_relay')";
 
+/// Whether somebody waits for what this session holds.
+const WAITS: &str =
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
+
 /// Longer than any of the relay's limits.
 const HELD: Duration = Duration::from_secs(30);
 /// Under load there is always something to lock within this time.
@@ -159,10 +163,8 @@ async fn hold(stage: &Stage, held: Held) -> Result<Struck> {
     let (mut looks, mut waited) = (0, 0);
     while Instant::now() < until {
         tick.tick().await;
-        let waits =
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
         looks += 1;
-        waited += i32::from(database.query_one(waits, &[]).await?.get::<_, bool>(0));
+        waited += i32::from(database.query_one(WAITS, &[]).await?.get::<_, bool>(0));
     }
     database.batch_execute("ROLLBACK").await.context("the lock was lost before its time")?;
     let (seconds, percent) = (HELD.as_secs(), waited * 100 / looks);

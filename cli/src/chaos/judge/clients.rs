@@ -12,18 +12,15 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// An answer that takes longer, and that nobody asked to wait for, is a hang.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Whether clients whom a fault kept away may still be coming back, all at once: more than there is capacity for. Then the
-/// edge refuses early, for half as long as the fault lasted at the most.
-fn comes_with_the_backlog(seen: &Seen, windows: &[Window]) -> bool {
-    let kept_away = windows.iter().filter(|window| window.blast != Blast::none());
-    let mut over = kept_away.map(|window| (window.from, window.to + GRACE.max((window.to - window.from) / 2)));
-    over.any(|(from, over)| seen.ended() >= from && seen.at <= over)
+/// The faults that went on, or were only just over, while this call lasted.
+fn met<'w>(seen: &Seen, windows: &'w [Window]) -> impl Iterator<Item = &'w Window> {
+    let (from, to) = (seen.at, seen.ended());
+    windows.iter().filter(move |window| from <= window.to + GRACE && to >= window.from)
 }
 
-/// What of this call the faults may have spoilt that went on while it lasted.
+/// What of this call they may have spoilt.
 fn blast(seen: &Seen, windows: &[Window]) -> Blast {
-    let met = windows.iter().filter(|window| seen.at <= window.to + GRACE && seen.ended() >= window.from);
-    met.fold(Blast::none(), |mut all, window| {
+    met(seen, windows).fold(Blast::none(), |mut all, window| {
         all.refused.extend(&window.blast.refused);
         all.refused_by.extend(&window.blast.refused_by);
         all.unreachable.extend(&window.blast.unreachable);
@@ -34,11 +31,7 @@ fn blast(seen: &Seen, windows: &[Window]) -> Blast {
 
 /// The fault that a call fell into, for a person.
 fn during(seen: &Seen, windows: &[Window]) -> String {
-    let met: BTreeSet<&str> = windows
-        .iter()
-        .filter(|window| seen.at <= window.to + GRACE && seen.ended() >= window.from)
-        .map(|window| window.fault.as_str())
-        .collect();
+    let met: BTreeSet<&str> = met(seen, windows).map(|window| window.fault.as_str()).collect();
     match met.len() {
         0 => "outside of any fault".into(),
         _ => format!("during {}", met.into_iter().collect::<Vec<_>>().join(" and ")),
@@ -51,7 +44,6 @@ pub(super) fn allowed(witness: &Witness, windows: &[Window]) -> Promise {
     for seen in &witness.seen {
         let blast = blast(seen, windows);
         let expected = match &seen.outcome {
-            Outcome::Answered(reply) if reply.is_overloaded() && comes_with_the_backlog(seen, windows) => None,
             Outcome::Answered(reply) => unexpected(seen, reply, &blast),
             Outcome::Silent { .. } if blast.stalled || blast.unreachable.contains(&seen.replica) => None,
             Outcome::Silent { .. } => Some("an answer"),
@@ -164,19 +156,6 @@ pub(super) mod tests {
         assert_eq!(broken(refusal(Call::Stock, 11.0), window(10, 12)), (1, 0), "another service");
         assert_eq!(broken(refusal(Call::Place, 9.0), window(10, 12)), (1, 0), "before");
         assert_eq!(broken(refusal(Call::Place, 17.5), window(10, 12)), (1, 0), "long after");
-    }
-
-    #[test]
-    fn who_was_kept_away_may_be_told_to_come_back_later_for_half_as_long() {
-        let told = |code: &str, at_s| {
-            let reply = Reply { status: 503, code: Some(code.into()), retry_after_s: Some(1), ..Reply::default() };
-            Seen { outcome: Outcome::Answered(reply), ..seen(Call::Place, at_s, 0.0) }
-        };
-        assert_eq!(broken(told("overloaded", 39.0), window(10, 30)), (0, 0));
-        assert_eq!(broken(told("overloaded", 41.0), window(10, 30)), (1, 0), "not for ever");
-        assert_eq!(broken(told("unavailable", 39.0), window(10, 30)), (1, 0), "what is there is reached");
-        let unnoticed = Window { blast: Blast::none(), ..window(10, 30) };
-        assert_eq!(broken(told("overloaded", 31.0), unnoticed), (1, 0), "nobody was kept away");
     }
 
     #[test]

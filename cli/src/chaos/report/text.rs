@@ -67,7 +67,8 @@ impl Display for Totals {
         writeln!(
             f,
             "{} events handled, {} deliveries of events that had been handled before",
-            self.handled, self.redelivered
+            number(self.handled),
+            number(self.redelivered)
         )?;
         let relays: Vec<String> = self.relays.iter().map(|(what, n)| format!("{} {what}", number(*n))).collect();
         writeln!(f, "relays counted: {}", relays.join(", "))
