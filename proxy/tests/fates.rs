@@ -1,5 +1,7 @@
 //! Every fate on real sockets: what the client sees, and what the server got.
 
+use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -224,22 +226,22 @@ async fn a_server_that_dies_takes_all_its_clients_with_it_and_those_who_come_bac
 }
 
 /// A server that stands still, with its queue full: whoever wants to connect to it waits.
-async fn standing_still() -> (TcpListener, Vec<TcpStream>) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let address = listener.local_addr().unwrap();
+async fn standing_still() -> io::Result<(TcpListener, Vec<TcpStream>)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = socket.listen(1)?;
+    let address = listener.local_addr()?;
     let mut queue = Vec::new();
     // The kernel takes one or two more than it was told.
     while let Ok(taken) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
-        queue.push(taken.unwrap());
+        queue.push(taken?);
     }
-    (listener, queue)
+    Ok((listener, queue))
 }
 
 #[tokio::test]
 async fn clients_do_not_wait_for_those_who_came_before_them_to_a_server_that_stands_still() {
-    let (server, queue) = standing_still().await;
+    let (server, queue) = standing_still().await.unwrap();
     let proxy = Proxy::<Tcp>::before(&server.local_addr().unwrap().to_string()).await.unwrap();
     let mut clients = Vec::new();
     for _ in 0..3 {

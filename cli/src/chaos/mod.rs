@@ -12,6 +12,7 @@ mod faults;
 mod judge;
 mod lines;
 mod load;
+mod machine;
 mod quiet;
 mod record;
 mod replay;

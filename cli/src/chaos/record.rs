@@ -163,12 +163,22 @@ impl fmt::Display for Seen {
     }
 }
 
-/// A moment in which this program itself was not given the processor.
+/// What a machine may keep those waiting for who work on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// This program itself was not given it.
+    Processor,
+    Disk,
+}
+
+/// A moment in which the machine itself stood still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lag {
+    /// What there was none of.
+    pub(crate) of: Resource,
     /// When it ended, from the beginning of the run.
     pub(crate) at: Duration,
-    /// How late it was.
+    /// How long it lasted.
     pub(crate) late: Duration,
 }
 
@@ -187,7 +197,7 @@ pub(crate) struct Record {
 pub(crate) struct Witness {
     /// In the order in which the calls ended.
     pub(crate) seen: Vec<Seen>,
-    /// When this program was late itself.
+    /// When the machine itself stood still.
     pub(crate) lags: Vec<Lag>,
     /// Orders that were not placed as too many were under way.
     pub(crate) unsent: usize,
@@ -196,10 +206,17 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// How late this program itself was between these two moments.
+    /// How much of the time between these two moments the machine itself stood still.
     pub(crate) fn lag_within(&self, from: Duration, to: Duration) -> Duration {
-        let within = |lag: &&Lag| lag.at >= from && lag.at.saturating_sub(lag.late) <= to;
-        self.lags.iter().filter(within).map(|lag| lag.late).sum()
+        let within = |lag: &Lag| lag.at.min(to).saturating_sub(lag.at.saturating_sub(lag.late).max(from));
+        let of = |resource| self.lags.iter().filter(|lag| lag.of == resource).map(within).sum();
+        // Who gets no processor sees the disk as slow too: the same time isn't counted twice.
+        Duration::max(of(Resource::Processor), of(Resource::Disk))
+    }
+
+    /// The longest time for which this was missing.
+    pub(crate) fn longest(&self, of: Resource) -> Duration {
+        self.lags.iter().filter(|lag| lag.of == of).map(|lag| lag.late).max().unwrap_or_default()
     }
 }
 
@@ -219,8 +236,9 @@ impl Record {
         self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(seen);
     }
 
-    pub(crate) fn was_late(&self, late: Duration) {
-        let lag = Lag { at: self.now(), late };
+    /// Until now there was none of this, for so long.
+    pub(crate) fn lacked(&self, of: Resource, late: Duration) {
+        let lag = Lag { of, at: self.now(), late };
         self.lags.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(lag);
     }
 

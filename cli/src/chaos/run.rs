@@ -10,6 +10,7 @@ use super::evidence::{Baseline, Evidence, Watch, letters_since};
 use super::fault::Fault;
 use super::judge::{Case, Window, judge};
 use super::load::{Load, Shop};
+use super::machine::Machine;
 use super::quiet;
 use super::record::Record;
 use super::replay::replay;
@@ -53,11 +54,13 @@ impl Run {
         let watch = Watch::begin(Arc::clone(stage));
         say(&format!("{} orders a second for {}, named {name}-…", settings.rate, clock(self.span)));
         let mut signals = Signals::new()?;
+        let machine = Machine::watch(&stage.home.data(), &record)?;
         let load = Load::begin(settings.seed, settings.rate, &stage.urls, shop, Arc::clone(&record))?;
         let struck = self.strike(&record, &mut signals).await;
         say(&format!("[{}] the load ends; the last clients get their answers", clock(record.now())));
         load.end(LAST_ANSWERS).await;
         let lasted = record.now();
+        drop(machine);
         let (windows, witness) = (struck?, record.witness());
         let (audit, evidence) = tokio::select! {
             settled = self.settle(&name, &baseline, &windows, &witness) => settled?,

@@ -12,6 +12,9 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// An answer that takes longer, and that nobody asked to wait for, is a hang.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// A machine that stands still for so long during a call may spoil it: then neither the stack nor the fault did.
+const STANDSTILL: Duration = Duration::from_millis(500);
+
 /// The faults that went on, or were only just over, while this call lasted.
 fn met<'w>(seen: &Seen, windows: &'w [Window]) -> impl Iterator<Item = &'w Window> {
     let (from, to) = (seen.at, seen.ended());
@@ -44,7 +47,10 @@ pub(super) fn allowed(witness: &Witness, windows: &[Window]) -> Promise {
     for seen in &witness.seen {
         let blast = blast(seen, windows);
         let expected = match &seen.outcome {
-            Outcome::Answered(reply) => unexpected(seen, reply, &blast),
+            Outcome::Answered(reply) => {
+                let stood_still = witness.lag_within(seen.at, seen.ended()) >= STANDSTILL;
+                unexpected(seen, reply, &blast, stood_still)
+            }
             Outcome::Silent { .. } if blast.stalled || blast.unreachable.contains(&seen.replica) => None,
             Outcome::Silent { .. } => Some("an answer"),
         };
@@ -56,7 +62,7 @@ pub(super) fn allowed(witness: &Witness, windows: &[Window]) -> Promise {
 }
 
 /// What should have come instead of this answer; nothing where it is well.
-fn unexpected(seen: &Seen, reply: &Reply, blast: &Blast) -> Option<&'static str> {
+fn unexpected(seen: &Seen, reply: &Reply, blast: &Blast, stood_still: bool) -> Option<&'static str> {
     let call = seen.call;
     match reply.status {
         200..300 => None,
@@ -65,7 +71,7 @@ fn unexpected(seen: &Seen, reply: &Reply, blast: &Blast) -> Option<&'static str>
         // Who asks too often is told so at any time.
         429 | 503 if reply.retry_after_s.is_none() => Some("a refusal that says when to come back"),
         429 => None,
-        503 if blast.stalled || blast.may_refuse(seen.replica, &[call.needs()].into()) => None,
+        503 if stood_still || blast.stalled || blast.may_refuse(seen.replica, &[call.needs()].into()) => None,
         503 => Some("an answer: nothing that this call needs was away"),
         _ => Some("a success, or a refusal that says when to come back"),
     }
@@ -83,7 +89,7 @@ pub(super) fn in_time(witness: &Witness, windows: &[Window]) -> Promise {
             };
             let lag = match late.as_millis() {
                 0 => String::new(),
-                ms => format!(" (this program itself was late by {ms} ms)"),
+                ms => format!(" (for {ms} ms of it the machine itself stood still)"),
             };
             promise.broken_by([&seen.about], expected, format!("{}: {seen}{lag}", during(seen, windows)));
         }
@@ -95,7 +101,7 @@ pub(super) fn in_time(witness: &Witness, windows: &[Window]) -> Promise {
 pub(super) mod tests {
     use super::*;
     use crate::chaos::fault::{Row, Service};
-    use crate::chaos::record::Lag;
+    use crate::chaos::record::{Lag, Resource};
 
     pub(in crate::chaos::judge) fn answer(status: u16) -> Outcome {
         Outcome::Answered(Reply { status, ..Reply::default() })
@@ -133,6 +139,10 @@ pub(super) mod tests {
         let witness = Witness { seen: vec![seen], ..Witness::default() };
         let windows = [window];
         (allowed(&witness, &windows).broken.len(), in_time(&witness, &windows).broken.len())
+    }
+
+    fn lag(at_ms: u64, late_ms: u64) -> Lag {
+        Lag { of: Resource::Disk, at: Duration::from_millis(at_ms), late: Duration::from_millis(late_ms) }
     }
 
     fn refusal(call: Call, at_s: f64) -> Seen {
@@ -209,8 +219,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_programs_own_lateness_is_not_the_stacks() {
-        let lag = Lag { at: Duration::from_millis(11_500), late: Duration::from_millis(400) };
+    fn a_refusal_while_the_disk_stood_still_is_the_machines() {
+        let while_it_stood = |lag| {
+            let slow = Seen { took: Duration::from_millis(1_600), ..refusal(Call::Place, 30.0) };
+            let witness = Witness { seen: vec![slow], lags: vec![lag], ..Witness::default() };
+            allowed(&witness, &[]).broken.len()
+        };
+        assert_eq!(while_it_stood(lag(32_000, 2_000)), 0, "it goes on after the refusal");
+        assert_eq!(while_it_stood(lag(30_450, 2_000)), 1, "only the end of it");
+        assert_eq!(while_it_stood(lag(29_900, 2_000)), 1, "before");
+    }
+
+    #[test]
+    fn the_machines_own_lateness_is_not_the_stacks() {
+        let lag = Lag { of: Resource::Processor, ..lag(11_500, 400) };
         let mut witness = Witness { seen: vec![seen(Call::Place, 11.0, 2.3)], lags: vec![lag], ..Witness::default() };
         assert_eq!(in_time(&witness, &[]).broken, []);
         witness.lags[0].at = Duration::from_secs(60);

@@ -7,7 +7,7 @@ mod mix;
 mod shop;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use rand::SeedableRng;
@@ -24,8 +24,6 @@ pub(crate) use shop::Shop;
 
 /// How many clients may be on their way at once. Beyond it they are counted, and stay at home.
 const CLIENTS: usize = 500;
-/// How often this program asks whether it is late itself.
-const TICK: Duration = Duration::from_millis(20);
 
 /// A load that runs.
 #[derive(Debug)]
@@ -42,11 +40,9 @@ impl Load {
     pub(crate) fn begin(seed: u64, rate: f64, urls: &[String], shop: Arc<Shop>, record: Arc<Record>) -> Result<Self> {
         let (tasks, closed, over) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let edge = Arc::new(Edge::new(urls, Arc::clone(&record), over.clone())?);
-        let arrivals = Arrivals { seed, rate, edge, shop, record: Arc::clone(&record), tasks: tasks.clone() };
+        let arrivals = Arrivals { seed, rate, edge, shop, record, tasks: tasks.clone() };
         let door = closed.clone();
         tasks.spawn(async move { door.run_until_cancelled(arrivals.come()).await });
-        let end = over.clone();
-        tasks.spawn(async move { end.run_until_cancelled(watch_the_clock(&record)).await });
         Ok(Self { tasks, closed, over })
     }
 
@@ -54,11 +50,7 @@ impl Load {
     pub(crate) async fn end(self, patience: Duration) {
         self.closed.cancel();
         self.tasks.close();
-        // The clock's task ends when all is over: so the clients are waited for by their number.
-        let deadline = Instant::now() + patience;
-        while self.tasks.len() > 1 && Instant::now() < deadline {
-            tokio::time::sleep(TICK).await;
-        }
+        let _ = tokio::time::timeout(patience, self.tasks.wait()).await;
         self.over.cancel();
         self.tasks.wait().await;
     }
@@ -90,18 +82,6 @@ impl Arrivals {
                 Client { edge: &edge, shop: &shop, errand: &errand, n }.run().await;
                 drop(place);
             });
-        }
-    }
-}
-
-/// Writes down when this program is late itself: what it then sees as slow may not be.
-async fn watch_the_clock(record: &Record) {
-    loop {
-        let begun = Instant::now();
-        tokio::time::sleep(TICK).await;
-        let late = begun.elapsed().saturating_sub(TICK);
-        if late > TICK {
-            record.was_late(late);
         }
     }
 }

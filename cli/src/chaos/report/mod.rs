@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::evidence::REDELIVERED;
 use super::fault::Row;
 use super::judge::{Case, Promise, Window};
-use super::record::{Call, Witness};
+use super::record::{Call, Resource, Witness};
 use seen::Sight;
 
 /// For so long at least a fault is looked at.
@@ -77,8 +77,10 @@ struct Totals {
     redelivered: u64,
     /// What the relays counted.
     relays: BTreeMap<&'static str, u64>,
-    /// The most that this program itself was late.
-    latest_ms: u128,
+    /// The longest that this program itself was not given a processor.
+    processor_away_s: f64,
+    /// The longest that the machine's disk took for a small write; 0 where none took 100 ms.
+    disk_away_s: f64,
 }
 
 impl Report {
@@ -117,7 +119,7 @@ impl Report {
 
 impl Totals {
     fn of(case: &Case<'_>) -> Self {
-        let Witness { seen, lags, unsent, given_up } = case.witness;
+        let Witness { seen, unsent, given_up, .. } = case.witness;
         let mut totals = Self { unsent: *unsent, given_up: *given_up, ..Self::default() };
         for order in &case.evidence.placed {
             *totals.orders.entry(order.status.clone()).or_default() += 1;
@@ -130,7 +132,8 @@ impl Totals {
         totals.relays = case.watched.counters.0.clone();
         totals.handled = case.evidence.handled;
         totals.redelivered = totals.relays.remove(REDELIVERED).unwrap_or_default();
-        totals.latest_ms = lags.iter().map(|lag| lag.late.as_millis()).max().unwrap_or_default();
+        totals.processor_away_s = case.witness.longest(Resource::Processor).as_secs_f64();
+        totals.disk_away_s = case.witness.longest(Resource::Disk).as_secs_f64();
         totals
     }
 }

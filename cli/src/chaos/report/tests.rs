@@ -7,7 +7,7 @@ use crate::audit;
 use crate::chaos::evidence::{Counters, Evidence, Placed, Seen as Watched};
 use crate::chaos::fault::Blast;
 use crate::chaos::judge::{Finding, Window};
-use crate::chaos::record::{Outcome, Reply, Seen};
+use crate::chaos::record::{Lag, Outcome, Reply, Seen};
 
 fn seen(at_ms: u64, status: u16, attempt: usize) -> Seen {
     Seen {
@@ -40,6 +40,7 @@ fn window() -> Window {
 fn report(promises: Vec<Promise>) -> Report {
     let witness = Witness {
         seen: vec![seen(1_000, 202, 1), seen(2_500, 503, 1), seen(3_000, 202, 2), seen(5_900, 202, 1)],
+        lags: vec![Lag { of: Resource::Disk, at: Duration::from_secs(9), late: Duration::from_millis(2_040) }],
         ..Witness::default()
     };
     let placed = Placed { key: "k".into(), id: uuid::Uuid::nil(), status: "confirmed".into() };
@@ -77,6 +78,7 @@ fn a_clean_run_is_told_in_full() {
         "1 repeated calls, 1 answers given once more",
         "7 events handled, 3 deliveries of events that had been handled before",
         "1,009 events delivered",
+        "the machine itself stood still for 2.0 s (disk) and 0.0 s (processor) at the longest",
         "Every promise was kept.",
     ] {
         assert!(text.contains(line), "{line}\n{text}");

@@ -71,7 +71,12 @@ impl Display for Totals {
             number(self.redelivered)
         )?;
         let relays: Vec<String> = self.relays.iter().map(|(what, n)| format!("{} {what}", number(*n))).collect();
-        writeln!(f, "relays counted: {}", relays.join(", "))
+        writeln!(f, "relays counted: {}", relays.join(", "))?;
+        let Self { processor_away_s: processor, disk_away_s: disk, .. } = self;
+        writeln!(
+            f,
+            "the machine itself stood still for {disk:.1} s (disk) and {processor:.1} s (processor) at the longest"
+        )
     }
 }
 
