@@ -5,8 +5,12 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName};
-use towpath_sdk::{Problem, Request, Response, outbound::Answer, prefer};
+use http::{HeaderMap, HeaderName, Method};
+use towpath_sdk::{
+    Problem, Request, Response,
+    outbound::{Answer, CallError},
+    prefer,
+};
 
 /// The longest path and query that is passed on.
 const MAX_TARGET_BYTES: usize = 8 << 10;
@@ -107,9 +111,25 @@ pub fn answer(service: &str, answer: Answer) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// 502: a service failed.
+/// What a client hears whose service gave no answer: 503 `unavailable` where nothing happened and trying again helps, 503
+/// `outcome_unknown` where something may have happened, 502 `service_failed` where the service broke off.
 #[must_use]
-pub fn failed(cause: String) -> Problem {
+pub fn unanswered(service: &str, method: &Method, error: &CallError) -> Problem {
+    let cause = format!("{service}: {error}");
+    match error {
+        CallError::NotSent(_) => {
+            Problem::unavailable("unavailable", "A service behind the gateway can't be reached now.", cause)
+        }
+        CallError::TimedOut(_) if method.is_safe() => {
+            Problem::unavailable("unavailable", "A service behind the gateway did not answer in time.", cause)
+        }
+        CallError::TimedOut(_) => Problem::outcome_unknown(cause),
+        CallError::Interrupted(_) | CallError::TooLarge => failed(cause),
+    }
+}
+
+/// 502: a service failed.
+fn failed(cause: String) -> Problem {
     Problem::new(502, "service_failed", "A service behind the gateway failed.").because(cause)
 }
 
@@ -138,7 +158,6 @@ pub fn rate_limited(retry_after_ms: u64) -> Problem {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::Method;
     use proptest::prelude::*;
 
     use super::*;
@@ -211,6 +230,19 @@ mod tests {
 
     fn answered(status: u16, pairs: &[(&'static str, &str)]) -> Result<Response, Problem> {
         answer("order", Answer { status, headers: headers(pairs), body: Bytes::from_static(b"{}") })
+    }
+
+    #[test]
+    fn a_service_that_gives_no_answer_is_told_from_one_that_may_have_acted() {
+        let heard = |method: Method, error: CallError| {
+            let problem = unanswered("order", &method, &error);
+            (problem.status, problem.code, problem.retry_after_seconds)
+        };
+        let late = || CallError::TimedOut("5 s".into());
+        assert_eq!(heard(Method::GET, late()), (503, "unavailable", Some(1)));
+        assert_eq!(heard(Method::POST, late()), (503, "outcome_unknown", Some(1)));
+        assert_eq!(heard(Method::POST, CallError::NotSent("refused".into())), (503, "unavailable", Some(1)));
+        assert_eq!(heard(Method::GET, CallError::Interrupted("a trap".into())), (502, "service_failed", None));
     }
 
     #[test]

@@ -4,10 +4,7 @@ pub mod domain;
 mod limit;
 
 use serde_json::json;
-use towpath_sdk::{
-    Context, Problem, Request, Response,
-    outbound::{Answer, CallError},
-};
+use towpath_sdk::{Context, Problem, Request, Response, outbound::Answer};
 
 use domain::Route;
 
@@ -38,13 +35,7 @@ async fn pass_on(context: &Context, request: &Request, service: &'static str) ->
     };
     let headers = domain::passed_on(request.headers());
     let peer = context.peer(service).with_timeout(domain::timeout(request));
-    peer.send(request.http_method().clone(), &target, headers, request.body().clone()).await.map_err(
-        |error| match error {
-            CallError::NotSent(_) => {
-                let detail = "A service behind the gateway can't be reached now.";
-                Problem::unavailable("unavailable", detail, format!("{service}: {error}"))
-            }
-            _ => domain::failed(format!("{service}: {error}")),
-        },
-    )
+    let method = request.http_method();
+    let answer = peer.send(method.clone(), &target, headers, request.body().clone()).await;
+    answer.map_err(|error| domain::unanswered(service, method, &error))
 }

@@ -48,6 +48,8 @@ pub enum CallError {
     NotSent(String),
     /// It was sent, and the answer was lost: it may have happened.
     Interrupted(String),
+    /// It was sent, and no answer came in time: it may have happened, or may happen yet.
+    TimedOut(String),
     /// The answer is larger than was allowed.
     TooLarge,
 }
@@ -57,6 +59,7 @@ impl std::fmt::Display for CallError {
         match self {
             Self::NotSent(cause) => write!(f, "can't be reached: {cause}"),
             Self::Interrupted(cause) => write!(f, "the answer was lost: {cause}"),
+            Self::TimedOut(cause) => write!(f, "no answer in time: {cause}"),
             Self::TooLarge => f.write_str("the answer is too large"),
         }
     }
@@ -79,7 +82,7 @@ pub async fn call(call: Call) -> Result<Answer, CallError> {
     let (parts, body) = response.into_parts();
     let body = collect(body, call.max_answer_bytes).await.map_err(|error| match error {
         CollectError::TooLarge => CallError::TooLarge,
-        CollectError::Broken(error) => CallError::Interrupted(error.to_string()),
+        CollectError::Broken(error) => lost(error),
     })?;
     Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
 }
@@ -111,6 +114,16 @@ fn classify(error: ErrorCode) -> CallError {
         | ErrorCode::HttpRequestDenied
         | ErrorCode::HttpRequestMethodInvalid
         | ErrorCode::HttpRequestUriInvalid => CallError::NotSent(error.to_string()),
+        other => lost(other),
+    }
+}
+
+/// What became of an answer, once the request was sent.
+fn lost(error: ErrorCode) -> CallError {
+    match error {
+        ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionWriteTimeout | ErrorCode::HttpResponseTimeout => {
+            CallError::TimedOut(error.to_string())
+        }
         other => CallError::Interrupted(other.to_string()),
     }
 }
@@ -142,13 +155,14 @@ mod tests {
         assert!(matches!(classify(ErrorCode::ConnectionRefused), CallError::NotSent(_)));
         for unsure in [
             ErrorCode::ConnectionTerminated,
-            ErrorCode::ConnectionReadTimeout,
-            ErrorCode::HttpResponseTimeout,
             ErrorCode::HttpResponseIncomplete,
             ErrorCode::HttpProtocolError,
             ErrorCode::InternalError(None),
         ] {
             assert!(matches!(classify(unsure), CallError::Interrupted(_)));
+        }
+        for late in [ErrorCode::ConnectionReadTimeout, ErrorCode::HttpResponseTimeout] {
+            assert!(matches!(classify(late), CallError::TimedOut(_)));
         }
     }
 }

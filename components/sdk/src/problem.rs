@@ -135,6 +135,13 @@ impl Problem {
         problem
     }
 
+    /// 503 `outcome_unknown`, which is not a failure: what was asked for may have happened. `cause` goes to the log.
+    #[must_use]
+    pub fn outcome_unknown(cause: impl Into<String>) -> Self {
+        let detail = "Whether it happened is unknown. Ask again with the same Idempotency-Key, or look.";
+        Self::unavailable("outcome_unknown", detail, cause)
+    }
+
     /// With what the log should know.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {

@@ -90,7 +90,7 @@ impl From<CallError> for RelayError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::NotSent(cause) => Self::NotReached(cause),
-            CallError::Interrupted(cause) => Self::Interrupted(cause),
+            CallError::Interrupted(cause) | CallError::TimedOut(cause) => Self::Interrupted(cause),
             CallError::TooLarge => Self::Malformed("the answer is too large".into()),
         }
     }
@@ -132,10 +132,7 @@ impl From<RelayError> for Problem {
                 problem.retry_after_seconds = Some(1);
                 problem
             }
-            _ if error.is_outcome_unknown() => {
-                let detail = "Whether it happened is unknown. Ask again with the same Idempotency-Key, or look.";
-                Self::unavailable("outcome_unknown", detail, cause)
-            }
+            _ if error.is_outcome_unknown() => Self::outcome_unknown(cause),
             _ if error.is_transient() => {
                 Self::unavailable("unavailable", "Something that this needs can't be reached now.", cause)
             }
