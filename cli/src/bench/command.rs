@@ -82,7 +82,7 @@ pub async fn command(args: &Args, _home: &Path) -> Result<ExitCode> {
 /// On a stack that is gone afterwards, also where somebody gives up in the middle.
 async fn on_its_own(load: Load, args: &Args) -> Result<Vec<Row>> {
     let own = OwnStack::new();
-    let limits = if args.only == Some(Part::Growth) { growth::RELAY_LIMITS } else { "" };
+    let limits = if args.only == Some(Part::Growth) { growth::RELAY_LIMITS } else { &[] };
     let mut signals = Signals::new()?;
     let work = async {
         say("starting a stack of its own");

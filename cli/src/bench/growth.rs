@@ -27,13 +27,12 @@ const LOOKS: u64 = 10;
 const ACCOUNTS: u64 = 1_000;
 
 /// What the relay is told for it: everything goes as soon as it may.
-pub(super) const RELAY_LIMITS: &str = "
-[limits]
-outbox_retention_ms = 1000
-inbox_retention_ms = 60000
-idempotency_retention_ms = 60000
-purge_every_ms = 100
-";
+pub(super) const RELAY_LIMITS: &[(&str, i64)] = &[
+    ("outbox_retention_ms", 1_000),
+    ("inbox_retention_ms", 60_000),
+    ("idempotency_retention_ms", 60_000),
+    ("purge_every_ms", 100),
+];
 
 /// How much, and how fast.
 #[derive(Clone, Copy, Debug)]

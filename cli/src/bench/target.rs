@@ -6,6 +6,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use toml::Table;
 use uuid::Uuid;
 
 use crate::edge::RELAY_CONFIG;
@@ -23,16 +24,17 @@ impl OwnStack {
         Self { home: env::temp_dir().join(format!("towpath-bench-{}", Uuid::now_v7().simple())) }
     }
 
-    /// Starts it on free ports, without the limit to one client's requests: here one client is many. `limits` is added
-    /// to what the relay is told.
-    pub(super) async fn start(&self, limits: &str) -> Result<Running> {
+    /// Starts it on free ports, without the limit to one client's requests: here one client is many. `limits` are the
+    /// relay's, where they are others than relay.toml's.
+    pub(super) async fn start(&self, limits: &[(&str, i64)]) -> Result<Running> {
         let root = home::repository()?;
         let told = root.join("relay.toml");
         let told = fs::read_to_string(&told).with_context(|| format!("cannot read {}", told.display()))?;
         // Its paths are relative to where it lies.
         let told = told.replace("\"migrations/", &format!("\"{}/migrations/", root.display()));
+        let told = with_limits(&told, limits).context("relay.toml can't be understood")?;
         fs::create_dir_all(&self.home).with_context(|| format!("cannot make {}", self.home.display()))?;
-        fs::write(self.relay_config(), told + limits).context("cannot write the relay's configuration")?;
+        fs::write(self.relay_config(), told).context("cannot write the relay's configuration")?;
         self.towpath(&["up", "--detach", "--ports", "auto", "--no-build"]).await?;
         Running::load(&self.home)
     }
@@ -70,5 +72,34 @@ impl OwnStack {
 
     fn logs(&self) -> PathBuf {
         self.home.join("logs")
+    }
+}
+
+/// The relay's configuration with these limits, whatever limits it has.
+fn with_limits(told: &str, limits: &[(&str, i64)]) -> Result<String> {
+    let mut told: Table = told.parse()?;
+    let section = told.entry("limits").or_insert_with(|| Table::new().into());
+    let section = section.as_table_mut().context("`limits` is no table")?;
+    section.extend(limits.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
+    Ok(toml::to_string(&told)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_join_those_that_are_there() {
+        let told = |text: &str| with_limits(text, &[("a_ms", 1)]).unwrap().parse::<Table>().unwrap();
+        let limits = told("[limits]\na_ms = 5\nb_ms = 2\n")["limits"].clone();
+        assert_eq!((limits["a_ms"].as_integer(), limits["b_ms"].as_integer()), (Some(1), Some(2)));
+        assert_eq!(told("[kafka]\n")["limits"]["a_ms"].as_integer(), Some(1));
+    }
+
+    #[test]
+    fn the_relays_configuration_takes_limits() {
+        let told = home::repository().map(|root| fs::read_to_string(root.join("relay.toml")));
+        let told = told.unwrap().unwrap();
+        assert!(with_limits(&told, &[("purge_every_ms", 100)]).is_ok_and(|told| told.contains("purge_every_ms = 100")));
     }
 }
