@@ -5,6 +5,10 @@
 //! the limit was reached, more (additive increase, multiplicative decrease, as TCP does). What is refused costs next to
 //! nothing, and hears at once when to come back.
 //!
+//! The target is lower than what a client would bear, for the sake of the work that follows from what was let in: an order
+//! that is taken also has to be brought to its end, on the same processors. Where the queue of those who want in is short,
+//! that work gets its share.
+//!
 //! Requests fall into lanes by the first two segments of their path, each with a limit of its own: where the database of
 //! one service stands still, its requests are slow, and those of the others aren't refused for it. Lanes without a
 //! request are forgotten when there are many, so that nobody fills the memory by inventing paths.

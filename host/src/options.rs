@@ -100,7 +100,7 @@ pub struct EdgeOptions {
 
     /// How long an answer should take: where the median takes longer, fewer requests of its kind are let in at once, and
     /// more are answered 503 with Retry-After; 0s never refuses any for being slow
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = duration)]
     pub target_latency: Duration,
 
     /// Paths below this prefix are served however slow they are and however many clients there are: for callers that
