@@ -48,7 +48,7 @@ pub(crate) enum End {
 /// over. Both sides close when this returns.
 pub(crate) async fn carry<P: Protocol>(shared: Arc<Shared<P>>, client: TcpStream) -> End {
     let mut open = shared.open.subscribe();
-    let both = async {
+    let both = async move {
         let server = match timeout(CONNECT_TIMEOUT, TcpStream::connect(shared.server)).await {
             Ok(Ok(server)) => server,
             Ok(Err(_)) => return End::Refused(client),
@@ -57,7 +57,6 @@ pub(crate) async fn carry<P: Protocol>(shared: Arc<Shared<P>>, client: TcpStream
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let shared = Arc::clone(&shared);
         let line = Line { shared, to_client: Mutex::new(to_client), heard: watch::Sender::new(0) };
         let _ = tokio::try_join!(line.requests(from_client, to_server), line.answers(from_server));
         End::Other

@@ -21,7 +21,7 @@ fn met<'w>(seen: &Seen, windows: &'w [Window]) -> impl Iterator<Item = &'w Windo
     windows.iter().filter(move |window| from <= window.to + GRACE && to >= window.from)
 }
 
-/// What of this call they may have spoilt.
+/// What of this call the faults may have spoilt.
 fn blast(seen: &Seen, windows: &[Window]) -> Blast {
     met(seen, windows).fold(Blast::none(), |mut all, window| {
         all.refused.extend(&window.blast.refused);
