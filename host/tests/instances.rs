@@ -45,7 +45,7 @@ async fn requests_that_wait_share_an_instance_sixteen_at_most() {
     let host = Host::start().await;
     let mut waits = Vec::new();
     for begun in 1..=18 {
-        let request = host.client.get(format!("{}/wait?ms=3000", host.url));
+        let request = host.client.get(format!("{}/wait?ms=6000", host.url));
         waits.push(tokio::spawn(async move { request.send().await.unwrap().text().await.unwrap() }));
         host.waiting("front", begun).await;
     }
@@ -112,14 +112,14 @@ async fn a_component_that_spins_ends_and_others_are_served_meanwhile() {
 
 #[tokio::test]
 async fn a_component_that_waits_is_not_busy() {
-    let host = Setup::new().args(&["--busy-timeout", "50ms"]).start().await;
-    assert_eq!(host.get("/wait?ms=500").await.0, 200);
+    let host = Setup::new().args(&["--busy-timeout", "200ms"]).start().await;
+    assert_eq!(host.get("/wait?ms=1000").await.0, 200);
     assert_eq!(host.get("/stream?lines=50000").await.0, 200);
 }
 
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_a_504() {
-    let host = Setup::new().args(&["--request-timeout", "300ms"]).start().await;
+    let host = Setup::new().args(&["--request-timeout", "3s"]).start().await;
     let (slow, quick) = tokio::join!(host.get("/wait?ms=60000"), host.get("/wait?ms=50"));
     assert_eq!((slow.0, &slow.1["code"]), (504, &json!("component_timeout")));
     assert_eq!(quick.0, 200);
@@ -142,7 +142,7 @@ async fn no_instance_left_is_a_503() {
     let limits =
         ["--max-instances", "2", "--max-instance-concurrent-reuse-count", "1", "--idle-instance-timeout", "1ms"];
     let host = Setup::new().args(&limits).start().await;
-    let answers = join_all((0..6).map(|_| host.get("/wait?ms=1500"))).await;
+    let answers = join_all((0..6).map(|_| host.get("/wait?ms=4000"))).await;
     let with = |status| answers.iter().filter(|answer| answer.0 == status).count();
     assert_eq!((with(200), with(503)), (2, 4), "{answers:?}");
     host.logged(&["--max-instances"]).await;

@@ -118,9 +118,9 @@ mod tests {
         for tracker in [&life.callers, &life.takers, &life.publishers, &life.background] {
             tracker.spawn(std::future::pending::<()>());
         }
-        let (began, deadline) = (Instant::now(), Duration::from_millis(200));
+        let (began, deadline) = (Instant::now(), Duration::from_secs(1));
         assert!(!life.stop(deadline).await);
-        assert!((deadline..deadline * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!((deadline..deadline * 4).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

@@ -155,7 +155,7 @@ async fn retry_after_is_honoured() {
     hearer.accepts(1).await;
     let calls = hearer.calls();
     let waited = calls[1].at - calls[0].at;
-    assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&waited), "{waited:?}");
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod support;
 
 mod commit;
 mod connections;
+mod gate;
 mod migrations;
 mod order;
 mod role;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use towpath_wire::Code;
 
 use super::Work;
-use crate::support::eventually;
+use super::gate::{AT_THE_GATE, Gate, PATIENT};
 
 pub(crate) const JARS: &str = "CREATE TABLE jars (name text PRIMARY KEY, n int NOT NULL CHECK (n >= 0));
     INSERT INTO jars VALUES ('a', 5), ('b', 5)";
@@ -186,26 +186,20 @@ async fn serialization_failures_are_retried() {
 
 #[tokio::test]
 async fn the_victim_of_a_deadlock_is_begun_again() {
-    let limits = "statement_timeout_ms = 10000\nlock_timeout_ms = 10000";
-    let work = Work::with(limits, &format!("{JARS}; CREATE SEQUENCE tries")).await;
-    let gate = work.setup.admin("alpha").await;
-    gate.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1)").await.expect("a closed gate");
+    let work = Work::with(PATIENT, &format!("{JARS}; CREATE SEQUENCE tries")).await;
+    let gate = Gate::close(&work).await;
     let both = |first: &str, second: &str| {
         json!({"steps": [
         {"sql": "SELECT nextval('tries')"},
         {"sql": "UPDATE jars SET n = n + 1 WHERE name = $1", "params": [first]},
-        {"sql": "SELECT pg_advisory_xact_lock_shared(1)"},
+        {"sql": AT_THE_GATE},
         {"sql": "UPDATE jars SET n = n + 1 WHERE name = $1", "params": [second]}]})
     };
     // Two only: finding a deadlock takes PostgreSQL a second (deadlock_timeout), and with a third of the kind the
     // victim would be back in time for the next one.
     let crossed = async {
-        eventually("each holds its first row", async || match work.see(WAITING_AT_THE_GATE).await.as_str() {
-            "2" => Ok(()),
-            count => Err(count.to_owned()),
-        })
-        .await;
-        gate.batch_execute("COMMIT").await.expect("an open gate");
+        gate.reached_by(2).await;
+        gate.open().await;
     };
     let (one, other, ()) = tokio::join!(work.run(both("a", "b")), work.run(both("b", "a")), crossed);
     one.expect("it commits");
@@ -213,9 +207,6 @@ async fn the_victim_of_a_deadlock_is_begun_again() {
     assert_eq!(work.see("SELECT sum(n) FROM jars").await, "14");
     assert_eq!(work.see("SELECT last_value FROM tries").await, "3", "PostgreSQL ends one of the two");
 }
-
-const WAITING_AT_THE_GATE: &str = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
-    WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
 
 #[tokio::test]
 async fn contention_ends_after_as_many_tries_as_the_limit_says() {

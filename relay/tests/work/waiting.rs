@@ -9,6 +9,10 @@ use towpath_wire::Code;
 use super::support::eventually;
 use super::{Work, look, run};
 
+/// How long a query waits here: nothing else takes half as long.
+const WAIT_MS: u64 = 30_000;
+const IN_VAIN: Duration = Duration::from_millis(WAIT_MS / 2);
+
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY)";
 
 fn waiting(id: i32, timeout_ms: u64) -> Value {
@@ -24,18 +28,18 @@ async fn a_wait_ends_as_soon_as_the_row_is_there() {
     // The slow second look comes too late to be what ends the wait.
     let work = Work::with("wait_look_ms = 60000", TABLE).await;
     let wakeups = &work.relay.wakeups;
-    let (row, ended) = tokio::join!(work.query(waiting(1, 20_000)), async {
+    let (row, ended) = tokio::join!(work.query(waiting(1, WAIT_MS)), async {
         eventually("it waits", async || if wakeups.is_empty() { Err("nobody") } else { Ok(()) }).await;
         work.run(insert(1)).await.expect("it commits");
         Instant::now()
     });
     let row = row.expect("an answer");
     assert_eq!((row.rows, row.timed_out), (vec![vec![json!(1)]], false));
-    assert!(ended.elapsed() < Duration::from_secs(1));
+    assert!(ended.elapsed() < IN_VAIN);
     assert!(wakeups.is_empty(), "who waits no longer is forgotten");
     let there = Instant::now();
-    assert_eq!(work.query(waiting(1, 20_000)).await.expect("an answer").rows.len(), 1);
-    assert!(there.elapsed() < Duration::from_secs(1), "what is there needs no wait");
+    assert_eq!(work.query(waiting(1, WAIT_MS)).await.expect("an answer").rows.len(), 1);
+    assert!(there.elapsed() < IN_VAIN, "what is there needs no wait");
 }
 
 /// The waiter registers before it looks: whenever the commit comes, it isn't missed.
@@ -43,20 +47,20 @@ async fn a_wait_ends_as_soon_as_the_row_is_there() {
 async fn a_commit_between_the_look_and_the_wait_is_not_missed() {
     let work = Work::with("wait_look_ms = 60000", TABLE).await;
     let (service, writer) = (work.service(), work.service());
-    let began = Instant::now();
     for id in 0..200 {
-        let (row, done) = tokio::join!(look(&service, waiting(id, 20_000)), run(&writer, insert(id)));
+        let began = Instant::now();
+        let (row, done) = tokio::join!(look(&service, waiting(id, WAIT_MS)), run(&writer, insert(id)));
         done.expect("it commits");
         assert_eq!(row.expect("an answer").rows.len(), 1, "{id}");
+        assert!(began.elapsed() < IN_VAIN, "{id} waited in vain");
     }
-    assert!(began.elapsed() < Duration::from_secs(15), "none of them waited in vain: {:?}", began.elapsed());
 }
 
 #[tokio::test]
 async fn a_slow_second_look_covers_a_lost_wake_up() {
     let work = Work::with("wait_look_ms = 100", TABLE).await;
     let wakeups = &work.relay.wakeups;
-    let (row, ()) = tokio::join!(work.query(waiting(1, 20_000)), async {
+    let (row, ()) = tokio::join!(work.query(waiting(1, WAIT_MS)), async {
         eventually("it waits", async || if wakeups.is_empty() { Err("nobody") } else { Ok(()) }).await;
         work.setup.execute("alpha", "INSERT INTO t VALUES (1)").await;
     });
@@ -67,7 +71,7 @@ async fn a_slow_second_look_covers_a_lost_wake_up() {
 async fn who_waits_holds_no_connection() {
     let work = Work::changed("wait_look_ms = 60000", TABLE, |postgres| postgres.pool_size = 1).await;
     let wakeups = &work.relay.wakeups;
-    let waiters = join_all((0..50).map(|_| work.query(waiting(1, 20_000))));
+    let waiters = join_all((0..50).map(|_| work.query(waiting(1, WAIT_MS))));
     let (rows, ()) = tokio::join!(waiters, async {
         eventually("all wait", async || if wakeups.len() == 50 { Ok(()) } else { Err(wakeups.len()) }).await;
         eventually("the connection is free", async || match work.open_transactions().await.as_str() {
@@ -82,14 +86,14 @@ async fn who_waits_holds_no_connection() {
 
 #[tokio::test]
 async fn a_wait_in_vain_says_so_in_time() {
-    let work = Work::with("wait_timeout_ms = 5000", TABLE).await;
+    let work = Work::with(&format!("wait_timeout_ms = {WAIT_MS}"), TABLE).await;
     let began = Instant::now();
     let answer = work.query(waiting(1, 200)).await.expect("an answer");
     assert!(answer.timed_out && answer.rows.is_empty() && answer.columns == ["id"]);
-    assert!(began.elapsed() >= Duration::from_millis(200) && began.elapsed() < Duration::from_secs(3));
+    assert!((Duration::from_millis(200)..IN_VAIN).contains(&began.elapsed()));
     let none = work.query(waiting(1, 0)).await.expect("an answer");
     assert!(none.timed_out);
-    assert_eq!(work.query(waiting(1, 5001)).await.expect_err("too long").code(), Code::LimitExceeded);
+    assert_eq!(work.query(waiting(1, WAIT_MS + 1)).await.expect_err("too long").code(), Code::LimitExceeded);
     let no_keys = json!({"sql": "SELECT 1", "wait": {"keys": [], "timeout_ms": 1}});
     assert_eq!(work.query(no_keys).await.expect_err("no keys").code(), Code::MalformedRequest);
     let both = json!({"sql": "SELECT 1", "wait": {"keys": ["k"], "timeout_ms": 1}, "cache": {"ttl_ms": 1}});
@@ -100,7 +104,7 @@ async fn a_wait_in_vain_says_so_in_time() {
 async fn a_stop_ends_every_wait() {
     let work = Work::with("wait_look_ms = 60000", TABLE).await;
     let (service, wakeups) = (work.service(), work.relay.wakeups.clone());
-    let waiter = tokio::spawn(async move { look(&service, waiting(1, 20_000)).await });
+    let waiter = tokio::spawn(async move { look(&service, waiting(1, WAIT_MS)).await });
     eventually("it waits", async || if wakeups.is_empty() { Err("nobody") } else { Ok(()) }).await;
     let (_, answer) = tokio::join!(work.relay.lifecycle.stop(Duration::from_secs(10)), waiter);
     assert!(answer.expect("no panic").expect("an answer").timed_out);
