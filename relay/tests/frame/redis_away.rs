@@ -84,6 +84,7 @@ async fn a_frozen_redis_holds_nobody_up() {
     redis.freeze();
     all_are_unavailable(&relay).await;
     eventually("the relay knows", async || if relay.running.relay.redis.is_up() { Err(()) } else { Ok(()) }).await;
+    all_are_unavailable(&relay).await;
     let aside = the_query_cache_steps_aside(&relay).now_or_never();
     aside.expect("once it is known to be away nobody waits");
     redis.thaw();

@@ -69,7 +69,10 @@ async fn what_is_in_flight_is_answered_and_nothing_new_is_taken() {
 async fn connections_that_idle_are_closed_at_once() {
     let (_setup, relay) = relay(20_000).await;
     assert_eq!(relay.call("alpha", "GET", "/v1/cache/k", Value::Null).await.status, 404);
-    assert!(relay.stop().await, "they keep nobody until the deadline");
+    let began = Instant::now();
+    assert!(relay.stop().await);
+    // Nobody waited until the deadline.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -79,7 +82,8 @@ async fn what_does_not_end_is_given_up_at_the_deadline() {
     in_flight(&relay.running).await;
     let began = Instant::now();
     assert!(!relay.stop().await);
-    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    // Its own deadline, not the default of 10 s.
+    assert!((Duration::from_millis(300)..Duration::from_secs(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
     assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0, "the connection is closed");
 }
 

@@ -1,7 +1,7 @@
 //! Units of work and queries over HTTP: their places, their traces, and what a stop does to them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use towpath_relay::wakeup::Space;
@@ -148,7 +148,9 @@ async fn a_unit_that_does_not_end_is_rolled_back_at_the_deadline() {
     config.relay.shutdown_deadline = Duration::from_millis(300);
     let relay = setup.start_with(config).await;
     let (holder, unit) = held_unit(&setup, &relay).await;
+    let began = Instant::now();
     assert!(!relay.stop().await);
+    assert!(began.elapsed() < Duration::from_secs(10), "by its own deadline, not the default: {:?}", began.elapsed());
     holder.batch_execute("ROLLBACK").await.unwrap();
     unit.abort();
     assert_eq!(size(&setup).await, 0, "nothing of it remains");

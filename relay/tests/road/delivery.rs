@@ -155,7 +155,7 @@ async fn retry_after_is_honoured() {
     hearer.accepts(1).await;
     let calls = hearer.calls();
     let waited = calls[1].at - calls[0].at;
-    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(15)).contains(&waited), "{waited:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -75,8 +75,9 @@ impl Drop for Relay {
 #[tokio::test]
 async fn a_stalled_relay_that_wakes_up_publishes_nothing_that_another_took_over() {
     const KEYS: usize = 32;
+    const LEASE: Duration = Duration::from_secs(5);
     let hearer = Hearer::start().await;
-    let setup = hearing(&hearer.url, "lease_ms = 2000").await;
+    let setup = hearing(&hearer.url, &format!("lease_ms = {}", LEASE.as_millis())).await;
     let steady = Relay::start(&setup, "steady").await;
     let mut stalled = Relay::start(&setup, "stalled").await;
     shared(&setup, &[8, 8]).await;
@@ -87,11 +88,13 @@ async fn a_stalled_relay_that_wakes_up_publishes_nothing_that_another_took_over(
             n += 1;
         }
         stalled.signal("STOP");
+        let began = Instant::now();
         for _ in 0..5 {
             steady.say(&setup, KEYS, n).await;
             n += 1;
         }
         records(&setup.servers.kafka, &setup.topic(TOPIC), KEYS * n).await;
+        assert!(began.elapsed() < LEASE * 2, "taken over after {:?}", began.elapsed());
         shared(&setup, &[16]).await;
         stalled.signal("CONT");
         stalled.says(|line| line["message"] == "publishing the outbox").await;
