@@ -14,7 +14,7 @@ mod tests;
 
 use anyhow::{Context, Result};
 use futures::future::join_all;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::recorder::{Event, Recorder};
@@ -101,9 +101,8 @@ impl Supervisor {
     }
 
     async fn phase(&self, phase: Phase) {
-        let (answer, written) = oneshot::channel();
-        if self.events.send(Event::Phase(phase, answer)).is_ok() {
-            let _ = written.await;
+        if self.events.send(Event::Phase(phase)).is_ok() {
+            recorder::recorded(&self.events).await;
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::backoff::Backoff;
 use super::logs;
 use super::probe::Probe;
-use super::recorder::Event;
+use super::recorder::{Event, recorded};
 use super::spec::PartSpec;
 use crate::process::Identity;
 use crate::state::PartState;
@@ -50,6 +50,7 @@ pub(crate) struct Handle {
     pub(crate) spec: PartSpec,
     pub(crate) status: watch::Receiver<Status>,
     orders: mpsc::Sender<Order>,
+    events: mpsc::UnboundedSender<Event>,
     detour: Arc<watch::Sender<BTreeMap<String, String>>>,
 }
 
@@ -61,9 +62,11 @@ impl Handle {
         let (sender, receiver) = watch::channel(status);
         let (orders, incoming) = mpsc::channel(4);
         let (detour, variables) = watch::channel(BTreeMap::new());
-        let actor = Actor { spec: spec.clone(), orders: incoming, status: sender, events, force, detour: variables };
+        let (spec_too, events_too) = (spec.clone(), events.clone());
+        let actor =
+            Actor { spec: spec_too, orders: incoming, status: sender, events: events_too, force, detour: variables };
         tokio::spawn(actor.live());
-        Self { spec, status: receiver, orders, detour: Arc::new(detour) }
+        Self { spec, status: receiver, orders, events, detour: Arc::new(detour) }
     }
 
     /// The part with this name; the error lists the names.
@@ -91,14 +94,21 @@ impl Handle {
         }
     }
 
-    /// Ends the part and waits until it has ended. It stays stopped.
+    /// Ends the part and waits until it has ended, and that is written down. It stays stopped.
     pub(crate) async fn stop(&self) {
         self.order(Order::Stop).await;
+        recorded(&self.events).await;
     }
 
-    /// Starts the part and waits until it answers; the error tells its last words.
+    /// Starts the part and waits until it answers, and that is written down; the error tells its last words.
     pub(crate) async fn start(&self) -> Result<()> {
         self.order(Order::Start).await;
+        let started = self.started().await;
+        recorded(&self.events).await;
+        started
+    }
+
+    async fn started(&self) -> Result<()> {
         let mut status = self.status.clone();
         let settled = |status: &Status| {
             matches!(status.state, PartState::Ready | PartState::Stopped)
@@ -161,11 +171,7 @@ impl Actor {
                 None => return,
                 Some(Order::Stop(done)) => drop(done.send(())),
                 Some(Order::Start(done)) => {
-                    self.change(|status| {
-                        (status.deaths, status.note, status.hopeless) = (0, None, false);
-                        status.state = PartState::Starting;
-                    });
-                    let _ = done.send(());
+                    self.begin(done);
                     match self.keep_running().await {
                         Some(done) => drop(done.send(())),
                         None => return,
@@ -173,6 +179,15 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// What happened before an order to start doesn't count for it.
+    fn begin(&self, ordered: oneshot::Sender<()>) {
+        self.change(|status| {
+            (status.deaths, status.note, status.hopeless) = (0, None, false);
+            status.state = PartState::Starting;
+        });
+        let _ = ordered.send(());
     }
 
     /// Runs the part, again and again, until somebody stops it (`Some`) or nobody is left who could (`None`).
@@ -205,7 +220,10 @@ impl Actor {
             () = sleep(pause) => Some(None),
             order = self.orders.recv() => match order? {
                 Order::Stop(done) => Some(Some(done)),
-                Order::Start(done) => { let _ = done.send(()); Some(None) }
+                Order::Start(done) => {
+                    self.begin(done);
+                    Some(None)
+                }
             },
         }
     }

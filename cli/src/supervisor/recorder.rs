@@ -12,8 +12,18 @@ pub(crate) enum Event {
     Changed,
     /// Something that a person should read.
     Said(String),
-    /// The stack as a whole is somewhere else; answered once that is written down.
-    Phase(Phase, oneshot::Sender<()>),
+    /// The stack as a whole is somewhere else.
+    Phase(Phase),
+    /// Somebody waits until all that happened before is written down and shown.
+    Recorded(oneshot::Sender<()>),
+}
+
+/// Waits until all that happened so far is in the state file and on the screen: who is told of something finds it there.
+pub(super) async fn recorded(events: &mpsc::UnboundedSender<Event>) {
+    let (answer, written) = oneshot::channel();
+    if events.send(Event::Recorded(answer)).is_ok() {
+        let _ = written.await;
+    }
 }
 
 pub(super) struct Recorder {
@@ -25,7 +35,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Until every sender is gone, and with them all that could happen.
+    /// Until it is aborted: the parts that it looks at could say something for as long as it holds them.
     pub(super) async fn follow(mut self) {
         self.record();
         while let Some(event) = self.events.recv().await {
@@ -49,10 +59,11 @@ impl Recorder {
                 self.screen.say(&text);
                 None
             }
-            Event::Phase(phase, answer) => {
+            Event::Phase(phase) => {
                 self.state.phase = phase;
-                Some(answer)
+                None
             }
+            Event::Recorded(answer) => Some(answer),
         }
     }
 

@@ -1,4 +1,7 @@
 //! `up --detach`: the same program in a session of its own, whose words are passed on until everything is ready.
+//!
+//! It says that it is ready by a line on its stdout, which is a pipe and has no other use: s6's readiness notification
+//! (<https://skarnet.org/software/s6/notifywhenup.html>). What it had to say until then is in its log before that line.
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::process::{ExitCode, Stdio};
@@ -6,23 +9,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
 
 use super::{Args, PortChoice};
 use crate::commands::INTERRUPTED;
 use crate::home::Home;
 use crate::progress::{Progress, say};
 use crate::signals::Signals;
-use crate::state::{Phase, State};
 
+/// How often new words are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Starts it and waits until it is ready, has failed, or the user has had enough.
 pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progress: &Progress) -> Result<ExitCode> {
     let log = home.log("up");
-    let mut file = OpenOptions::new().create(true).append(true).read(true).open(&log)?;
-    file.seek(SeekFrom::End(0))?;
-    let output = file.try_clone()?;
+    let file = OpenOptions::new().create(true).append(true).open(&log)?;
     // Its words are read by a handle of their own: a shared one would share the position.
     let mut words = std::fs::File::open(&log)?;
     words.seek(SeekFrom::End(0))?;
@@ -32,24 +34,27 @@ pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progre
         .arg(home.path())
         .env_remove("TOWPATH_STEPS")
         .stdin(Stdio::null())
-        .stdout(output)
+        .stdout(Stdio::piped())
         .stderr(file)
         .spawn()
         .context("cannot start the supervisor")?;
+    let mut readiness = child.stdout.take().context("the supervisor has no stdout")?;
+    let mut line = [0];
     loop {
-        let ended = child.try_wait()?;
         pass_on(&mut words)?;
-        if let Some(status) = ended {
-            // It has said why.
-            return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
-        }
-        if is_up(home, &child)? {
-            pass_on(&mut words)?;
-            progress.summary().iter().for_each(|line| say(line));
-            return Ok(ExitCode::SUCCESS);
-        }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
+            read = readiness.read(&mut line) => {
+                if read? > 0 {
+                    pass_on(&mut words)?;
+                    progress.summary().iter().for_each(|line| say(line));
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let status = child.wait().await?;
+                // It has said why.
+                pass_on(&mut words)?;
+                return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
+            }
             () = signals.next() => {
                 if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
                     let _ = kill_process(pid, Signal::TERM);
@@ -62,9 +67,10 @@ pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progre
     }
 }
 
-fn is_up(home: &Home, child: &Child) -> Result<bool> {
-    let state = State::load(home)?;
-    Ok(state.is_some_and(|state| state.phase == Phase::Up && Some(state.supervisor.pid) == child.id()))
+/// Says, in the background, that everything is ready.
+pub(super) fn tell_ready() {
+    // Who started it may have gone away meanwhile; the stack stays.
+    let _ = writeln!(std::io::stdout().lock());
 }
 
 fn pass_on(words: &mut std::fs::File) -> Result<()> {

@@ -188,6 +188,9 @@ async fn run(
             for line in progress.summary() {
                 supervisor.say(line);
             }
+            if args.in_background {
+                background::tell_ready();
+            }
             tokio::select! {
                 () = signals.next() => {}
                 () = supervisor.asked_to_stop() => {}
