@@ -76,7 +76,7 @@ impl Home {
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
@@ -90,8 +90,14 @@ impl Home {
 
 /// Held as long as the supervisor lives.
 #[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child that is being started has it too until it has become its program, and with
+    /// it the lock (flock(2)).
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 /// The checkout: what `./towpath` says, or the folder above that has `spin.toml` and `infra/`.

@@ -2,6 +2,8 @@
 //! them; `--port NAME=N` says one.
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
@@ -38,6 +40,16 @@ pub(crate) fn usual(replicas: usize) -> impl Iterator<Item = (String, u16)> {
 /// Below the range from which Linux takes the ports of outgoing connections, so that none of those gets in between.
 const AUTO: std::ops::Range<u16> = 20_000..32_000;
 
+/// Automatic ports that nobody else finds free while this is held: not before the servers listen on them, nor while one of
+/// them is started again.
+///
+/// Each is a socket with the port in its name, in Linux's abstract namespace: that belongs to the same network namespace
+/// as the port itself, leaves no file, and ends with the process, however that ends.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    _sockets: Vec<UnixDatagram>,
+}
+
 /// Ports by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ports(BTreeMap<String, u16>);
@@ -49,22 +61,20 @@ impl Ports {
     }
 
     /// Free ports for all of these names: those remembered under the home, as far as they are free, and new ones.
-    pub(crate) fn automatic(home: &Home, names: &[impl AsRef<str>]) -> Result<Self> {
+    pub(crate) fn automatic(home: &Home, names: &[impl AsRef<str>]) -> Result<(Self, Reserved)> {
         let remembered = Self::remembered(home);
-        let mut held = Vec::new();
+        let mut sockets = Vec::new();
         let mut ports = BTreeMap::new();
         for name in names {
-            let before =
-                remembered.0.get(name.as_ref()).and_then(|port| bind(*port).ok().map(|listener| (*port, listener)));
-            // Each stays bound until all are chosen, so that none is chosen twice.
-            let (port, listener) = match before {
+            let before = remembered.0.get(name.as_ref()).and_then(|port| Some((*port, reserve(*port)?)));
+            let (port, socket) = match before {
                 Some(free) => free,
                 None => any_free()?,
             };
-            held.push(listener);
+            sockets.push(socket);
             ports.insert(name.as_ref().to_owned(), port);
         }
-        Ok(Self(ports))
+        Ok((Self(ports), Reserved { _sockets: sockets }))
     }
 
     /// Writes the ports down for the next `--ports auto`.
@@ -121,12 +131,19 @@ fn bind(port: u16) -> std::io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
-fn any_free() -> Result<(u16, TcpListener)> {
+/// None where the port is in use, or reserved by somebody else.
+fn reserve(port: u16) -> Option<UnixDatagram> {
+    let name = SocketAddr::from_abstract_name(format!("towpath-port-{port}")).ok()?;
+    let socket = UnixDatagram::bind_addr(&name).ok()?;
+    bind(port).is_ok().then_some(socket)
+}
+
+fn any_free() -> Result<(u16, UnixDatagram)> {
     let mut random = rand::rng();
     for _ in 0..200 {
         let port = random.random_range(AUTO);
-        if let Ok(listener) = bind(port) {
-            return Ok((port, listener));
+        if let Some(socket) = reserve(port) {
+            return Ok((port, socket));
         }
     }
     bail!("no free port found between {} and {}", AUTO.start, AUTO.end)
@@ -146,6 +163,7 @@ mod tests {
     use super::*;
     use crate::testing::TempDir;
     use std::collections::BTreeSet;
+    use std::time::{Duration, Instant};
 
     fn all() -> Vec<String> {
         usual(2).map(|(name, _)| name).collect()
@@ -162,27 +180,48 @@ mod tests {
         assert!(error.contains("no port is called host-2"), "{error}");
     }
 
+    /// A child that another test starts at this moment has our sockets too until it has become its program.
+    fn soon(mut what: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !what() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it doesn't come to be");
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn automatic_ports_differ_and_are_remembered() {
         let folder = TempDir::new();
         let home = folder.home();
-        let first = Ports::automatic(&home, &all()).unwrap();
+        let (first, reserved) = Ports::automatic(&home, &all()).unwrap();
         assert_eq!(first.0.values().collect::<BTreeSet<_>>().len(), all().len());
-        first.check_free(&all()).unwrap();
+        soon(|| first.check_free(&all()).is_ok());
         first.remember(&home).unwrap();
-        assert_eq!(Ports::automatic(&home, &all()).unwrap(), first);
+        drop(reserved);
+        soon(|| Ports::automatic(&home, &all()).unwrap().0 == first);
     }
 
     #[test]
     fn a_remembered_port_that_is_taken_is_replaced() {
         let folder = TempDir::new();
         let home = folder.home();
-        let first = Ports::automatic(&home, &["redis", "relay"]).unwrap();
+        let names = ["redis", "relay", "host"];
+        let (first, reserved) = Ports::automatic(&home, &names).unwrap();
         first.remember(&home).unwrap();
-        let _taken = bind(first.get("redis").unwrap()).unwrap();
-        let second = Ports::automatic(&home, &["redis", "relay"]).unwrap();
-        assert_ne!(second.get("redis").unwrap(), first.get("redis").unwrap());
-        assert_eq!(second.get("relay").unwrap(), first.get("relay").unwrap());
+        drop(reserved);
+        let port = |ports: &Ports, name| ports.get(name).unwrap();
+        let _taken = bind(port(&first, "redis")).unwrap();
+        let mut reserved = None;
+        soon(|| {
+            reserved = reserve(port(&first, "host"));
+            reserved.is_some()
+        });
+        soon(|| {
+            let (second, _reserved) = Ports::automatic(&home, &names).unwrap();
+            assert_ne!(port(&second, "redis"), port(&first, "redis"), "somebody listens on it");
+            assert_ne!(port(&second, "host"), port(&first, "host"), "somebody will");
+            port(&second, "relay") == port(&first, "relay")
+        });
     }
 
     #[test]

@@ -6,17 +6,18 @@ mod support;
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use support::{Home, outcome};
 
-/// A program that answers with this shell script.
+/// A program that answers with this shell script. Another process writes it: what this one writes, a child that another
+/// test starts at this moment has open too, and then it can't be executed (ETXTBSY of execve(2)).
 fn program(folder: &Path, name: &str, script: &str) {
-    let file = folder.join(name);
-    fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod 755 "$1""#;
+    let written = Command::new("sh").args(["-c", write, "sh"]).arg(folder.join(name)).arg(script).status();
+    assert!(written.unwrap().success());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{APPLICATION, Host, Setup, encode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// A server that answers every request on a connection with its head, and counts connections.
 struct Server {
@@ -228,7 +228,10 @@ async fn a_kept_connection_that_the_other_side_closed_is_replaced() {
 #[tokio::test]
 async fn failures_of_the_network_have_their_error_codes() {
     let host = Host::start().await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound, so that nobody else gets the port, and not listened on.
+    let unheard = TcpSocket::new_v4().unwrap();
+    unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = unheard.local_addr().unwrap();
     let hangs_up = Server::with(|mut stream| async move { drop(read_head(&mut stream).await) }).await;
     let silent = Server::with(|stream| async move {
         std::future::pending::<()>().await;

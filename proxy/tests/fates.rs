@@ -183,12 +183,14 @@ async fn a_shut_line_cuts_who_is_there_and_lets_nobody_in() {
 
 #[tokio::test]
 async fn clients_of_a_server_that_is_down_are_refused_until_it_is_there() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let proxy = Proxy::<Tcp>::before(&address.to_string()).await.unwrap();
+    // Until it listens, connections to it are refused.
+    let server = TcpSocket::new_v4().unwrap();
+    server.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let proxy = Proxy::<Tcp>::before(&server.local_addr().unwrap().to_string()).await.unwrap();
     let mut first = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(first.read(&mut [0; 8]).await.unwrap_or(0), 0);
     assert!(TcpStream::connect(proxy.address()).await.is_err());
-    let server = TcpListener::bind(address).await.unwrap();
+    let server = server.listen(16).unwrap();
     let looked_for = server.accept();
     let (_, mut client) = tokio::join!(looked_for, async {
         loop {

@@ -123,10 +123,12 @@ mod tests {
     use super::*;
     use crate::testing::TempDir;
 
+    /// Written by a process of its own. What this one writes, a child that another test starts at this moment has open
+    /// too, and what somebody has open for writing can't be executed (ETXTBSY of execve(2)).
     fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
         let file = folder.join(name);
-        std::fs::write(&file, format!("#!/bin/sh\n{body}\n")).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod 755 "$1""#;
+        assert!(Command::new("sh").args(["-c", write, "sh"]).arg(&file).arg(body).status().unwrap().success());
         file
     }
 

@@ -13,7 +13,7 @@ use towpath_relay::topics;
 
 use crate::hearer::{Heard, Hearer};
 use crate::kafka::{committed, foreign, produce, records_now};
-use crate::support::{ServiceSetup, Setup, eventually};
+use crate::support::{ServiceSetup, Setup, eventually, free_port};
 use crate::{TOPIC, assert_same, by_key, event, heard_by, hearing, in_order, metric, say, say_numbers};
 
 #[tokio::test]
@@ -107,9 +107,8 @@ async fn a_world_that_is_down_holds_the_lane_back_and_not_the_others() {
 
 #[tokio::test]
 async fn no_connection_is_tried_for_ever() {
-    let hearer = Hearer::start().await;
-    let (url, address) = (hearer.url.clone(), hearer.address.clone());
-    drop(hearer);
+    let address = format!("127.0.0.1:{}", free_port());
+    let url = format!("http://{address}");
     let limits = "delivery_backoff_ms = 1\ndelivery_backoff_max_ms = 20\ndelivery_attempts = 1";
     let setup = heard_by("lonely", &url, limits).await;
     let relay = setup.start().await;

@@ -85,7 +85,6 @@ impl Drop for Running {
 /// A component. Stops when it is dropped.
 pub(crate) struct Hearer {
     pub(crate) url: String,
-    pub(crate) address: String,
     shared: Shared,
     server: tokio::task::JoinHandle<()>,
 }
@@ -99,12 +98,12 @@ impl Hearer {
     pub(crate) async fn start_at(address: &str) -> Self {
         crate::show_logs();
         let listener = tokio::net::TcpListener::bind(address).await.expect("the port");
-        let address = listener.local_addr().expect("an address").to_string();
+        let address = listener.local_addr().expect("an address");
         let accept: Answer = Arc::new(|_| async { StatusCode::NO_CONTENT.into_response() }.boxed());
         let shared = Shared { log: Arc::default(), answer: Arc::new(Mutex::new(accept)) };
         let app = Router::new().fallback(handle).with_state(shared.clone());
         let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
-        Self { url: format!("http://{address}"), address, shared, server }
+        Self { url: format!("http://{address}"), shared, server }
     }
 
     /// Answers by this from now on.

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 
 use crate::hearer::{Heard, Hearer};
-use crate::support::{TestRelay, eventually};
+use crate::support::{TestRelay, eventually, free_port};
 use crate::{assert_same, hearing, in_order, say_numbers};
 
 const KEYS: usize = 20;
@@ -107,9 +107,7 @@ async fn a_dead_relays_partitions_go_to_another_and_nothing_is_skipped() {
 async fn a_relay_that_cannot_reach_its_component_leaves_the_events_to_others() {
     let hearer = Hearer::start().await;
     let setup = hearing(&hearer.url, "").await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = nobody.local_addr().expect("an address");
-    drop(nobody);
+    let address = format!("127.0.0.1:{}", free_port());
     let mut config = setup.config("alone");
     let component = config.services.get_mut("beta").and_then(|beta| beta.component.as_mut()).expect("a component");
     component.url = format!("http://{address}");
@@ -120,7 +118,7 @@ async fn a_relay_that_cannot_reach_its_component_leaves_the_events_to_others() {
     let other = setup.start().await;
     hearer.accepts_all(&in_order(KEYS, 3)).await;
     // Its component comes: it takes its part again.
-    let hearer = Hearer::start_at(&address.to_string()).await;
+    let hearer = Hearer::start_at(&address).await;
     members(&setup, 2).await;
     say_numbers(&setup, &other, KEYS, 3, 3).await;
     hearer.hears(1).await;

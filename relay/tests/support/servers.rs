@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+
 /// Addresses of servers that tests may use.
 pub struct Servers {
     /// A superuser's URL.
@@ -43,7 +45,9 @@ pub async fn eventually<T, S: Debug>(what: &str, mut look: impl AsyncFnMut() -> 
     }
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on, to be used later or never: outside of the range from which Linux takes a port where none
+/// is named, so that nobody gets it by chance, and below the stacks' own.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| rand::rng().random_range(10_000..20_000)).take(200).find(free).expect("a free port")
 }

@@ -119,5 +119,6 @@ async fn with_servers(
         () = signals.next() => Ok(None),
     };
     supervisor.shut_down(signals.next()).await;
+    drop(plan.reserved);
     outcome
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::place::TestPlace;
 use crate::edge::binary;
-use crate::ports::Ports;
+use crate::ports::{Ports, Reserved};
 use crate::secrets::Secrets;
 use crate::servers::kafka_jars::Jars;
 use crate::servers::{Place, kafka, postgres, redis};
@@ -28,11 +28,13 @@ const NO_RATE_LIMIT: &str = "100000";
 pub(super) struct TestPlan {
     pub(super) plan: Plan,
     pub(super) environment: BTreeMap<String, String>,
+    /// Held until the servers have stopped.
+    pub(super) reserved: Reserved,
 }
 
 pub(super) fn plan(place: &TestPlace, root: &Path, jars: &Jars, stripe: &Path, with_stack: bool) -> Result<TestPlan> {
     let home = place.home();
-    let ports = Ports::automatic(home, &PORTS)?;
+    let (ports, reserved) = Ports::automatic(home, &PORTS)?;
     let secrets = Secrets::load_or_create(home)?;
     let (postgres_password, redis_password) = (secrets.postgres("order").to_owned(), secrets.redis().to_owned());
     let files = Place { home: home.clone(), native: root.join("infra/native"), throw_away: true };
@@ -74,7 +76,7 @@ pub(super) fn plan(place: &TestPlace, root: &Path, jars: &Jars, stripe: &Path, w
         kafka_jars: Some(jars.folder.clone()),
         parts: Vec::new(),
     };
-    Ok(TestPlan { plan: Plan { parts, tasks: Vec::new(), state }, environment })
+    Ok(TestPlan { plan: Plan { parts, tasks: Vec::new(), state }, environment, reserved })
 }
 
 fn stripe_mock(place: &TestPlace, ports: &Ports, program: &Path) -> Result<PartSpec> {

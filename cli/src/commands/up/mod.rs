@@ -13,7 +13,7 @@ use super::INTERRUPTED;
 use crate::edge::{self, Runtime, Surroundings};
 use crate::home::{self, Home, Lock};
 use crate::plan::{self, Choice};
-use crate::ports::{Ports, parse_assignment, usual};
+use crate::ports::{Ports, Reserved, parse_assignment, usual};
 use crate::progress::Progress;
 use crate::replica;
 use crate::screen::Screen;
@@ -108,7 +108,8 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
     };
     if args.detach {
-        drop(lock);
+        // It takes both itself.
+        drop((lock, prepared));
         return background::start(args, home, signals, &progress).await;
     }
     run(args, home, lock, prepared, signals, &progress).await
@@ -116,6 +117,8 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
 
 struct Prepared {
     ports: Ports,
+    /// With `--ports auto`; held until everything has stopped.
+    reserved: Option<Reserved>,
     secrets: Secrets,
     machine: Machine,
 }
@@ -131,7 +134,7 @@ async fn prepare(args: &Args, home: &Home, lock: &Lock, progress: &mut Progress)
     if !left.is_empty() {
         progress.say(&format!("Stopped what an `up` that was killed had left running: {}", left.join(", ")));
     }
-    let ports = ports(args, home, &choice)?;
+    let (ports, reserved) = ports(args, home, &choice)?;
     let secrets = Secrets::load_or_create(home)?;
     if args.servers == Servers::Compose {
         if !args.in_background {
@@ -142,15 +145,16 @@ async fn prepare(args: &Args, home: &Home, lock: &Lock, progress: &mut Progress)
     }
     let build = !args.no_build && !args.in_background;
     let machine = machine::prepare(&root, args.servers, build, progress).await?;
-    Ok(Prepared { ports, secrets, machine })
+    Ok(Prepared { ports, reserved, secrets, machine })
 }
 
-fn ports(args: &Args, home: &Home, choice: &Choice) -> Result<Ports> {
-    let mut ports = match args.ports {
-        PortChoice::Default => Ports::defaults(choice.replicas),
+fn ports(args: &Args, home: &Home, choice: &Choice) -> Result<(Ports, Option<Reserved>)> {
+    let (mut ports, reserved) = match args.ports {
+        PortChoice::Default => (Ports::defaults(choice.replicas), None),
         PortChoice::Auto => {
             let names: Vec<String> = usual(choice.replicas).map(|(name, _)| name).collect();
-            Ports::automatic(home, &names)?
+            let (ports, reserved) = Ports::automatic(home, &names)?;
+            (ports, Some(reserved))
         }
     };
     for (name, port) in &args.port {
@@ -160,7 +164,7 @@ fn ports(args: &Args, home: &Home, choice: &Choice) -> Result<Ports> {
     if args.ports == PortChoice::Auto {
         ports.remember(home)?;
     }
-    Ok(ports)
+    Ok((ports, reserved))
 }
 
 async fn run(
@@ -173,7 +177,7 @@ async fn run(
 ) -> Result<ExitCode> {
     let root = home::repository()?;
     let (head, foot) = (head(args, &root, &prepared)?, words::foot(args, home, &prepared.ports)?);
-    let Prepared { ports, secrets, machine } = prepared;
+    let Prepared { ports, reserved, secrets, machine } = prepared;
     let plan: Plan = plan::stack(home, &root, args.choice(), ports, &secrets, machine.jars.as_ref())?;
     let (supervisor, tasks) = Supervisor::new(home, lock, plan, Screen::new(head, foot))?;
     let booted = tokio::select! {
@@ -199,6 +203,7 @@ async fn run(
         }
     };
     supervisor.shut_down(async { signals.next().await }).await;
+    drop(reserved);
     result
 }
 
