@@ -25,7 +25,7 @@ pub struct Shop {
 }
 
 /// Does what a client does that is told to come back: a machine that is busy with two hundred orders at once may refuse
-/// one of them early, with `Retry-After`. The same key goes with every try, so it happens once.
+/// one of them early, with `Retry-After`. The same key, or SKU, goes with every try, so it happens once.
 async fn insist<F>(call: impl Fn() -> F) -> Answer
 where
     F: Future<Output = Result<Answer, ApiError>>,
@@ -84,7 +84,8 @@ impl Shop {
     pub async fn product_at(&self, price: Money) -> Product {
         let product =
             NewProduct { sku: Self::fresh_sku(), name: "A thing to test with".into(), description: None, price };
-        let created = self.api.create_product(&product).await.expect("the product is created");
+        let answer = insist(|| self.api.post("/v1/products").json(&product).send()).await;
+        let created: Product = answer.expect(201).and_then(|answer| answer.read()).expect("the product is created");
         self.lock(&self.skus).push(created.sku.clone());
         created
     }
