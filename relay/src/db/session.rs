@@ -1,6 +1,5 @@
 //! A connection while somebody works on it.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use futures::future::try_join_all;
 use metrics::counter;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, NoTls, RowStream};
+use tokio_postgres::{Client, Error, RowStream};
 
 use super::declared;
 use super::errors::{Trouble, no_connection};
@@ -19,10 +18,8 @@ use crate::codec::TextParameter;
 use crate::error::Failure;
 use crate::metrics::CONNECTIONS_DISCARDED;
 
-/// How long a ROLLBACK waits behind what was sent before it, before that is cancelled.
-const CANCEL_AFTER: Duration = Duration::from_millis(20);
-/// How long it may take then, before the connection is given up instead.
-const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a ROLLBACK may wait behind what was sent before it, before the connection is given up.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A connection of the pool. It goes back only while no transaction is open on it; otherwise it is closed, and what it
 /// was doing is cancelled.
@@ -69,28 +66,19 @@ impl Session {
         self.open = false;
     }
 
-    /// Rolls back, so that the connection can be used again. What the server still does for it, a statement that waits
-    /// for a lock or more rows than anybody wants, is cancelled. Where the end isn't confirmed in time, the connection is
-    /// closed.
+    /// Rolls back, so that the connection can be used again. Where the end isn't confirmed soon, since the server is still
+    /// at a statement that waits for a lock or has more rows than anybody wants, the statement is cancelled and the
+    /// connection closed.
+    ///
+    /// A connection with a cancel request under way is never used again. PostgreSQL has no answer to such a request, so
+    /// nobody knows when it comes ("Canceling Requests in Progress"): it would end the next statement, somebody else's.
     pub async fn roll_back(mut self) {
         if !self.open {
             return;
         }
-        if self.rolled_back().await {
+        if let Ok(Ok(())) = timeout(ROLLBACK_TIMEOUT, self.client().batch_execute("ROLLBACK")).await {
             self.closed();
         }
-    }
-
-    /// Whether the server confirms that nothing is open any longer.
-    async fn rolled_back(&self) -> bool {
-        let mut rollback = pin!(self.client().batch_execute("ROLLBACK"));
-        let mut ended = timeout(CANCEL_AFTER, rollback.as_mut()).await;
-        if ended.is_err() {
-            // Once this has returned the server has its signal: it can't hit a later statement.
-            let _ = timeout(ROLLBACK_TIMEOUT, self.client().cancel_token().cancel_query(NoTls)).await;
-            ended = timeout(ROLLBACK_TIMEOUT, rollback).await;
-        }
-        matches!(ended, Ok(Ok(())))
     }
 
     /// Prepares statements, those that are new in one round trip. The error names the index of the statement.

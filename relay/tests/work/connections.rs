@@ -100,6 +100,23 @@ async fn a_panic_and_a_dropped_future_close_the_connection() {
     assert_eq!(pool.status().size, pool.status().available);
 }
 
+/// A request to cancel has no answer: it may come while the connection's next statement runs, and would end that.
+#[tokio::test]
+async fn a_connection_whose_statement_is_cancelled_is_never_used_again() {
+    let work = Work::with(PATIENT, JARS).await;
+    let gate = Gate::close(&work).await;
+    let unmet = json!({"sql": "UPDATE jars SET n = 0 WHERE name = 'nobody'", "expect": {"exactly": 1}});
+    work.refused(Code::ExpectationFailed, json!({"steps": [unmet, {"sql": AT_THE_GATE}]})).await;
+    assert_eq!(work.service().database().expect("a database").app.status().size, 0, "the connection is gone");
+    eventually("what it waited for is cancelled", async || match work.open_transactions().await.as_str() {
+        "0" => Ok(()),
+        other => Err(other.to_owned()),
+    })
+    .await;
+    gate.open().await;
+    work.run(json!({"steps": [take("a", 1)]})).await.expect("there is another connection");
+}
+
 #[tokio::test]
 async fn limits_are_errors_that_name_them() {
     let limits = "steps = 2\nparameters = 2\nstatement_bytes = 1024\nevents = 1\nevent_bytes = 1024\nrows = 3\nresult_bytes = 1024\n\
