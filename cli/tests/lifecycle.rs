@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::{Home, outcome, repository};
 use towpath_cli::api::{Client, NewOrder};
 
@@ -28,7 +29,8 @@ const PARTS: [&str; 10] = [
 ];
 
 fn kill(pid: i64) {
-    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
 }
 
 /// Whether a process runs: one that has ended and was not waited for doesn't.

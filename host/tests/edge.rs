@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Host, Setup, eventually};
 use futures::future::join_all;
+use rustix::process::Signal;
 use serde_json::json;
 
 #[tokio::test]
@@ -201,7 +202,7 @@ async fn what_is_in_flight_is_finished_before_the_end() {
         (request("/wait?ms=1500"), request("/fetch?url=http%3A%2F%2Fback.spin.internal%2Fwait%3Fms%3D1500"));
     host.waiting("front", 1).await;
     host.waiting("back", 1).await;
-    host.signal("TERM");
+    host.signal(Signal::TERM);
     host.logged(&["stopping"]).await;
     let refused = eventually(|| TcpStream::connect(url.trim_start_matches("http://")).err());
     assert!(refused.await.is_some(), "nobody new is taken");
@@ -219,10 +220,10 @@ async fn the_end_does_not_wait_longer_than_it_may() {
         let request = host.client.get(format!("{}/wait?ms=50000", host.url));
         let waiting = tokio::spawn(async move { request.send().await.is_err() });
         host.waiting("front", 1).await;
-        host.signal("INT");
+        host.signal(Signal::INT);
         host.logged(&["stopping"]).await;
         if second_signal {
-            host.signal("TERM");
+            host.signal(Signal::TERM);
         }
         let (status, log) = host.exit().await;
         assert_eq!(status, 2, "{log}");

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 use crate::Stack;
@@ -57,9 +58,8 @@ impl OwnStack {
     /// Where the part doesn't run.
     pub fn kill(&self, part: &str) -> u32 {
         let pid = self.pid(part).unwrap_or_else(|| panic!("{part} doesn't run"));
-        let mut kill = Command::new("kill");
-        kill.args(["-KILL", &pid.to_string()]);
-        run(kill);
+        let process = Pid::from_raw(pid.cast_signed()).expect("a process id");
+        kill_process(process, Signal::KILL).expect("the part runs");
         pid
     }
 

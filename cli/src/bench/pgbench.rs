@@ -1,13 +1,14 @@
 //! PostgreSQL's own benchmark, with a script of ours.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 use uuid::Uuid;
 
 use super::load::Load;
+use crate::tools;
 
 /// Runs the script with as many clients and for as long as `load` says, and gives transactions per second.
 ///
@@ -15,7 +16,8 @@ use super::load::Load;
 pub(super) async fn run(load: Load, url: &str, script: &str) -> Result<f64> {
     let file = std::env::temp_dir().join(format!("towpath-bench-{}.sql", Uuid::now_v7().simple()));
     fs::write(&file, script).with_context(|| format!("cannot write {}", file.display()))?;
-    let output = command(load, url, &file).output().await.context("cannot run pgbench");
+    let program = tools::postgres()?.programs.join("pgbench");
+    let output = command(&program, load, url, &file).output().await.context("cannot run pgbench");
     let removed = fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()));
     let output = output?;
     removed?;
@@ -26,21 +28,12 @@ pub(super) async fn run(load: Load, url: &str, script: &str) -> Result<f64> {
     }
 }
 
-fn command(load: Load, url: &str, script: &std::path::Path) -> Command {
-    let mut command = Command::new(program());
+fn command(program: &Path, load: Load, url: &str, script: &Path) -> Command {
+    let mut command = Command::new(program);
     command.args(["-n", "-M", "prepared", "-j", "2", "-c", &load.clients.to_string()]);
     // It counts whole seconds.
     command.args(["-T", &load.time.as_secs().max(1).to_string(), "-f"]).arg(script).arg(url);
     command
-}
-
-/// Debian keeps it beside the server and not on the path.
-fn program() -> PathBuf {
-    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        installed.map(|version| version.path().join("bin/pgbench")).filter(|file| file.exists()).collect();
-    found.sort();
-    found.pop().unwrap_or_else(|| "pgbench".into())
 }
 
 /// The rate without the time that connecting took.

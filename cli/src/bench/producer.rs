@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 use uuid::Uuid;
 
+use crate::tools;
+
 /// Records in a run: a few seconds' worth.
 const RECORDS: &str = "200000";
 /// About the size of an event with its data.
@@ -15,8 +17,9 @@ const RECORD_BYTES: &str = "300";
 pub(super) async fn run(jars: &Path, brokers: &str) -> Result<f64> {
     let topic = format!("bench.{}", Uuid::now_v7().simple());
     let class_path = format!("{}/*", jars.display());
+    let program = tools::java()?.0;
     let java = |class: &str, arguments: &[&str]| {
-        let mut command = Command::new("java");
+        let mut command = Command::new(&program);
         command.args(["-Xmx256m", "-cp", &class_path, class]).args(arguments);
         command
     };

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use crate::home;
+use crate::{home, tools};
 
 const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
@@ -52,7 +52,10 @@ pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
     let list = read_list(native)?;
     let folder = folder(&list)?;
     let new = folder.with_extension(format!("new-{}", std::process::id()));
+    // Maven looks for a Java too.
+    let java = tools::java()?;
     let output = Command::new("mvn")
+        .env("JAVA_HOME", java.home())
         .args(["--quiet", "--batch-mode", "--file"])
         .arg(native.join("kafka/pom.xml"))
         .args([COPY, "-DincludeScope=runtime"])

@@ -11,6 +11,9 @@ use crate::progress::say;
 /// Without this file's word, Debian's package makes a cluster on port 5432 and starts it.
 const CLUSTER_CONFIG: &str = "/etc/postgresql-common/createcluster.conf";
 
+/// Packages' own scripts expect all that a system has, whatever the caller's PATH is.
+const SYSTEM_PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+
 pub(super) async fn install(missing: &[Need]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
@@ -53,7 +56,7 @@ fn privilege() -> Option<Vec<String>> {
 
 async fn run(privilege: &[String], program: &str, arguments: &[&str]) -> Result<()> {
     let mut line: Vec<&str> = privilege.iter().map(String::as_str).collect();
-    line.extend(["env", "DEBIAN_FRONTEND=noninteractive", program]);
+    line.extend(["env", SYSTEM_PATH, "DEBIAN_FRONTEND=noninteractive", program]);
     line.extend(arguments);
     // sudo may ask for a password, so the terminal stays with it. apt's chatter is kept for the case of a failure.
     let output = Command::new(line[0])

@@ -22,6 +22,14 @@ pub(crate) struct Postgres {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Java(pub(crate) PathBuf);
 
+impl Java {
+    /// What `JAVA_HOME` means: the folder with `bin/java`.
+    pub(crate) fn home(&self) -> PathBuf {
+        let program = self.0.canonicalize().unwrap_or_else(|_| self.0.clone());
+        program.ancestors().nth(2).unwrap_or(&program).to_path_buf()
+    }
+}
+
 /// An executable file by its name, as a shell would find it.
 pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -221,9 +222,9 @@ impl Host {
         eventually(found).await.unwrap_or_else(|| panic!("no line with {texts:?} in the log:\n{}", self.log()))
     }
 
-    pub fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("the host runs").to_string();
-        assert!(std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("the host runs");
+        kill_process(pid, signal).unwrap();
     }
 
     /// Waits until the host ends: its exit status and its whole log.

@@ -5,11 +5,12 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use http::StatusCode;
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{Component, ServiceSetup, Setup, eventually, status};
+use crate::support::{Component, ServiceSetup, Setup, eventually, send_signal, status};
 
 struct Config(PathBuf);
 
@@ -59,9 +60,8 @@ impl Process {
         Self { child, lines, address }
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args([format!("-{signal}"), pid]).status().unwrap().success());
+    fn signal(&self, signal: Signal) {
+        send_signal(self.child.id().unwrap(), signal);
     }
 
     async fn ends(mut self) -> (Option<i32>, String) {
@@ -116,7 +116,7 @@ async fn a_port_in_use_is_one_clear_line() {
 async fn a_signal_stops_it_gracefully() {
     let setup = setup();
     let config = Config::new(&setup.text("one"));
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let process = Process::start(&config).await;
         process.signal(signal);
         let (code, said) = process.ends().await;
@@ -139,9 +139,9 @@ async fn a_second_signal_does_not_wait() {
     stream.write_all(head.as_bytes()).await.unwrap();
     // `100 Continue` comes when the handler reads: the request is in flight.
     stream.read_exact(&mut [0; 12]).await.unwrap();
-    process.signal("TERM");
+    process.signal(Signal::TERM);
     while !process.lines.next_line().await.unwrap().unwrap().contains("the relay is stopping") {}
-    process.signal("TERM");
+    process.signal(Signal::TERM);
     let (code, said) = process.ends().await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("\"graceful\":false"), "{said}");
@@ -159,7 +159,7 @@ async fn traces_are_exported_and_follow_the_caller() {
     let request = request.header("towpath-traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
     request.header("traceparent", "00-11111111111111111111111111111111-2222222222222222-01").send().await.unwrap();
     // What is left is exported at the end.
-    process.signal("TERM");
+    process.signal(Signal::TERM);
     assert_eq!(process.ends().await.0, Some(0));
     let trace_bytes: Vec<u8> =
         (0..32).step_by(2).map(|at| u8::from_str_radix(&trace[at..at + 2], 16).unwrap()).collect();

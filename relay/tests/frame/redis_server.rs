@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{eventually, free_port};
+use rustix::process::Signal;
+
+use crate::support::{eventually, free_port, send_signal, variable};
 
 pub(crate) struct RedisServer {
     pub(crate) url: String,
@@ -30,16 +32,15 @@ impl RedisServer {
 
     /// It stands still: connections stay open, nothing answers.
     pub(crate) fn freeze(&self) {
-        self.signal("STOP");
+        self.signal(Signal::STOP);
     }
 
     pub(crate) fn thaw(&self) {
-        self.signal("CONT");
+        self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status();
-        assert!(status.expect("kill").success());
+    fn signal(&self, signal: Signal) {
+        send_signal(self.child.id(), signal);
     }
 
     pub(crate) fn kill(&mut self) {
@@ -55,12 +56,13 @@ impl RedisServer {
 }
 
 fn spawn(port: u16, folder: &PathBuf) -> Child {
-    Command::new("redis-server")
+    let program = variable("TOWPATH_TEST_REDIS_SERVER");
+    Command::new(&program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(folder)
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server is installed")
+        .unwrap_or_else(|cause| panic!("{program} doesn't start: {cause}"))
 }
 
 impl Drop for RedisServer {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -12,7 +13,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use crate::hearer::{Heard, Hearer};
 use crate::kafka::{key_and_number, records, records_now};
 use crate::shards::shared;
-use crate::support::{Setup, eventually};
+use crate::support::{Setup, eventually, send_signal};
 use crate::{TOPIC, assert_same, by_key, event, hearing, in_order, say_numbers};
 
 struct Relay {
@@ -51,9 +52,8 @@ impl Relay {
         tokio::time::timeout(Duration::from_secs(30), reading).await.expect("it says so within 30 s")
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        assert!(std::process::Command::new("kill").args([format!("-{signal}"), pid]).status().expect("kill").success());
+    fn signal(&self, signal: Signal) {
+        send_signal(self.child.id().expect("it runs"), signal);
     }
 
     async fn say(&self, setup: &Setup, keys: usize, n: usize) {
@@ -87,7 +87,7 @@ async fn a_stalled_relay_that_wakes_up_publishes_nothing_that_another_took_over(
             steady.say(&setup, KEYS, n).await;
             n += 1;
         }
-        stalled.signal("STOP");
+        stalled.signal(Signal::STOP);
         let began = Instant::now();
         for _ in 0..5 {
             steady.say(&setup, KEYS, n).await;
@@ -96,7 +96,7 @@ async fn a_stalled_relay_that_wakes_up_publishes_nothing_that_another_took_over(
         records(&setup.servers.kafka, &setup.topic(TOPIC), KEYS * n).await;
         assert!(began.elapsed() < LEASE * 2, "taken over after {:?}", began.elapsed());
         shared(&setup, &[16]).await;
-        stalled.signal("CONT");
+        stalled.signal(Signal::CONT);
         stalled.says(|line| line["message"] == "publishing the outbox").await;
         shared(&setup, &[8, 8]).await;
     }
@@ -128,12 +128,12 @@ async fn a_stalled_relay_that_wakes_up_delivers_nothing_that_another_took_over()
         if keys.len() == KEYS { Ok(()) } else { Err(keys) }
     })
     .await;
-    stalled.signal("STOP");
+    stalled.signal(Signal::STOP);
     hearer.answer(|_: Heard| async { StatusCode::NO_CONTENT.into_response() });
     // The steady one takes everything over, once the stalled one's session has ended.
     hearer.accepts_all(&in_order(KEYS, 5)).await;
     let accepted = hearer.accepted().len();
-    stalled.signal("CONT");
+    stalled.signal(Signal::CONT);
     stalled.says(|line| line["message"] == "got partitions" && line["service"] == "beta").await;
     for n in 5..8 {
         steady.say(&setup, KEYS, n).await;
@@ -156,7 +156,7 @@ async fn killed_at_any_moment_nothing_is_lost_doubled_or_out_of_order() {
             // Somewhere in its work.
             let seen = hearer.calls().len();
             hearer.hears(seen + 7 * round as usize).await;
-            other.signal("KILL");
+            other.signal(Signal::KILL);
             let _ = other.child.wait().await;
         }
         killed.store(true, Ordering::SeqCst);

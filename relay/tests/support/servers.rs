@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Addresses of servers that tests may use.
 pub struct Servers {
@@ -25,9 +26,16 @@ impl Servers {
     }
 }
 
-fn variable(name: &str) -> String {
+/// What the tests are told by the environment.
+pub fn variable(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} isn't set: this test needs real servers; `./towpath test` starts them"))
+}
+
+/// Sends a signal to a process that the test has started.
+pub fn send_signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
+    kill_process(pid, signal).expect("the process runs");
 }
 
 /// Far more than anything takes, so that a machine under load fails no test.

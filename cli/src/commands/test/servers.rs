@@ -58,6 +58,7 @@ pub(super) fn plan(place: &TestPlace, root: &Path, jars: &Jars, stripe: &Path, w
     tell("TOWPATH_TEST_KAFKA", ports.address("kafka")?);
     tell("TOWPATH_TEST_REDIS", format!("redis://:{redis_password}@{}", ports.address("redis")?));
     tell("TOWPATH_TEST_STRIPE", format!("http://{}", ports.address("stripe-mock")?));
+    tell("TOWPATH_TEST_REDIS_SERVER", tools::redis()?.display().to_string());
     tell("TOWPATH_TEST_GUEST", guest(root).display().to_string());
     tell("TOWPATH_TEST_CLI", command()?.display().to_string());
     tell("TOWPATH_THROW_AWAY", "1".to_owned());
