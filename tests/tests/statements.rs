@@ -3,7 +3,7 @@
 //! A misspelt column or a parameter of the wrong type is found here, and not by the first customer.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use towpath_tests::TestDatabases;
 
@@ -54,18 +54,37 @@ fn every_statement_is_of_a_kind_that_the_relay_takes() {
     }
 }
 
-/// Whatever text of SQL stands in a component's store stands in its list, or the tests above don't see it.
+/// Every text of SQL in a component's sources stands in its list, or the tests above don't see it.
 #[test]
 fn no_statement_is_left_out() {
     for (service, statements) in STATEMENTS {
-        let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("../components");
-        let store = std::fs::read_to_string(components.join(service).join("src/store.rs")).expect("store.rs");
-        let listed: BTreeSet<&str> = statements.iter().map(|(name, _)| *name).collect();
-        let constants = store.split("pub const ").skip(1).filter_map(|rest| rest.split_once(": &str ="));
-        for (name, rest) in constants {
-            let text = rest.split(";\n").next().unwrap_or_default();
-            let is_sql = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "select_"].iter().any(|word| text.contains(word));
-            assert!(!is_sql || listed.contains(name), "{service}::{name} isn't in STATEMENTS");
+        let listed: BTreeSet<&str> = statements.iter().map(|(_, sql)| *sql).collect();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../components").join(service).join("src");
+        let (in_store, elsewhere): (Vec<_>, Vec<_>) =
+            constants(&source).into_iter().partition(|(file, _)| file.ends_with("store.rs"));
+        assert_eq!(in_store.len(), listed.len(), "{service}: texts in store.rs, and in STATEMENTS: {in_store:?}");
+        assert!(elsewhere.is_empty(), "{service}: SQL belongs into store.rs: {elsewhere:?}");
+    }
+}
+
+/// The names of all constants below a folder that are texts of SQL, private ones too, with their files.
+fn constants(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for path in folder.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            found.extend(constants(&path));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a source");
+        for (name, rest) in text.split("const ").skip(1).filter_map(|rest| rest.split_once(": &str =")) {
+            let value = rest.split(";\n").next().unwrap_or_default().trim_start();
+            let value = value.trim_start_matches("concat!(").trim_start_matches('"').trim_start();
+            let begins = |word: &&str| value.starts_with(*word);
+            if ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "MERGE ", "WITH ", "VALUES ", "select_"].iter().any(begins)
+            {
+                found.push((path.clone(), name.to_owned()));
+            }
         }
     }
+    found
 }

@@ -18,7 +18,7 @@ const MAX_TARGET_BYTES: usize = 8 << 10;
 /// what it needs is away.
 const SERVICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait that a client may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Headers that are good for one connection only (RFC 9110, 7.6.1), and those that the host sets itself.
 const HOP_BY_HOP: &[&str] = &[
@@ -75,7 +75,7 @@ pub fn route(request: &Request) -> Result<Route, Problem> {
 /// How long the service may take.
 #[must_use]
 pub fn timeout(request: &Request) -> Duration {
-    SERVICE_TIMEOUT + prefer::wait(request, LONGEST_WAIT).unwrap_or_default()
+    SERVICE_TIMEOUT + prefer::wait(request, MAX_WAIT).unwrap_or_default()
 }
 
 /// The headers that go further, in either direction.
@@ -278,7 +278,7 @@ mod tests {
     fn a_wait_gets_its_time() {
         let timeout = |prefer: &str| timeout(&request(Method::POST, "/v1/orders", &[("prefer", prefer)]));
         assert_eq!(timeout("wait=5"), SERVICE_TIMEOUT + Duration::from_secs(5));
-        assert_eq!(timeout("wait=3600"), SERVICE_TIMEOUT + LONGEST_WAIT);
+        assert_eq!(timeout("wait=3600"), SERVICE_TIMEOUT + MAX_WAIT);
     }
 
     proptest! {

@@ -1,10 +1,17 @@
 //! The gateway: the one public component. It limits, and passes requests to the services by service chaining.
+//!
+//! * `domain`: the rules, pure: routes, headers, answers.
+//! * `limit`: the rate limit.
+//! * `forward`: the call to a service.
+//!
+//! It owns no data, so it has no `store`, and it publishes and hears nothing, so it has no `events`.
 
 pub mod domain;
+mod forward;
 mod limit;
 
 use serde_json::json;
-use towpath_sdk::{Context, Problem, Request, Response, outbound::Answer};
+use towpath_sdk::{Context, Problem, Request, Response};
 
 use domain::Route;
 
@@ -19,23 +26,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
         Route::Health => Ok(Response::json(200, &json!({"status": "ok"}))),
         Route::Service(service) => {
             limit::check(&context, &request).await?;
-            let answer = pass_on(&context, &request, service).await?;
-            let response = domain::answer(service, answer)?;
-            Ok(response
-                .header("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
-                .header("referrer-policy", "no-referrer"))
+            forward::forward(&context, &request, service).await
         }
     }
-}
-
-async fn pass_on(context: &Context, request: &Request, service: &'static str) -> Result<Answer, Problem> {
-    let target = match request.raw_query() {
-        "" => request.path().to_owned(),
-        query => format!("{}?{query}", request.path()),
-    };
-    let headers = domain::passed_on(request.headers());
-    let peer = context.peer(service).with_timeout(domain::timeout(request));
-    let method = request.http_method();
-    let answer = peer.send(method.clone(), &target, headers, request.body().clone()).await;
-    answer.map_err(|error| domain::unanswered(service, method, &error))
 }

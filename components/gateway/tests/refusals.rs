@@ -1,15 +1,10 @@
 //! What the gateway refuses by itself, and how the problem document says so.
 
-use std::time::Duration;
-
 use serde_json::Value;
-use towpath_sdk::{Budget, Context, Request, Trace};
+use towpath_component_testing::refusals;
 
 async fn ask(method: &str, target: &str) -> (u16, Value) {
-    let request = Request::new(method.parse().expect("a method"), target, http::HeaderMap::new(), "");
-    let context =
-        Context { trace: Trace::root(), request_id: "test".into(), budget: Budget::of_all(Duration::from_secs(1)) };
-    let response = towpath_gateway::handle(context, request).await.unwrap_or_else(|problem| problem.into_response());
+    let response = refusals::ask(towpath_gateway::handle, method, target, &[], "").await;
     (response.status(), serde_json::from_slice(response.body()).expect("JSON"))
 }
 

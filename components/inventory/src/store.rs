@@ -58,11 +58,11 @@ pub const STATEMENTS: &[(&str, &str)] = &[
 ];
 
 /// The label of the step that finds the reservation in another state.
-pub(crate) const MOVED_ON: &str = "moved_on";
+pub const MOVED_ON: &str = "moved_on";
 /// The label of the step that finds too little stock.
-pub(crate) const OUT_OF_STOCK: &str = "out_of_stock";
+pub const OUT_OF_STOCK: &str = "out_of_stock";
 /// The label of the step that finds the adjustment impossible.
-pub(crate) const NOT_ADJUSTED: &str = "not_adjusted";
+pub const NOT_ADJUSTED: &str = "not_adjusted";
 
 /// The stock of a SKU.
 pub(crate) fn stock(sku: &str) -> Query {
@@ -94,12 +94,12 @@ pub(crate) fn read_state(rows: &Rows) -> Result<Option<State>, Problem> {
 }
 
 /// Makes the SKU known.
-pub(crate) fn create(unit: UnitOfWork, sku: &str) -> UnitOfWork {
+pub fn create(unit: UnitOfWork, sku: &str) -> UnitOfWork {
     unit.step(CREATE, [json!(sku)])
 }
 
 /// Adjusts the stock, and says why in the ledger.
-pub(crate) fn adjust(unit: UnitOfWork, movement: &Movement) -> UnitOfWork {
+pub fn adjust(unit: UnitOfWork, movement: &Movement) -> UnitOfWork {
     let Movement { id, sku, delta, reason, created_at } = movement;
     unit.step(ADJUST, [json!(sku), json!(delta), json!(MAX_ON_HAND)])
         .expect(1, NOT_ADJUSTED)

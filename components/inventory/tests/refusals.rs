@@ -1,31 +1,11 @@
 //! What inventory refuses before it asks anybody, and how the problem document says so.
 
-use std::time::Duration;
+use serde_json::json;
+use towpath_component_testing::refusals::{Refusal, ask, plain, read};
 
-use serde_json::{Value, json};
-use towpath_sdk::{Budget, Context, Request, Trace};
-
-/// Status, code, and the field and code of everything that is wrong.
-async fn refusal(method: &str, path: &str, key: Option<&str>, body: &str) -> (u16, String, Vec<(String, String)>) {
-    let mut headers = http::HeaderMap::new();
-    if let Some(key) = key {
-        headers.insert("idempotency-key", key.parse().expect("a header value"));
-    }
-    let request = Request::new(method.parse().expect("a method"), path, headers, body.to_owned());
-    let context =
-        Context { trace: Trace::root(), request_id: "test".into(), budget: Budget::of_all(Duration::from_secs(1)) };
-    let response = towpath_inventory::handle(context, request).await.expect_err("is refused").into_response();
-    assert_eq!(response.get_header("content-type"), Some("application/problem+json"));
-    let document: Value = serde_json::from_slice(response.body()).expect("a problem document");
-    assert_eq!(document["status"], response.status());
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let errors = document["errors"].as_array().cloned().unwrap_or_default();
-    let errors = errors.iter().map(|error| (text(&error["field"]), text(&error["code"]))).collect();
-    (response.status(), text(&document["code"]), errors)
-}
-
-fn plain(status: u16, code: &str) -> (u16, String, Vec<(String, String)>) {
-    (status, code.into(), vec![])
+async fn refusal(method: &str, path: &str, key: Option<&str>, body: &str) -> Refusal {
+    let key = key.map(|key| ("idempotency-key", key));
+    read(&ask(towpath_inventory::handle, method, path, key.as_slice(), body).await)
 }
 
 const ADJUSTMENTS: &str = "/v1/inventory/A/adjustments";

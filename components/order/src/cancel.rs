@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Whoever cancels meets the saga's own steps: reserved, confirmed. That is as often as a row can move on under it.
-const MOST_TRIES: usize = 8;
+const MAX_TRIES: usize = 8;
 
 /// Cancels an order. Cancelling a cancelled one is no mistake.
 ///
@@ -18,7 +18,7 @@ const MOST_TRIES: usize = 8;
 pub(crate) async fn cancel(context: &Context, request: &Request, id: Id) -> Result<Response, Problem> {
     let reason = reason(request)?;
     let relay = context.relay().await?;
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         let seen = steps::look(&relay, id).await?.ok_or_else(steps::unknown)?;
         let done = match Cancelling::of(seen.status) {
             Cancelling::Already => true,
@@ -34,7 +34,7 @@ pub(crate) async fn cancel(context: &Context, request: &Request, id: Id) -> Resu
             return Ok(order.answer(202).into_response(false));
         }
     }
-    Err(steps::contended())
+    Err(steps::contention())
 }
 
 /// The customer's reason, where there is a body with one.

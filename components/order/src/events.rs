@@ -1,16 +1,12 @@
-//! What the order service publishes, and what it does about what it hears.
+//! What the order service publishes, and what the events that it hears mean to an order.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use towpath_sdk::{Context, Delivery, Id, Money, Problem, Request, Response, relay::event, wire::Event};
+use towpath_sdk::{Delivery, Id, Money, Problem, relay::event, wire::Event};
 
-use crate::{
-    catalogue::Product,
-    domain::{Heard, Priced, Said, Seen, Status},
-    steps::{self, Entry},
-};
+use crate::domain::{Heard, Priced, Said, Seen, Status};
 
-/// Where orders speak. Everything of one order is keyed by its id.
+/// The topic of all events of orders. The key is the order's id.
 const TOPIC: &str = "order.events";
 
 /// The event with which an order begins, under this event id.
@@ -46,9 +42,10 @@ fn with_id(mut event: Event, id: Id) -> Event {
     event
 }
 
+/// Every event of an order's saga, as far as it says which order.
 #[derive(Deserialize)]
-struct Of {
-    order_id: Id,
+pub(crate) struct Of {
+    pub(crate) order_id: Id,
 }
 
 #[derive(Deserialize)]
@@ -78,25 +75,8 @@ struct PaymentRefunded {
     payment_id: Id,
 }
 
-/// Hears an event: `POST /_relay/order/events`.
-///
-/// # Errors
-/// 4xx where the event makes no sense: dead letters. 503 where it can be heard later.
-pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
-    let delivery = Delivery::receive(context, request).await?;
-    if matches!(delivery.kind(), "product.created" | "product.updated") {
-        let product: Product = delivery.data()?;
-        context.relay().await?.run(product.keep(delivery.unit())).await?;
-    } else if let Some((heard, guess)) = heard(&delivery)? {
-        let Of { order_id } = delivery.data()?;
-        let entry = Entry::of(delivery.kind(), delivery.id(), detail(&heard));
-        steps::hear(&context.relay().await?, &delivery, order_id, &heard, guess, entry).await?;
-    }
-    Ok(Response::no_content())
-}
-
 /// What an event means to an order, and where that order most likely stands: a guess that is right spares a look.
-fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>, Problem> {
+pub(crate) fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>, Problem> {
     let likely = |status, total| Some(Seen { status, total });
     Ok(Some(match delivery.kind() {
         "stock.reserved" => {
@@ -125,7 +105,7 @@ fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>, Problem> 
 }
 
 /// What the history keeps of it.
-fn detail(heard: &Heard) -> Value {
+pub(crate) fn detail(heard: &Heard) -> Value {
     match heard {
         Heard::StockReserved | Heard::StockReleased => json!({}),
         Heard::StockRejected { reason } => json!({"reason": reason}),

@@ -12,7 +12,7 @@ use crate::{
 
 const BATCH: i64 = 100;
 /// A sweep ends in time to be accepted; the next one goes on where it ended.
-const LONGEST_SWEEP: Duration = Duration::from_secs(5);
+const MAX_SWEEP: Duration = Duration::from_secs(5);
 
 /// Expires open orders that are too old, oldest first, each in a unit of work of its own: one that moves on meanwhile,
 /// because its payment comes at last, is left alone and holds up no other.
@@ -28,7 +28,7 @@ pub(crate) async fn expire(context: &Context, request: &Request) -> Result<Respo
     let before = Time::now().minus(Duration::from_secs(seconds));
     let relay = context.relay().await?;
     let began = Instant::now();
-    while began.elapsed() < LONGEST_SWEEP {
+    while began.elapsed() < MAX_SWEEP {
         let rows = relay.query(Query::new(store::OPEN_SINCE, [before.into(), json!(BATCH)])).await?;
         let old = rows.map(|row| Ok::<(Id, Seen), Problem>((row.get("id")?, steps::seen(row)?)))?;
         let mut expired = 0;

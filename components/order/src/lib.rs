@@ -1,17 +1,19 @@
 //! The order service: takes orders, and brings each to its end by what it hears of its stock and its payment.
 //!
 //! * `domain`: the rules, pure.
+//! * `events`: what the service publishes and hears.
+//! * `store`: all SQL.
 //! * `place`, `read`, `cancel`: what clients ask for.
-//! * `events`, `expire`: what the relay brings.
+//! * `hear`, `expire`: what the relay brings.
 //! * `steps`: how a decision is carried out, guarded by the order's row.
 //! * `catalogue`: the service's own copy of prices.
-//! * `store`: all SQL.
 
 mod cancel;
 mod catalogue;
 pub mod domain;
 mod events;
 mod expire;
+mod hear;
 mod order;
 mod place;
 mod read;
@@ -38,7 +40,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
         (_, ["v1", "orders", _, "history"]) => Err(Problem::method_not_allowed("GET")),
         ("POST", ["v1", "orders", id, "cancel"]) => cancel::cancel(&context, &request, order_id(id)?).await,
         (_, ["v1", "orders", _, "cancel"]) => Err(Problem::method_not_allowed("POST")),
-        ("POST", ["_relay", "order", "events"]) => events::hear(&context, &request).await,
+        ("POST", ["_relay", "order", "events"]) => hear::hear(&context, &request).await,
         ("POST", ["_relay", "order", "timers", "expire-orders"]) => expire::expire(&context, &request).await,
         _ => Err(Problem::no_such_path()),
     }

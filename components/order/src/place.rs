@@ -19,7 +19,7 @@ use crate::{
 const OPERATION: &str = "order.place";
 
 /// The longest that a client may wait for the outcome.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// A client's request: the key under which it is made once, and what it asks for.
 struct Wish {
@@ -43,7 +43,7 @@ pub(crate) async fn place(context: &Context, request: &Request) -> Result<Respon
         // What can't be ordered any more may have been ordered under this key: then that is the answer.
         Err(problem) => (first_answer(&relay, &wish).await?.ok_or(problem)?, true),
     };
-    let Some(wait) = prefer::wait(request, LONGEST_WAIT) else { return Ok(answer.into_response(replayed)) };
+    let Some(wait) = prefer::wait(request, MAX_WAIT) else { return Ok(answer.into_response(replayed)) };
     let answer = match decided(&relay, &answer.body, wait).await {
         Some(order) => order.answer(201),
         None => answer,

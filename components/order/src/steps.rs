@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How often a decision is made again before whoever asked has to ask again. An order takes five steps in its life.
-const MOST_TRIES: usize = 8;
+const MAX_TRIES: usize = 8;
 
 /// The label of the step's guard.
 const MOVED_ON: &str = "moved_on";
@@ -64,7 +64,7 @@ pub(crate) async fn hear(
     mut guess: Option<Seen>,
     entry: Entry,
 ) -> Result<(), Problem> {
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         let seen = match guess.take() {
             Some(seen) => seen,
             None => look(relay, id).await?.ok_or_else(unknown)?,
@@ -75,7 +75,7 @@ pub(crate) async fn hear(
             other => return Ok(other.map(drop)?),
         }
     }
-    Err(contended())
+    Err(contention())
 }
 
 /// Says something of an order that stands where it was seen; whether it still stood there.
@@ -146,9 +146,9 @@ pub(crate) fn unknown() -> Problem {
     Problem::not_found("unknown_order", "There is no order with this id.")
 }
 
-/// Too many at once want something of one order.
-pub(crate) fn contended() -> Problem {
-    Problem::unavailable("contended", "Too much is happening to this order at once.", "the guard was never met")
+/// Other units of work changed the order before each of our tries.
+pub(crate) fn contention() -> Problem {
+    Problem::unavailable("contention", "Too much is happening to this order at once.", "the guard was never met")
 }
 
 #[cfg(test)]

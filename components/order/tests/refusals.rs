@@ -1,37 +1,12 @@
 //! What the order service refuses before it asks anybody, and how the problem document says so.
 
-use std::time::Duration;
-
-use serde_json::{Value, json};
-use towpath_sdk::{Budget, Context, Request, Response, Trace};
+use serde_json::json;
+use towpath_component_testing::refusals::{self, fields, read};
+use towpath_sdk::Response;
 
 async fn ask(method: &str, path: &str, key: Option<&str>, body: &str) -> Response {
-    let mut headers = http::HeaderMap::new();
-    if let Some(key) = key {
-        headers.insert("idempotency-key", key.parse().expect("a header value"));
-    }
-    let request = Request::new(method.parse().expect("a method"), path, headers, body.to_owned());
-    let context =
-        Context { trace: Trace::root(), request_id: "test".into(), budget: Budget::of_all(Duration::from_secs(1)) };
-    towpath_order::handle(context, request).await.expect_err("is refused").into_response()
-}
-
-/// Status, code, and the code of every field that is wrong.
-fn read(response: &Response) -> (u16, String, Vec<(String, String)>) {
-    assert_eq!(response.get_header("content-type"), Some("application/problem+json"));
-    let document: Value = serde_json::from_slice(response.body()).expect("a problem document");
-    assert_eq!(document["status"], response.status());
-    for words in ["type", "title", "detail"] {
-        assert!(document[words].as_str().is_some_and(|text| !text.is_empty()), "{words}: {document}");
-    }
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let errors = document["errors"].as_array().cloned().unwrap_or_default();
-    let errors = errors.iter().map(|error| (text(&error["field"]), text(&error["code"]))).collect();
-    (response.status(), text(&document["code"]), errors)
-}
-
-fn fields(errors: &[(&str, &str)]) -> Vec<(String, String)> {
-    errors.iter().map(|(field, code)| ((*field).to_owned(), (*code).to_owned())).collect()
+    let key = key.map(|key| ("idempotency-key", key));
+    refusals::ask(towpath_order::handle, method, path, key.as_slice(), body).await
 }
 
 #[tokio::test]

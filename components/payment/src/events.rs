@@ -2,15 +2,11 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use towpath_sdk::{Context, Delivery, Id, Money, Problem, Request, Response, relay::event, wire::Event};
+use towpath_sdk::{Id, Money, relay::event, wire::Event};
 
-use crate::{
-    domain::Cancellation,
-    provider::Charged,
-    settle::{self, Row},
-};
+use crate::{provider::Charged, store::Row};
 
-/// Where payments speak. Everything of one order is keyed by its id.
+/// The topic of all events of payments. The key is the order's id.
 const TOPIC: &str = "payment.events";
 
 /// What a payment says when its charge is decided.
@@ -46,25 +42,10 @@ pub(crate) struct StockReserved {
     pub(crate) payment_method: String,
 }
 
+/// The data of `order.cancelled` and `order.expired`.
 #[derive(Deserialize)]
-struct OrderEnded {
-    order_id: Id,
-}
-
-/// Hears an event: `POST /_relay/payment/events`.
-///
-/// # Errors
-/// 4xx where the event makes no sense: dead letters. 503 where it can be heard later.
-pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
-    let delivery = Delivery::receive(context, request).await?;
-    let ended = || delivery.data().map(|OrderEnded { order_id }| order_id);
-    match delivery.kind() {
-        "stock.reserved" => settle::charge(context, &delivery, &delivery.data()?).await?,
-        "order.cancelled" => settle::cancel(context, &delivery, ended()?, Cancellation::Cancelled).await?,
-        "order.expired" => settle::cancel(context, &delivery, ended()?, Cancellation::Expired).await?,
-        _ => {}
-    }
-    Ok(Response::no_content())
+pub(crate) struct OrderEnded {
+    pub(crate) order_id: Id,
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! The payment service: charges what inventory reserved, and gives back what an order that came to nothing has paid.
 //!
 //! * `domain`: the rules, pure.
-//! * `events`: what the service hears and says.
+//! * `events`: what the service publishes and hears.
+//! * `store`: all SQL.
+//! * `read`: what clients ask for.
+//! * `hear`: what the relay brings.
 //! * `settle`: how a decision is carried out, guarded by the rows.
 //! * `provider`: who moves the money: Stripe, or a sandbox.
-//! * `payment`: what clients see.
-//! * `store`: all SQL.
 
 pub mod domain;
 mod events;
-mod payment;
+mod hear;
 pub mod provider;
+mod read;
 mod settle;
 pub mod store;
 
@@ -25,10 +27,10 @@ towpath_sdk::service!(handle);
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     let segments = request.segments();
     match (request.method(), &*segments.each()) {
-        ("GET", ["v1", "payments"]) => payment::of_order(&context, &request).await,
-        ("GET", ["v1", "payments", id]) => payment::one(&context, id).await,
+        ("GET", ["v1", "payments"]) => read::of_order(&context, &request).await,
+        ("GET", ["v1", "payments", id]) => read::one(&context, id).await,
         (_, ["v1", "payments"] | ["v1", "payments", _]) => Err(Problem::method_not_allowed("GET")),
-        ("POST", ["_relay", "payment", "events"]) => events::hear(&context, &request).await,
+        ("POST", ["_relay", "payment", "events"]) => hear::hear(&context, &request).await,
         _ => Err(Problem::no_such_path()),
     }
 }

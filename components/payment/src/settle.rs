@@ -6,34 +6,20 @@
 //! order's key.
 
 use serde_json::{Value, json};
-use towpath_sdk::{
-    Context, Currency, Delivery, Id, Money, Outcome, Problem, Query, Relay, RelayError, Rows, Time, UnitOfWork,
-};
+use towpath_sdk::{Context, Delivery, Id, Outcome, Problem, Query, Relay, RelayError, UnitOfWork};
 
 use crate::{
-    domain::{Cancellation, Next, Seen, Status},
+    domain::{Cancellation, Next, Status},
     events::{self, StockReserved},
     provider::{Charge, Charged, Name, Provider, ProviderError, Refund, sandbox::Sandbox, stripe::Stripe},
-    store,
+    store::{self, Row},
 };
 
 /// A payment takes three steps in its life; more rounds than these mean that something is wrong.
-const MOST_ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 8;
 
 /// The label of every guard.
 const MOVED_ON: &str = "moved_on";
-
-/// A payment's row, with what decisions depend on.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Row {
-    pub(crate) id: Id,
-    pub(crate) amount: Money,
-    pub(crate) payment_method: String,
-    pub(crate) provider: Name,
-    pub(crate) reference: Option<String>,
-    pub(crate) since: Time,
-    pub(crate) seen: Seen,
-}
 
 /// Hears that an order's stock is reserved: charges, unless the order came to nothing before.
 pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &StockReserved) -> Result<(), Problem> {
@@ -46,11 +32,11 @@ pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &Stoc
         .step(store::BEGIN, begin(wanted, provider))
         .step(store::SEEN, [order_id.into()]);
     let mut row = match relay.run(begin).await {
-        Ok(Outcome::Committed(results)) => read(results.last())?,
+        Ok(Outcome::Committed(results)) => store::read_payment(results.last())?,
         Ok(_) => look(&relay, order_id).await?,
         Err(error) => return Err(error.into()),
     };
-    for _ in 0..MOST_ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let Some(payment) = row else { return Ok(()) };
         match payment.seen.next() {
             Next::Charge => ask_and_record(context, &relay, delivery, order_id, &payment).await?,
@@ -63,7 +49,7 @@ pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &Stoc
             return Err(lost());
         }
     }
-    Err(contended())
+    Err(contention())
 }
 
 /// Hears that an order came to nothing: gives back what was captured, and remembers it for what comes late.
@@ -83,10 +69,10 @@ pub(crate) async fn cancel(
         .step(store::SEND_BACK, [Id::new().into(), order_id.into(), reason.as_str().into()])
         .step(store::SEEN, [order_id.into()]);
     let mut row = match relay.run(unit).await? {
-        Outcome::Committed(results) => read(results.last())?,
+        Outcome::Committed(results) => store::read_payment(results.last())?,
         Outcome::Duplicate | Outcome::Replayed(_) => look(&relay, order_id).await?,
     };
-    for _ in 0..MOST_ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         match row {
             Some(payment) if payment.seen.next() == Next::Refund => {
                 give_back(context, &relay, order_id, &payment).await?;
@@ -95,7 +81,7 @@ pub(crate) async fn cancel(
         }
         row = look(&relay, order_id).await?;
     }
-    Err(contended())
+    Err(contention())
 }
 
 /// Asks for the charge and records the answer; whether that was still ours to do is for the next look.
@@ -171,30 +157,7 @@ fn begin(wanted: &StockReserved, provider: Name) -> [Value; 7] {
 }
 
 async fn look(relay: &Relay, order_id: Id) -> Result<Option<Row>, Problem> {
-    Ok(read(Some(&relay.query(Query::new(store::SEEN, [order_id.into()])).await?))?)
-}
-
-/// The payment's row, where there is one.
-fn read(rows: Option<&Rows>) -> Result<Option<Row>, RelayError> {
-    let unknown = |what: &str, text: &str| RelayError::Malformed(format!("the {what} {text}"));
-    let Some(row) = rows.and_then(Rows::first) else { return Err(unknown("order's state", "is missing")) };
-    let Some(id) = row.get("id")? else { return Ok(None) };
-    let status = row.get::<String>("status")?;
-    let provider = row.get::<String>("provider")?;
-    let cancelled = row.get::<Option<String>>("cancelled")?;
-    let cancelled = cancelled.map(|text| Cancellation::parse(&text).ok_or_else(|| unknown("cancellation", &text)));
-    Ok(Some(Row {
-        id,
-        amount: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
-        payment_method: row.get("payment_method")?,
-        provider: Name::parse(&provider).ok_or_else(|| unknown("provider", &provider))?,
-        reference: row.get("provider_reference")?,
-        since: row.get("created_at")?,
-        seen: Seen {
-            payment: Some(Status::parse(&status).ok_or_else(|| unknown("status", &status))?),
-            cancelled: cancelled.transpose()?,
-        },
-    }))
+    Ok(store::read_payment(Some(&relay.query(Query::new(store::SEEN, [order_id.into()])).await?))?)
 }
 
 /// Whom a new payment asks.
@@ -213,8 +176,8 @@ async fn stripe(context: &Context) -> Result<Stripe, Problem> {
     Ok(Stripe::new(&url, &key))
 }
 
-fn contended() -> Problem {
-    Problem::unavailable("contended", "Too much is happening to this payment at once.", "the guard was never met")
+fn contention() -> Problem {
+    Problem::unavailable("contention", "Too much is happening to this payment at once.", "the guard was never met")
 }
 
 fn lost() -> Problem {
@@ -227,7 +190,10 @@ fn lost() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use towpath_sdk::{Money, Time};
+
     use super::*;
+    use crate::domain::Seen;
 
     fn payment(cancelled: Option<Cancellation>) -> Row {
         Row {

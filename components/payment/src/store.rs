@@ -1,7 +1,14 @@
-//! All SQL of the payment service.
+//! All SQL of the payment service, and the row that its decisions are made from.
 //!
 //! Each text is a constant: the relay prepares it once per connection, and a test prepares all of them against the
 //! migrated schema.
+
+use towpath_sdk::{Currency, Id, Money, RelayError, Rows, Time};
+
+use crate::{
+    domain::{Cancellation, Seen, Status},
+    provider::Name,
+};
 
 /// A payment's columns.
 macro_rules! select_payment {
@@ -124,3 +131,38 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("LEDGER_REFUND", LEDGER_REFUND),
     ("LEDGER_ENTRY", LEDGER_ENTRY),
 ];
+
+/// A payment's row, with what decisions depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) id: Id,
+    pub(crate) amount: Money,
+    pub(crate) payment_method: String,
+    pub(crate) provider: Name,
+    pub(crate) reference: Option<String>,
+    pub(crate) since: Time,
+    pub(crate) seen: Seen,
+}
+
+/// The payment's row, where there is one.
+pub(crate) fn read_payment(rows: Option<&Rows>) -> Result<Option<Row>, RelayError> {
+    let unknown = |what: &str, text: &str| RelayError::Malformed(format!("the {what} {text}"));
+    let Some(row) = rows.and_then(Rows::first) else { return Err(unknown("order's state", "is missing")) };
+    let Some(id) = row.get("id")? else { return Ok(None) };
+    let status = row.get::<String>("status")?;
+    let provider = row.get::<String>("provider")?;
+    let cancelled = row.get::<Option<String>>("cancelled")?;
+    let cancelled = cancelled.map(|text| Cancellation::parse(&text).ok_or_else(|| unknown("cancellation", &text)));
+    Ok(Some(Row {
+        id,
+        amount: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
+        payment_method: row.get("payment_method")?,
+        provider: Name::parse(&provider).ok_or_else(|| unknown("provider", &provider))?,
+        reference: row.get("provider_reference")?,
+        since: row.get("created_at")?,
+        seen: Seen {
+            payment: Some(Status::parse(&status).ok_or_else(|| unknown("status", &status))?),
+            cancelled: cancelled.transpose()?,
+        },
+    }))
+}

@@ -1,22 +1,10 @@
 //! What the payment service refuses before it asks anybody, and how the problem document says so.
 
-use std::time::Duration;
+use towpath_component_testing::refusals::{self, Refusal, read};
+use towpath_sdk::Id;
 
-use serde_json::Value;
-use towpath_sdk::{Budget, Context, Id, Request, Trace};
-
-/// Status, code, and the code of every field that is wrong.
-async fn ask(method: &str, path: &str) -> (u16, String, Vec<(String, String)>) {
-    let request = Request::new(method.parse().expect("a method"), path, http::HeaderMap::new(), "");
-    let context =
-        Context { trace: Trace::root(), request_id: "test".into(), budget: Budget::of_all(Duration::from_secs(1)) };
-    let response = towpath_payment::handle(context, request).await.expect_err("is refused").into_response();
-    assert_eq!(response.get_header("content-type"), Some("application/problem+json"));
-    let document: Value = serde_json::from_slice(response.body()).expect("a problem document");
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let errors = document["errors"].as_array().cloned().unwrap_or_default();
-    let errors = errors.iter().map(|error| (text(&error["field"]), text(&error["code"]))).collect();
-    (response.status(), text(&document["code"]), errors)
+async fn ask(method: &str, path: &str) -> Refusal {
+    read(&refusals::ask(towpath_payment::handle, method, path, &[], "").await)
 }
 
 #[tokio::test]

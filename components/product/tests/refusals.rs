@@ -1,38 +1,10 @@
 //! What product refuses before it asks anybody, and how the problem document says so.
 
-use std::time::Duration;
+use serde_json::json;
+use towpath_component_testing::refusals::{Refusal, ask, invalid, plain, read};
 
-use serde_json::{Value, json};
-use towpath_sdk::{Budget, Context, Request, Trace};
-
-type Refusal = (u16, String, Vec<(String, String)>);
-
-/// Status, code, and the field and code of everything that is wrong.
 async fn refusal(method: &str, path: &str, header: Option<(&'static str, &str)>, body: &str) -> Refusal {
-    let mut headers = http::HeaderMap::new();
-    if let Some((name, value)) = header {
-        headers.insert(name, value.parse().expect("a header value"));
-    }
-    let request = Request::new(method.parse().expect("a method"), path, headers, body.to_owned());
-    let context =
-        Context { trace: Trace::root(), request_id: "test".into(), budget: Budget::of_all(Duration::from_secs(1)) };
-    let response = towpath_product::handle(context, request).await.expect_err("is refused").into_response();
-    assert_eq!(response.get_header("content-type"), Some("application/problem+json"));
-    let document: Value = serde_json::from_slice(response.body()).expect("a problem document");
-    assert_eq!(document["status"], response.status());
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let errors = document["errors"].as_array().cloned().unwrap_or_default();
-    let errors = errors.iter().map(|error| (text(&error["field"]), text(&error["code"]))).collect();
-    (response.status(), text(&document["code"]), errors)
-}
-
-fn plain(status: u16, code: &str) -> Refusal {
-    (status, code.into(), vec![])
-}
-
-fn invalid(errors: &[(&str, &str)]) -> Refusal {
-    let errors = errors.iter().map(|(field, code)| ((*field).to_owned(), (*code).to_owned())).collect();
-    (422, "validation_failed".into(), errors)
+    read(&ask(towpath_product::handle, method, path, header.as_slice(), body).await)
 }
 
 const ONE: &str = "/v1/products/0190a5e4-7b3a-7c5d-8e9f-0123456789ab";

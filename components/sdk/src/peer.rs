@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
 use crate::{
-    Context,
+    Trace,
     outbound::{Answer, Call, CallError, call},
-    serve::REQUEST_ID,
+    request::REQUEST_ID,
 };
 
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -18,7 +18,8 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Peer<'a> {
     name: &'static str,
-    context: &'a Context,
+    trace: &'a Trace,
+    request_id: &'a str,
     timeout: Duration,
 }
 
@@ -31,8 +32,8 @@ pub fn encode(piece: &str) -> String {
 impl<'a> Peer<'a> {
     /// The component of this name; the manifest must allow `http://<name>.spin.internal`.
     #[must_use]
-    pub(crate) fn new(name: &'static str, context: &'a Context) -> Self {
-        Self { name, context, timeout: context.budget.left() }
+    pub(crate) fn new(name: &'static str, trace: &'a Trace, request_id: &'a str, timeout: Duration) -> Self {
+        Self { name, trace, request_id, timeout }
     }
 
     /// With another limit to how long its answer may take.
@@ -61,8 +62,8 @@ impl<'a> Peer<'a> {
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, CallError> {
-        self.context.trace.write(&mut headers);
-        if let Ok(id) = HeaderValue::from_str(&self.context.request_id) {
+        self.trace.write(&mut headers);
+        if let Ok(id) = HeaderValue::from_str(self.request_id) {
             headers.insert(REQUEST_ID, id);
         }
         let url = format!("http://{}.spin.internal{path_and_query}", self.name);

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::{FieldError, Fields, Problem};
 
+/// The header that names a request in every log.
+pub const REQUEST_ID: &str = "x-request-id";
+
 /// A request with its body in memory, bounded by [`serve`](crate::serve).
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -11,6 +11,7 @@ use crate::{
     Budget, Id, Problem, Relay, Request, Response, Trace,
     outbound::{CollectError, collect},
     peer::Peer,
+    request::REQUEST_ID,
 };
 
 /// The largest body from outside.
@@ -22,9 +23,6 @@ pub const MAX_EVENT_BYTES: usize = 1 << 20;
 const CLIENT_BUDGET: Duration = Duration::from_millis(1_600);
 /// What a call may take while the relay waits for its answer to a delivery; it has time, and repeats what fails.
 const DELIVERY_BUDGET: Duration = Duration::from_secs(10);
-
-/// The header that names a request in every log.
-pub const REQUEST_ID: &str = "x-request-id";
 
 /// What a handler works with, beside its request.
 #[derive(Clone, Debug)]
@@ -59,7 +57,7 @@ impl Context {
     /// Another component of the application.
     #[must_use]
     pub fn peer(&self, name: &'static str) -> Peer<'_> {
-        Peer::new(name, self)
+        Peer::new(name, &self.trace, &self.request_id, self.budget.left())
     }
 }
 

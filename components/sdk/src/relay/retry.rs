@@ -7,7 +7,7 @@ use towpath_wire::Code;
 use super::RelayError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// A relay that is away for a moment is worth a moment; one that stays away is worth an early answer.
 const TRIES_WITHOUT_RELAY: u32 = 3;
 
@@ -33,7 +33,7 @@ pub(crate) fn after(error: &RelayError, repeatable: bool, attempt: u32, left: Du
             _ => false,
         },
     };
-    let pause = FIRST_PAUSE.saturating_mul(1 << attempt.min(8)).min(LONGEST_PAUSE);
+    let pause = FIRST_PAUSE.saturating_mul(1 << attempt.min(8)).min(MAX_PAUSE);
     if worth_it && pause < left { Next::RepeatIn(pause) } else { Next::GiveUp }
 }
 
@@ -81,7 +81,7 @@ mod tests {
                 match after(&error, repeatable, attempt, left) {
                     Next::GiveUp => break,
                     Next::RepeatIn(pause) => {
-                        prop_assert!(pause >= FIRST_PAUSE && pause <= LONGEST_PAUSE && pause < left);
+                        prop_assert!(pause >= FIRST_PAUSE && pause <= MAX_PAUSE && pause < left);
                         left -= pause;
                     }
                 }

@@ -2,13 +2,14 @@
 
 use proptest::prelude::*;
 use tokio_postgres::Client;
-use towpath_sdk::Time;
+use towpath_inventory::domain::{Line, Movement, News, State, decide};
+use towpath_inventory::events::Placed;
+use towpath_inventory::reservation::Order;
+use towpath_inventory::store;
+use towpath_sdk::{Id, Money, Time, UnitOfWork};
 
-use super::{
-    database::{Database, run},
-    *,
-};
-use crate::domain::Movement;
+use crate::Database;
+use crate::database::run;
 
 const SKUS: [&str; 3] = ["A", "B", "C"];
 
@@ -21,10 +22,10 @@ fn order(lines: &[(usize, i64)]) -> Order {
         payment_method: "pm_card_visa".into(),
         lines,
     };
-    Order { id: placed.order_id, placed: Some((demand(&placed.lines).expect("a demand"), placed)) }
+    Order::placed(placed).expect("a demand")
 }
 
-/// As [`Order::follow`], with the test's hand in the relay's place.
+/// As inventory follows an order, with the test's hand in the relay's place.
 async fn follow(client: &mut Client, order: &Order, news: News) {
     let mut state = news.usual_state();
     loop {
@@ -35,7 +36,7 @@ async fn follow(client: &mut Client, order: &Order, news: News) {
         }
         match result.as_ref().map_err(String::as_str) {
             Ok(()) => return,
-            Err(store::MOVED_ON) => state = state_of(client, order.id).await,
+            Err(store::MOVED_ON) => state = state_of(client, order.id()).await,
             Err(other) => panic!("{other}"),
         }
     }
@@ -48,7 +49,7 @@ async fn state_of(client: &Client, order: Id) -> Option<State> {
 }
 
 async fn stocked(database: &Database, pieces: i64) -> Client {
-    let mut client = database.connect().await;
+    let mut client = database.another().await;
     for sku in SKUS {
         run(&mut client, store::create(UnitOfWork::new(), sku)).await.expect("a SKU");
         if pieces > 0 {
@@ -92,7 +93,7 @@ proptest! {
     fn the_books_agree_after_any_news(orders in any_orders(), news in any_news()) {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let (wrong, ended) = runtime.block_on(async {
-            let database = Database::migrated().await;
+            let database = Database::migrated("inventory").await;
             let mut client = stocked(&database, 6).await;
             let orders: Vec<_> = orders.iter().map(|lines| order(lines)).collect();
             let mut wrong = Vec::new();
@@ -115,11 +116,11 @@ proptest! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_sell_what_there_is_and_wait_for_nobody_for_ever() {
-    let database = Database::migrated().await;
+    let database = Database::migrated("inventory").await;
     let first = stocked(&database, 20).await;
     let mut tasks = tokio::task::JoinSet::new();
     for worker in 0..8_usize {
-        let mut client = database.connect().await;
+        let mut client = database.another().await;
         tasks.spawn(async move {
             for round in 0..10 {
                 // Every order names its SKUs in another order.
@@ -138,7 +139,7 @@ async fn many_at_once_sell_what_there_is_and_wait_for_nobody_for_ever() {
 
 #[tokio::test]
 async fn what_is_promised_cant_be_taken_by_hand() {
-    let database = Database::migrated().await;
+    let database = Database::migrated("inventory").await;
     let mut client = stocked(&database, 5).await;
     follow(&mut client, &order(&[(0, 3)]), News::Placed).await;
     assert_eq!(adjust(&mut client, "A", -3).await, Err(store::NOT_ADJUSTED.into()));
@@ -151,7 +152,7 @@ async fn what_is_promised_cant_be_taken_by_hand() {
 
 #[tokio::test]
 async fn the_tables_hold_the_rules_by_themselves() {
-    let database = Database::migrated().await;
+    let database = Database::migrated("inventory").await;
     let client = stocked(&database, 5).await;
     for (sql, constraint) in [
         ("UPDATE stock SET reserved = on_hand + 1", "stock_available_not_negative"),

@@ -1,4 +1,5 @@
-//! A database of the test's own with inventory's tables, and a hand that runs units of work in it as the relay does.
+//! A database of the test's own, with one service's tables in it, and a hand that runs units of work in it as the relay
+//! does.
 
 use std::{path::Path, time::SystemTime};
 
@@ -11,7 +12,10 @@ use towpath_sdk::{UnitOfWork, wire::Step};
 use uuid::Uuid;
 
 /// A database that was created and migrated for one test.
-pub(super) struct Database {
+#[derive(Debug)]
+pub struct Database {
+    /// A connection to it, as the superuser, whose search path is `app`.
+    pub client: Client,
     config: Config,
     admin: Config,
     name: String,
@@ -24,40 +28,55 @@ async fn connect(config: &Config) -> Client {
 }
 
 impl Database {
-    pub(super) async fn migrated() -> Self {
+    /// One with the tables of this service, in the schema `app`, as `towpath migrate` lays them out.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub async fn migrated(service: &str) -> Self {
         let url = std::env::var("TOWPATH_TEST_POSTGRES")
             .expect("TOWPATH_TEST_POSTGRES must hold the URL of a PostgreSQL; `./towpath test` starts one");
         let admin: Config = url.parse().expect("TOWPATH_TEST_POSTGRES is a URL");
-        let name = format!("inventory_{}", Uuid::now_v7().simple());
+        let name = format!("{service}_{}", Uuid::now_v7().simple());
         connect(&admin).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
         let mut config = admin.clone();
         config.dbname(&name).options("-c search_path=app");
         let client = connect(&config).await;
         client.batch_execute("CREATE SCHEMA app").await.expect("a schema");
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/inventory");
-        let mut files: Vec<_> = folder.read_dir().expect("a folder").map(|file| file.expect("a file").path()).collect();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations").join(service);
+        let mut files: Vec<_> =
+            folder.read_dir().expect("migrations").map(|entry| entry.expect("an entry").path()).collect();
         files.sort();
         for file in files {
             let sql = std::fs::read_to_string(&file).expect("a migration");
             client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         }
-        Self { config, admin, name }
+        Self { client, config, admin, name }
     }
 
-    pub(super) async fn connect(&self) -> Client {
+    /// A second connection to it.
+    pub async fn another(&self) -> Client {
         connect(&self.config).await
     }
 
     /// Leaves nothing behind.
-    pub(super) async fn drop(self) {
+    ///
+    /// # Panics
+    /// Where the database stays.
+    pub async fn drop(self) {
+        drop(self.client);
         let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         connect(&self.admin).await.batch_execute(&sql).await.expect("the database goes");
     }
 }
 
-/// Runs the unit of work; the label of the step whose expectation wasn't met, where one wasn't. Any error of the
-/// database fails the test, a deadlock above all.
-pub(super) async fn run(client: &mut Client, unit: UnitOfWork) -> Result<(), String> {
+/// Runs a unit of work as the relay does.
+///
+/// # Errors
+/// The label of the first step whose expectation wasn't met; then nothing has happened.
+///
+/// # Panics
+/// Where the database reports an error, such as a deadlock.
+pub async fn run(client: &mut Client, unit: UnitOfWork) -> Result<(), String> {
     let transaction = client.transaction().await.expect("a transaction");
     for step in unit.into_request().steps {
         let touched = execute(&transaction, &step).await;
@@ -89,7 +108,7 @@ fn sql(kind: &Type, value: &Value) -> Box<dyn ToSql + Sync + Send> {
         Type::INT8_ARRAY => {
             Box::new(value.as_array().expect("an array").iter().map(|item| item.as_i64()).collect::<Vec<_>>())
         }
-        ref other => panic!("no parameter of inventory's is of type {other}"),
+        ref other => panic!("no parameter can be of type {other}"),
     }
 }
 

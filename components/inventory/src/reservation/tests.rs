@@ -1,7 +1,7 @@
-mod books;
-mod database;
+use serde_json::json;
 
 use super::*;
+use crate::events::TOPIC;
 
 fn order() -> Order {
     let data = json!({
@@ -10,7 +10,7 @@ fn order() -> Order {
         "lines": [{"sku": "A", "quantity": 2, "unit_price": 1}, {"sku": "A", "quantity": 3, "unit_price": 1}],
     });
     let placed: Placed = serde_json::from_value(data).expect("order.placed");
-    Order { id: placed.order_id, placed: Some((demand(&placed.lines).expect("a demand"), placed)) }
+    Order::placed(placed).expect("a demand")
 }
 
 #[test]

@@ -1,0 +1,24 @@
+//! The call to a service, by service chaining.
+
+use towpath_sdk::{Context, Problem, Request, Response};
+
+use crate::domain;
+
+/// Passes the request on to a service, and its answer back.
+///
+/// # Errors
+/// 502 and 503 where the service gives no answer of its own.
+pub(crate) async fn forward(context: &Context, request: &Request, service: &'static str) -> Result<Response, Problem> {
+    let target = match request.raw_query() {
+        "" => request.path().to_owned(),
+        query => format!("{}?{query}", request.path()),
+    };
+    let headers = domain::passed_on(request.headers());
+    let peer = context.peer(service).with_timeout(domain::timeout(request));
+    let method = request.http_method();
+    let answer = peer.send(method.clone(), &target, headers, request.body().clone()).await;
+    let answer = answer.map_err(|error| domain::unanswered(service, method, &error))?;
+    Ok(domain::answer(service, answer)?
+        .header("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
+        .header("referrer-policy", "no-referrer"))
+}

@@ -1,0 +1,21 @@
+//! `POST /_relay/payment/events`: reserved stock, and orders that came to nothing.
+
+use towpath_sdk::{Context, Delivery, Problem, Request, Response};
+
+use crate::{domain::Cancellation, events::OrderEnded, settle};
+
+/// Handles an event.
+///
+/// # Errors
+/// 4xx where the event makes no sense: the relay makes a dead letter of it. 503 where it can be handled later.
+pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
+    let delivery = Delivery::receive(context, request).await?;
+    let ended = || delivery.data().map(|OrderEnded { order_id }| order_id);
+    match delivery.kind() {
+        "stock.reserved" => settle::charge(context, &delivery, &delivery.data()?).await?,
+        "order.cancelled" => settle::cancel(context, &delivery, ended()?, Cancellation::Cancelled).await?,
+        "order.expired" => settle::cancel(context, &delivery, ended()?, Cancellation::Expired).await?,
+        _ => {}
+    }
+    Ok(Response::no_content())
+}

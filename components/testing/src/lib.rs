@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "database")]
+pub mod database;
+pub mod refusals;
