@@ -12,13 +12,13 @@ use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
 
 use crate::admission::Admission;
-use crate::answer::Problem;
 use crate::engine::{self, Caller, ComponentContext, InstanceLimits, Instances, Runtime};
-use crate::headers::{RouteHeaders, remove_forged};
 use crate::manifest::{self, Fault, Faults, Manifest, RouteConfig, StaticResponse, Target};
 use crate::outbound::allowed::AllowedHosts;
 use crate::outbound::{Network, Outbound, chain, remove_hop_by_hop};
+use crate::problem::Problem;
 use crate::routes::{Captures, Pattern, Router};
+use crate::spin_headers::{RouteHeaders, remove_forged};
 use crate::variables::Variables;
 
 /// The prefix of the paths that the host answers by itself.
@@ -235,7 +235,7 @@ fn with_scheme_http(uri: &Uri) -> Uri {
 
 /// The answer that stands in the manifest.
 pub(crate) fn static_answer(answer: &StaticResponse) -> Response<WasiBody> {
-    let mut response = Response::new(crate::answer::full(answer.body.clone()));
+    let mut response = Response::new(crate::problem::full(answer.body.clone()));
     *response.status_mut() = answer.status;
     response.headers_mut().extend(answer.headers.iter().cloned());
     response

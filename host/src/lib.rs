@@ -7,16 +7,17 @@
 //! in process, or over a connection that is kept for the next one. `application` holds these together.
 
 mod admission;
-mod answer;
 mod application;
 mod engine;
-mod headers;
 pub mod log;
 pub mod manifest;
 pub mod options;
 pub mod outbound;
+mod problem;
 pub mod routes;
 mod server;
+mod spin_headers;
+mod template;
 pub mod variables;
 
 use std::future::Future;

@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{
 };
 
 use super::busy::Busy;
-use super::calls::Depths;
+use super::call_depth::Depths;
 use super::guest_log::GuestLog;
 use super::memory::MemoryLimit;
 use crate::outbound::Outbound;

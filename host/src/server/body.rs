@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::open::Sending;
-use crate::answer::Problem;
+use super::sending::Sending;
 use crate::engine::Slot;
+use crate::problem::Problem;
 
 /// Bodies that say that they are no longer than this are received whole before the request takes a place, so that who
 /// sends slowly keeps nobody else out.

@@ -10,13 +10,13 @@ use hyper::body::Incoming;
 use wasmtime_wasi_http::WasiBody;
 
 use super::body::{Answer, BodyLimits};
-use super::open::Open;
+use super::sending::Open;
 use crate::admission::{Working, may_wait};
-use crate::answer::{self, Problem};
 use crate::application::{Application, Route, WELL_KNOWN, static_answer};
 use crate::engine::{Caller, Slot};
-use crate::headers::remove_forged;
 use crate::manifest::Target;
+use crate::problem::{self, Problem};
+use crate::spin_headers::remove_forged;
 
 /// The edge of an application.
 pub(super) struct Edge {
@@ -113,13 +113,13 @@ impl Edge {
 
     fn well_known(&self, name: &str) -> Result<Response<WasiBody>, Problem> {
         match name {
-            "health" => Ok(Response::new(answer::full("OK"))),
+            "health" => Ok(Response::new(problem::full("OK"))),
             "info" => {
                 let mut info = serde_json::json!({ "name": self.application.name });
                 if let Some(version) = &self.application.version {
                     info["version"] = version.as_str().into();
                 }
-                let mut response = Response::new(answer::full(format!("{info:#}")));
+                let mut response = Response::new(problem::full(format!("{info:#}")));
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 Ok(response)
             }

@@ -3,7 +3,7 @@
 
 mod body;
 mod edge;
-mod open;
+mod sending;
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -23,11 +23,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
-use crate::answer::Problem;
 use crate::application::Application;
+use crate::problem::Problem;
 use body::BodyLimits;
 use edge::Edge;
-use open::Open;
+use sending::Open;
 
 /// Connections beyond `max_connections`: enough for each to hear that there is no place, and for the relay's deliveries.
 const SPARE: usize = 256;

@@ -2,9 +2,9 @@
 //! itself, the network), and how long they wait.
 
 pub mod allowed;
+mod between_bytes;
 pub(crate) mod chain;
 mod client;
-mod timeout;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
@@ -18,8 +18,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use crate::application::Components;
 use crate::engine::Caller;
 use allowed::AllowedHosts;
+use between_bytes::BetweenBytes;
 use client::Connections;
-use timeout::BetweenBytes;
 
 /// How long a connection may take where the component does not say.
 pub(crate) const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);

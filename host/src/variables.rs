@@ -2,8 +2,6 @@
 //! `SPIN_VARIABLE_<NAME>` in the environment, else from that name in the file `.env` beside the manifest, else it is the
 //! manifest's default. Values are settled once, at the start; they never appear in a log or an error.
 
-mod template;
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -54,7 +52,7 @@ impl Variables {
 
     /// Puts values into a template.
     pub fn fill(&self, template: &str) -> Result<String, String> {
-        template::fill(template, |name| self.values.get(name).map(String::as_str))
+        crate::template::fill(template, |name| self.values.get(name).map(String::as_str))
     }
 
     /// What a component sees.
@@ -85,8 +83,8 @@ impl ComponentVariables {
 
 /// Whether a template is one, over variables that the manifest has.
 pub(crate) fn check_template(text: &str, variables: &BTreeMap<String, Variable>) -> Result<(), String> {
-    for part in template::parts(text)? {
-        if let template::Part::Variable(name) = part
+    for part in crate::template::parts(text)? {
+        if let crate::template::Part::Variable(name) = part
             && !variables.contains_key(name)
         {
             return Err(format!("there is no variable `{name}` in [variables]"));

@@ -2,7 +2,7 @@
 //! component can hold a thread, and compiled code that is kept from one start to the next.
 
 mod busy;
-mod calls;
+mod call_depth;
 mod guest_log;
 mod instance;
 mod memory;
@@ -163,7 +163,7 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<InstanceState>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<_, WasiHttp>(&mut linker, InstanceState::http)?;
-    calls::add_client_to_linker(&mut linker)?;
+    call_depth::add_client_to_linker(&mut linker)?;
     variables::add_to_linker(&mut linker)?;
     Ok(linker)
 }
