@@ -1,30 +1,30 @@
-//! Answers that the host itself gives. They are problem documents (RFC 9457) with a stable `code`, as the platform's own.
+//! Problem documents (RFC 9457) with a stable `code`, which the host returns where no component responds.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// Why the host answers, and not a component.
+/// Why the host responds in place of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
     /// The request names no host, or two.
     BadHost,
-    /// No route takes the path.
+    /// No route matches the path.
     NoRoute,
-    /// Request line and headers are longer than `--max-header-bytes`, or more than `--max-headers`.
+    /// The request line and headers exceed `--max-header-bytes` or `--max-headers`.
     HeadersTooLarge,
     /// The body did not arrive within `--body-timeout`.
     BodyTimeout,
-    /// The body broke off.
+    /// The client stopped sending before the end of the body.
     BodyIncomplete,
-    /// The body is longer than `--max-body-bytes`.
+    /// The body exceeds `--max-body-bytes`.
     BodyTooLarge,
-    /// As many requests are in flight as may be, or no instance is left.
+    /// Too many requests are in flight or at work, or all instances are in use.
     Overloaded,
-    /// The client's connection is one beyond `--max-connections`.
+    /// The client's connection is beyond `--max-connections`.
     NoConnection,
-    /// The component trapped, or gave up.
+    /// The component trapped or returned an error.
     ComponentFailed,
     /// The component took longer than `--request-timeout`.
     ComponentTimeout,
@@ -33,27 +33,35 @@ pub(crate) enum Problem {
 impl Problem {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "The request must name one host."),
-            Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "Nothing answers at this path."),
+            Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "The request must name exactly one host."),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No route matches this path."),
             Self::HeadersTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "headers_too_large",
-                "The request's line and headers are too long, or too many.",
+                "The request line and headers are too large, or there are too many headers.",
             ),
             Self::BodyTimeout => {
-                (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The request's body did not arrive in time.")
+                (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The request body did not arrive in time.")
             }
-            Self::BodyIncomplete => (StatusCode::BAD_REQUEST, "body_incomplete", "The request's body broke off."),
-            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request's body is too long."),
-            Self::Overloaded => {
-                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at once. Try again soon.")
-            }
-            Self::NoConnection => {
-                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many connections at once. Try again soon.")
-            }
-            Self::ComponentFailed => (StatusCode::INTERNAL_SERVER_ERROR, "component_failed", "The service failed."),
+            Self::BodyIncomplete => (StatusCode::BAD_REQUEST, "body_incomplete", "The request body is incomplete."),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large."),
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The server has too many requests. Try again after the seconds in Retry-After.",
+            ),
+            Self::NoConnection => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The server has too many connections. Try again after the seconds in Retry-After.",
+            ),
+            Self::ComponentFailed => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "component_failed",
+                "The component failed before it sent a response.",
+            ),
             Self::ComponentTimeout => {
-                (StatusCode::GATEWAY_TIMEOUT, "component_timeout", "The service did not answer in time.")
+                (StatusCode::GATEWAY_TIMEOUT, "component_timeout", "The component did not respond in time.")
             }
         }
     }
@@ -67,11 +75,11 @@ impl From<Problem> for Response<WasiBody> {
             "type": format!("https://towpath.dev/problems/{}", code.replace('_', "-")),
             "title": title, "status": status.as_u16(), "code": code, "detail": detail,
         });
-        let mut response = Response::new(full(document.to_string()));
+        let mut response = Response::new(full_body(document.to_string()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        // Whoever sends too slowly would only go on where the connection stayed.
+        // On a connection that stays open, a slow client would go on sending its body.
         if matches!(problem, Problem::BodyTimeout | Problem::NoConnection) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -82,7 +90,7 @@ impl From<Problem> for Response<WasiBody> {
     }
 }
 
-/// A body that is there already.
-pub(crate) fn full(body: impl Into<Bytes>) -> WasiBody {
+/// A body of these bytes.
+pub(crate) fn full_body(body: impl Into<Bytes>) -> WasiBody {
     Full::new(body.into()).map_err(Error::from).boxed_unsync()
 }

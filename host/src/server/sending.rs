@@ -1,35 +1,36 @@
-//! The answers that a connection is sending. A client that takes them in too slowly, byte by byte or in a stream of
-//! HTTP/2 whose window it never opens, is hung up on, and everything that its answers held is free again.
+//! The responses that a connection is sending. If the client receives one too slowly, byte by byte or on an HTTP/2 stream
+//! whose window it never opens, the host closes the connection and frees everything that its responses hold.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The answers of one connection that aren't sent yet. Numbered in the order in which they began.
+/// The unfinished responses of one connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Open(Arc<Mutex<Answers>>);
+pub(super) struct Unfinished(Arc<Mutex<Responses>>);
 
 #[derive(Debug, Default)]
-struct Answers {
+struct Responses {
+    /// By number, in the order in which they began.
     began: BTreeMap<u64, Instant>,
     next: u64,
 }
 
-impl Open {
-    /// An answer begins.
+impl Unfinished {
+    /// A response begins.
     pub(super) fn begin(&self) -> Sending {
-        let number = self.change(|answers| {
-            answers.next += 1;
-            answers.began.insert(answers.next, Instant::now());
-            answers.next
+        let number = self.change(|responses| {
+            responses.next += 1;
+            responses.began.insert(responses.next, Instant::now());
+            responses.next
         });
-        Sending { open: self.clone(), number }
+        Sending { unfinished: self.clone(), number }
     }
 
-    /// Resolves once an answer has been on its way for longer than `limit`.
+    /// Resolves once a response takes longer than `limit`.
     pub(super) async fn overdue(self, limit: Duration) {
         loop {
-            let oldest = self.change(|answers| answers.began.first_key_value().map(|(_, began)| *began));
+            let oldest = self.change(|responses| responses.began.first_key_value().map(|(_, began)| *began));
             let wait = oldest.map_or(limit, |began| limit.saturating_sub(began.elapsed()));
             if wait.is_zero() {
                 return;
@@ -38,21 +39,21 @@ impl Open {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Answers) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Responses) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// An answer on its way. It is sent, or given up, when this is dropped.
+/// A response that is being sent, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Sending {
-    open: Open,
+    unfinished: Unfinished,
     number: u64,
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.open.change(|answers| answers.began.remove(&self.number));
+        self.unfinished.change(|responses| responses.began.remove(&self.number));
     }
 }
 
@@ -61,14 +62,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_oldest_answer_decides() {
+    async fn the_oldest_response_decides() {
         let limit = Duration::from_millis(50);
-        let open = Open::default();
-        let first = open.begin();
+        let unfinished = Unfinished::default();
+        let first = unfinished.begin();
         let began = Instant::now();
-        let overdue = tokio::spawn(open.clone().overdue(limit));
+        let overdue = tokio::spawn(unfinished.clone().overdue(limit));
         drop(first);
-        let _second = open.begin();
+        let _second = unfinished.begin();
         overdue.await.unwrap();
         assert!(began.elapsed() >= limit);
     }
