@@ -3,6 +3,8 @@
 mod admission;
 mod application;
 mod components;
+#[cfg(test)]
+mod docs;
 mod engine;
 mod log;
 pub mod manifest;
