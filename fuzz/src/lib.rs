@@ -1,31 +1,11 @@
-//! Fuzzing: every place that reads what somebody else wrote is tried with input that nobody thought of, and must keep its
-//! promise: it refuses with a reason, or what it read reads back the same.
-//!
-//! The targets stand in `tests/fuzz/`, one function each; their corpora beside them, in
-//! `tests/fuzz/__fuzz__/<module>__<target>/corpus/`: real requests, one a file. `cargo test -p towpath-fuzz` runs each
-//! for half a second on any stable Rust: every file of the corpus as it is, then mutations of them ([`mutate`]).
-//!
-//! Longer, still on stable:
-//!
-//! ```text
-//! BOLERO_RANDOM_TEST_TIME_MS=600000 cargo test --release -p towpath-fuzz relay::statement
-//! ```
-//!
-//! Guided by coverage, with `cargo install cargo-bolero` and a nightly toolchain:
-//!
-//! ```text
-//! cargo +nightly bolero test -p towpath-fuzz relay::statement
-//! ```
-//!
-//! A failure prints `BOLERO_RANDOM_SEED=...`, which runs the one input again. What was found and mended stays: put the
-//! input into the corpus.
+#![doc = include_str!("../README.md")]
 
 use std::path::Path;
 
-/// What stands in the corpus of a target, named as its folder.
+/// The files in the corpus of a target, by the name of its folder.
 ///
 /// # Panics
-/// Where there is none: a target without real input tries little.
+/// If there are none: a target without real input tests little.
 #[must_use]
 pub fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/__fuzz__").join(target).join("corpus");
@@ -38,16 +18,16 @@ pub fn corpus(target: &str) -> Vec<Vec<u8>> {
     seeds
 }
 
-/// The most edits of one input: what is wrong in more places than this is mostly refused for the first.
-const MOST_EDITS: usize = 8;
+/// Edits of one input. A parser mostly refuses an input for its first fault, so more edits test nothing more.
+const MAX_EDITS: usize = 8;
 
-/// One of the seeds, changed as `program` says. Random bytes alone never get past a parser's first line; this keeps the
-/// shape of real input and breaks it in a few places. `words` are what the format gives a meaning to.
+/// Edits one of the seeds as `program` says. Random bytes alone never get past the first line of a parser; this keeps the
+/// shape of real input and breaks it in a few places. It also inserts `words`, which have a meaning in the format.
 #[must_use]
 pub fn mutate(seeds: &[Vec<u8>], words: &[&str], program: &[u8]) -> Vec<u8> {
     let mut program = Program(program);
     let mut text = program.choose(seeds).cloned().unwrap_or_default();
-    for _ in 0..program.below(MOST_EDITS) + 1 {
+    for _ in 0..program.below(MAX_EDITS) + 1 {
         let at = program.below(text.len() + 1);
         let until = (at + program.below(24)).min(text.len());
         match program.below(8) {
@@ -75,7 +55,7 @@ pub fn mutate(seeds: &[Vec<u8>], words: &[&str], program: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Random bytes, read as decisions. Once they are used up every decision is the first.
+/// Random bytes, read as decisions. After the last byte, every decision is 0.
 struct Program<'a>(&'a [u8]);
 
 impl Program<'_> {

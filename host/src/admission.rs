@@ -1,20 +1,19 @@
-//! How many requests of clients may be at work at once: as many as are answered in time, and no more.
+//! Admission control: limits the requests at work so that the median response takes no longer than the target latency.
 //!
-//! Whoever takes in more than it can do makes everybody wait until nobody is served in time. So the limit follows what
-//! is measured: where the median of the answers takes longer than the target, fewer are let in; where all are quick and
-//! the limit was reached, more (additive increase, multiplicative decrease, as TCP does). What is refused costs next to
-//! nothing, and hears at once when to come back.
+//! A server that admits more than it can do makes every request wait, until none is answered in time. So the limit follows
+//! the measured latency: if the median of the responses exceeds the target, the limit falls; if the median is below it and
+//! the limit was reached, the limit rises (additive increase, multiplicative decrease, as in TCP). A refusal costs next to
+//! nothing and comes at once, with `Retry-After`.
 //!
-//! The target is lower than what a client would bear, for the sake of the work that follows from what was let in: an order
-//! that is taken also has to be brought to its end, on the same processors. Where the queue of those who want in is short,
-//! that work gets its share.
+//! The target is lower than what a client would accept, because admitted requests cause further work: an order that was
+//! placed must also be finished, on the same processors. A short queue leaves room for that work.
 //!
-//! Requests fall into lanes by the first two segments of their path, each with a limit of its own: where the database of
-//! one service stands still, its requests are slow, and those of the others aren't refused for it. Lanes without a
-//! request are forgotten when there are many, so that nobody fills the memory by inventing paths.
+//! Requests fall into lanes by the first two segments of their path, and each lane has its own limit: if the database of
+//! one service is slow, the requests of the others are not refused for it. When there are many lanes, those without a
+//! request are dropped, so that invented paths cannot fill the memory.
 //!
-//! A request that says that it wants to wait (`Prefer: wait`, RFC 7240) is slow on purpose: it is at work for as long as
-//! the target, then only waits, and what it took says nothing.
+//! A request that asks to wait (`Prefer: wait`, RFC 7240) is slow on purpose. It counts as being at work until the target
+//! latency has passed, and its own latency is not measured.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,43 +22,44 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-/// Beyond this many lanes those without a request are forgotten: there are never more than this and one for each request.
-const LANES: usize = 256;
-/// The least that a lane is limited to. Few enough that a machine which does fifty requests a second answers each within
-/// one, and enough for a service that waits for others.
-const LEAST: usize = 48;
-/// What a lane begins with.
-const FIRST: usize = 128;
-/// How many answers decide, and how long they are collected at least.
-const SAMPLES: usize = 16;
-const WINDOW: Duration = Duration::from_millis(50);
-/// No more than this many are kept.
-const MOST_SAMPLES: usize = 512;
+/// With this many lanes, adding another first drops those without a request. So there are never more lanes than this and
+/// one per request at work.
+const MAX_LANES: usize = 256;
+/// The lowest limit of a lane: low enough that a machine which serves fifty requests a second answers each within a
+/// second, and high enough for a service that waits for others.
+const MIN_LIMIT: usize = 48;
+/// The limit of a new lane.
+const INITIAL_LIMIT: usize = 128;
+/// A lane adjusts its limit after at least this many responses and this much time.
+const MIN_SAMPLES: usize = 16;
+const MIN_WINDOW: Duration = Duration::from_millis(50);
+/// A lane adjusts its limit after this many responses, however little time has passed.
+const MAX_SAMPLES: usize = 512;
 
-/// Decides who comes in.
+/// Decides which requests are admitted.
 #[derive(Debug)]
 pub(crate) struct Admission {
     lanes: Mutex<HashMap<Box<str>, Lane>>,
-    most: usize,
+    max_working: usize,
     pub(crate) target: Duration,
 }
 
 impl Admission {
-    /// Keeps answers within `target`, with at most `most` requests at work in a lane.
-    pub(crate) fn new(target: Duration, most: usize) -> Self {
-        Self { lanes: Mutex::default(), most, target }
+    /// Keeps the median latency below `target`, with at most `max_working` requests at work in a lane.
+    pub(crate) fn new(target: Duration, max_working: usize) -> Self {
+        Self { lanes: Mutex::default(), max_working, target }
     }
 
-    /// A place among those that work; none where there is no room.
+    /// Admits a request, or returns `None` if its lane is at its limit.
     pub(crate) fn enter(self: &Arc<Self>, path: &str) -> Option<Arc<Working>> {
         let (lane, began) = (lane_of(path), Instant::now());
         let mut lanes = self.lanes();
-        if lanes.len() >= LANES && !lanes.contains_key(lane) {
+        if lanes.len() >= MAX_LANES && !lanes.contains_key(lane) {
             lanes.retain(|_, lane| lane.working > 0);
         }
         let entered = match lanes.get_mut(lane) {
             Some(lane) => lane.enter(),
-            None => lanes.entry(lane.into()).or_insert_with(|| Lane::new(self.target, self.most, began)).enter(),
+            None => lanes.entry(lane.into()).or_insert_with(|| Lane::new(self.target, self.max_working, began)).enter(),
         };
         let over = AtomicBool::new(false);
         entered.then(|| Arc::new(Working { admission: self.clone(), lane: lane.into(), began, over }))
@@ -76,8 +76,8 @@ fn lane_of(path: &str) -> &str {
     &path[..end]
 }
 
-/// A request at work. It is so until it is answered or waits, or else until nothing holds it any more: the component
-/// goes on though its client has left, and takes its place as long.
+/// A request at work: until it is answered or waits, or until this is dropped. A component goes on after its client has
+/// left, and counts until it is done.
 #[derive(Debug)]
 pub(crate) struct Working {
     admission: Arc<Admission>,
@@ -87,12 +87,12 @@ pub(crate) struct Working {
 }
 
 impl Working {
-    /// It was answered, and how long that took says how busy everything is.
+    /// The request was answered; measures its latency.
     pub(crate) fn answered(&self) {
         self.end(Some(self.began));
     }
 
-    /// It is no longer at work, and what it took says nothing.
+    /// The request is no longer at work; its latency does not count.
     pub(crate) fn waits(&self) {
         self.end(None);
     }
@@ -113,7 +113,7 @@ impl Drop for Working {
     }
 }
 
-/// Whether a request says that its answer may take its time.
+/// Whether a request prefers to wait for its response (`Prefer: wait`).
 pub(crate) fn may_wait(headers: &HeaderMap) -> bool {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split([',', ';'])).any(|preference| {
@@ -126,24 +126,31 @@ pub(crate) fn may_wait(headers: &HeaderMap) -> bool {
 #[derive(Debug)]
 struct Lane {
     target: Duration,
-    least: f64,
-    most: f64,
+    min_limit: f64,
+    max_limit: f64,
     limit: f64,
     working: usize,
-    /// Whether the limit was what kept somebody out, or nearly.
+    /// Whether the requests at work reached the limit since the last adjustment.
     reached: bool,
-    taken: Vec<Duration>,
-    looked_at: Instant,
-    /// Requests that began before say nothing of the limit as it is.
+    latencies: Vec<Duration>,
+    adjusted_at: Instant,
+    /// Requests that began earlier ran under a higher limit, so their latency does not count.
     lowered_at: Instant,
 }
 
 impl Lane {
-    fn new(target: Duration, most: usize, now: Instant) -> Self {
-        let (least, first) = (LEAST.min(most) as f64, FIRST.min(most) as f64);
-        let (looked_at, lowered_at) = (now, now);
-        let (working, reached, taken) = (0, false, Vec::new());
-        Self { target, least, most: most as f64, limit: first, working, reached, taken, looked_at, lowered_at }
+    fn new(target: Duration, max_working: usize, now: Instant) -> Self {
+        Self {
+            target,
+            min_limit: MIN_LIMIT.min(max_working) as f64,
+            max_limit: max_working as f64,
+            limit: INITIAL_LIMIT.min(max_working) as f64,
+            working: 0,
+            reached: false,
+            latencies: Vec::new(),
+            adjusted_at: now,
+            lowered_at: now,
+        }
     }
 
     fn enter(&mut self) -> bool {
@@ -156,26 +163,26 @@ impl Lane {
     fn leave(&mut self, began: Option<Instant>, now: Instant) {
         self.working = self.working.saturating_sub(1);
         if let Some(began) = began.filter(|began| *began >= self.lowered_at) {
-            self.taken.push(now.saturating_duration_since(began));
+            self.latencies.push(now.saturating_duration_since(began));
         }
-        let waited = now.saturating_duration_since(self.looked_at) >= WINDOW;
-        if self.taken.len() >= MOST_SAMPLES || (waited && self.taken.len() >= SAMPLES) {
+        let waited = now.saturating_duration_since(self.adjusted_at) >= MIN_WINDOW;
+        if self.latencies.len() >= MAX_SAMPLES || (waited && self.latencies.len() >= MIN_SAMPLES) {
             self.adjust(now);
         }
     }
 
     fn adjust(&mut self, now: Instant) {
-        let middle = self.taken.len() / 2;
-        let median = *self.taken.select_nth_unstable(middle).1;
+        let middle = self.latencies.len() / 2;
+        let median = *self.latencies.select_nth_unstable(middle).1;
         if median > self.target {
             let ratio = self.target.as_secs_f64() / median.as_secs_f64();
-            self.limit = (self.limit * ratio.max(0.5)).max(self.least);
+            self.limit = (self.limit * ratio.max(0.5)).max(self.min_limit);
             self.lowered_at = now;
         } else if self.reached {
-            self.limit = (self.limit + (self.limit / 16.0).max(1.0)).min(self.most);
+            self.limit = (self.limit + (self.limit / 16.0).max(1.0)).min(self.max_limit);
         }
-        (self.looked_at, self.reached) = (now, false);
-        self.taken.clear();
+        (self.adjusted_at, self.reached) = (now, false);
+        self.latencies.clear();
     }
 }
 
@@ -185,8 +192,8 @@ mod tests {
 
     const TARGET: Duration = Duration::from_millis(100);
 
-    /// A server that does `per_second` requests a second, one after the other, and is asked as often as it lets in.
-    /// Answers the limit after `seconds`, and how long the last request took.
+    /// Runs a server that handles `per_second` requests a second, one after another, with as many clients as it admits.
+    /// Returns the latency of the last request after `seconds`.
     fn run(lane: &mut Lane, mut now: Instant, per_second: u32, seconds: u32) -> Duration {
         let mut queue = std::collections::VecDeque::new();
         let mut took = Duration::ZERO;
@@ -216,7 +223,7 @@ mod tests {
         let start = Instant::now();
         let mut lane = Lane::new(TARGET, 512, start);
         run(&mut lane, start, 50, 10);
-        assert_eq!(lane.limit, LEAST as f64);
+        assert_eq!(lane.limit, MIN_LIMIT as f64);
         // The requests that it left in the lane are forgotten with it.
         lane.working = 0;
         run(&mut lane, start + Duration::from_secs(10), 5_000, 2);
@@ -233,7 +240,7 @@ mod tests {
             now += Duration::from_millis(5);
             lane.leave(Some(began), now);
         }
-        assert_eq!(lane.limit, FIRST as f64);
+        assert_eq!(lane.limit, INITIAL_LIMIT as f64);
     }
 
     #[test]
@@ -256,10 +263,10 @@ mod tests {
     fn inventing_paths_fills_no_memory() {
         let admission = Arc::new(Admission::new(TARGET, 10));
         let busy = admission.enter("/v1/orders").expect("room");
-        for number in 0..10 * LANES {
+        for number in 0..10 * MAX_LANES {
             assert!(admission.enter(&format!("/v1/{number}")).is_some());
         }
-        assert!(admission.lanes().len() <= LANES + 1);
+        assert!(admission.lanes().len() <= MAX_LANES + 1);
         assert_eq!(admission.lanes()["/v1/orders"].working, 1);
         drop(busy);
     }

@@ -1,4 +1,4 @@
-//! An application that is loaded: its components, compiled, and its routes.
+//! Loads an application: compiles its components and builds its routes.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,22 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use http::{HeaderValue, Request, Response, Uri};
-use wasmtime::PoolConcurrencyLimitError;
-use wasmtime_wasi_http::WasiBody;
-use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
+use tokio::sync::Semaphore;
+use wasmtime_wasi_http::handler::ProxyHandler;
 
 use crate::admission::Admission;
-use crate::answer::Problem;
-use crate::engine::{self, Caller, ComponentContext, InstanceLimits, Instances, Runtime};
-use crate::headers::{RouteHeaders, remove_forged};
-use crate::manifest::{self, Fault, Faults, Manifest, RouteConfig, StaticResponse, Target};
-use crate::outbound::allowed::AllowedHosts;
-use crate::outbound::{Network, Outbound, chain, remove_hop_by_hop};
-use crate::routes::{Captures, Pattern, Router};
+use crate::components::Components;
+use crate::engine::{ComponentContext, InstanceLimits, Instances, Runtime};
+use crate::manifest::{self, Fault, Faults, Manifest, RouteConfig, Target};
+use crate::outbound::{AllowedHosts, Network, Outbound};
+use crate::routes::{Pattern, Router};
+use crate::spin_headers::RouteHeaders;
 use crate::variables::Variables;
 
-/// The prefix of the paths that the host answers by itself.
+/// Prefix of the paths that the host answers itself.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/spin/";
 
 /// A loaded application.
@@ -33,27 +30,25 @@ pub(crate) struct Application {
     pub(crate) network: Arc<Network>,
 }
 
-/// What stands behind a path.
+/// What answers on a path, and how many requests it takes.
 pub(crate) struct Route {
     pub(crate) headers: RouteHeaders,
     pub(crate) target: Target,
-    /// How many requests this route may have in flight. Each has its own, so that clients who wait cannot keep the
-    /// relay's deliveries out, which they may be waiting for.
-    pub(crate) places: Arc<tokio::sync::Semaphore>,
-    /// Its callers bound themselves: it is served however many clients there are.
-    pub(crate) steady: bool,
-    /// How many of them may be at work, so that all are answered in time; no limit where that is not the host's to say.
+    /// One permit per request in flight. Each route has its own permits: clients that wait must not keep out the relay's
+    /// deliveries, which they may be waiting for.
+    pub(crate) in_flight: Arc<Semaphore>,
+    /// Callers of this route limit themselves (`--steady-prefix`).
+    pub(crate) is_steady: bool,
+    /// Limits the requests at work so that responses stay fast. `None` for steady routes and without a target latency.
     pub(crate) admission: Option<Arc<Admission>>,
 }
 
-/// What an application is loaded with.
+/// The limits of an application.
 pub(crate) struct Limits {
     pub(crate) instances: InstanceLimits,
     pub(crate) max_in_flight: usize,
     pub(crate) max_call_depth: u8,
-    /// Where answers take longer, fewer requests are let in.
     pub(crate) target_latency: Duration,
-    /// Paths below these aren't refused for being slow.
     pub(crate) steady_prefixes: Vec<String>,
 }
 
@@ -69,7 +64,7 @@ impl Limits {
 }
 
 impl Application {
-    /// Compiles the components and lays the routes.
+    /// Compiles the components and builds the routes. The error names every component that cannot be loaded.
     pub(crate) fn load(
         manifest: &Manifest,
         folder: &Path,
@@ -92,36 +87,36 @@ impl Application {
         if !faults.is_empty() {
             return Err(Faults(faults).into());
         }
-        let components = Arc::new(Components { handlers, chained: RouteHeaders::new("/...") });
-        let _ = network.components.set(Arc::downgrade(&components));
-        let router = lay_routes(manifest, limits);
+        let components = Arc::new(Components::new(handlers));
+        network.connect_components(&components);
+        let router = build_routes(manifest, limits);
         Ok(Self { name: manifest.name.clone(), version: manifest.version.clone(), router, components, network })
     }
 }
 
-fn lay_routes(manifest: &Manifest, limits: &Limits) -> Router<Route> {
+fn build_routes(manifest: &Manifest, limits: &Limits) -> Router<Route> {
     let mut router = Router::default();
     for trigger in &manifest.triggers {
         let RouteConfig::Public(text) = &trigger.route else { continue };
         let Ok(pattern) = Pattern::parse(text) else { continue };
         if text.starts_with(WELL_KNOWN) {
-            tracing::warn!("route {text} is never reached: the host answers below {WELL_KNOWN}");
+            tracing::warn!(route = text, "route is never used: the host itself answers below /.well-known/spin/");
         }
         let route = Route {
             headers: RouteHeaders::new(text),
             target: trigger.target.clone(),
-            places: Arc::new(tokio::sync::Semaphore::new(limits.max_in_flight)),
-            steady: limits.is_steady(text),
+            in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
+            is_steady: limits.is_steady(text),
             admission: limits.admission(text),
         };
         if router.add(pattern, route).is_some() {
-            tracing::warn!("route {text} stands in the manifest twice: the last one answers");
+            tracing::warn!(route = text, "route is in the manifest twice: the host uses the last one");
         }
     }
     router
 }
 
-/// What a component is made from.
+/// Loads the components of one application.
 struct Loader<'a> {
     manifest: &'a Manifest,
     folder: &'a Path,
@@ -145,11 +140,11 @@ impl Loader<'_> {
             id: id.clone(),
             environment: component.environment.clone().into_iter().collect(),
             variables: self.variables.of_component(component).map_err(|error| anyhow!("variables: {error}"))?,
-            outbound: Arc::new(Outbound { component: id.clone(), allowed, network: self.network.clone() }),
+            outbound: Arc::new(Outbound::new(id.clone(), allowed, self.network.clone())),
         };
         let pre = self.runtime.load(&file)?;
         tracing::debug!(component = %id, took_ms = started.elapsed().as_millis(), "loaded");
-        Ok(ProxyHandler::new(engine::instances(pre, context, self.limits.clone())))
+        Ok(ProxyHandler::new(Instances::new(pre, Arc::new(context), self.limits.clone())))
     }
 
     fn allowed_hosts(&self, component: &manifest::Component) -> Result<AllowedHosts, String> {
@@ -158,85 +153,4 @@ impl Loader<'_> {
         let components: Vec<_> = self.manifest.components.keys().cloned().collect();
         AllowedHosts::parse(entries.iter().map(String::as_str), &components)
     }
-}
-
-/// The components by their ids.
-pub(crate) struct Components {
-    handlers: HashMap<String, ProxyHandler<Instances>>,
-    /// What a component sees of its route when another component calls it.
-    chained: RouteHeaders,
-}
-
-impl std::fmt::Debug for Components {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.handlers.keys()).finish()
-    }
-}
-
-impl Components {
-    pub(crate) fn contains(&self, id: &str) -> bool {
-        self.handlers.contains_key(id)
-    }
-
-    /// Has a component answer a request that another component made.
-    pub(crate) async fn call_chained(
-        &self,
-        id: &str,
-        mut request: Request<WasiBody>,
-        caller: Caller,
-    ) -> Response<WasiBody> {
-        let uri = with_scheme_http(request.uri());
-        let path = uri.path().to_owned();
-        let client = HeaderValue::from_str(&chain::CALLER_ADDRESS.to_string());
-        let client = client.unwrap_or(HeaderValue::from_static("0.0.0.0:0"));
-        let captures = Captures { named: Vec::new(), rest: &path };
-        remove_forged(request.headers_mut());
-        self.chained.add(request.headers_mut(), &uri, &captures, client);
-        *request.uri_mut() = uri;
-        self.call(id, request, caller).await
-    }
-
-    /// Has a component answer a request. Whatever happens to the component, there is an answer.
-    pub(crate) async fn call(&self, id: &str, request: Request<WasiBody>, caller: Caller) -> Response<WasiBody> {
-        let Some(handler) = self.handlers.get(id) else { return Problem::ComponentFailed.into() };
-        match handler.handle(caller, request).await {
-            Ok(mut response) => {
-                remove_hop_by_hop(response.headers_mut());
-                response
-            }
-            Err(error) => explain(handler.state().component(), &error).into(),
-        }
-    }
-}
-
-/// What the client hears of an error, and the log.
-fn explain(component: &str, error: &wasmtime::Error) -> Problem {
-    if let Some(instantiation) = error.downcast_ref::<InstantiationError<Caller>>() {
-        if instantiation.error.is::<PoolConcurrencyLimitError>() {
-            tracing::warn!(component, "request refused: no instance is left (--max-instances)");
-            return Problem::Overloaded;
-        }
-        tracing::error!(component, "no instance: {:?}", instantiation.error);
-        return Problem::ComponentFailed;
-    }
-    if error.is::<ExpirationError>() {
-        tracing::warn!(component, "request failed: the component did not answer in time (--request-timeout)");
-        return Problem::ComponentTimeout;
-    }
-    tracing::warn!(component, "request failed: {error:#}");
-    Problem::ComponentFailed
-}
-
-fn with_scheme_http(uri: &Uri) -> Uri {
-    let mut parts = uri.clone().into_parts();
-    parts.scheme = Some(http::uri::Scheme::HTTP);
-    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
-}
-
-/// The answer that stands in the manifest.
-pub(crate) fn static_answer(answer: &StaticResponse) -> Response<WasiBody> {
-    let mut response = Response::new(crate::answer::full(answer.body.clone()));
-    *response.status_mut() = answer.status;
-    response.headers_mut().extend(answer.headers.iter().cloned());
-    response
 }

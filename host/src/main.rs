@@ -5,44 +5,43 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use towpath_host::manifest::Faults;
-use towpath_host::options::Options;
-use towpath_host::{Stopped, log, run};
+use towpath_host::{Options, Stopped, run, start_log};
 
-/// The command line or the application is wrong: `EX_USAGE` of sysexits.h.
-const WRONG: u8 = 64;
+/// Exit status if the command line or the application is wrong: `EX_USAGE` of sysexits.h.
+const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(message) => {
             let _ = message.print();
-            return if message.use_stderr() { ExitCode::from(WRONG) } else { ExitCode::SUCCESS };
+            return if message.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    log::init(options.log_format);
+    start_log(&options);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("towpath-host: no threads: {error}");
+            eprintln!("towpath-host: cannot start threads: {error}");
             return ExitCode::FAILURE;
         }
     };
     let outcome = runtime.block_on(serve(options));
-    // Nothing is waited for any more, and idle instances need no ceremony: the end of the process takes them along.
+    // Dropping the runtime would wait for idle instances; the process ends without them.
     std::mem::forget(runtime);
     match outcome {
         Ok(Stopped::Drained) => ExitCode::SUCCESS,
         Ok(Stopped::CutOff) => ExitCode::from(2),
         Err(error) => {
             eprintln!("towpath-host: {error:#}");
-            if error.is::<Faults>() { ExitCode::from(WRONG) } else { ExitCode::FAILURE }
+            if error.is::<Faults>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
 
 async fn serve(options: Options) -> anyhow::Result<Stopped> {
     let (mut stop, mut force) = (Signals::new()?, Signals::new()?);
-    // Each of the two hears every signal; the second one counts from the first on.
+    // Both see every signal: the first one stops, the second one forces.
     let force = async {
         force.next().await;
         force.next().await;

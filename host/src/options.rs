@@ -1,4 +1,4 @@
-//! The command line, and the meaning of every limit.
+//! The command line. Each option that is a limit stands in `docs/limits.md` with its default.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -12,155 +12,162 @@ use crate::server::ServerLimits;
 
 /// Runs a Spin application (spin.toml, version 2) on an embedded wasmtime.
 ///
-/// It serves what Spin 4.1 serves for components of WASI HTTP 0.3 (spin-sdk 7): routes, calls between components,
-/// allowed hosts, variables. What it does not do (key-value stores, SQLite, files, ...) it refuses by name.
+/// It supports what Spin 4.1 supports for components of WASI HTTP 0.3 (spin-sdk 7): routes, calls between components,
+/// allowed hosts, variables. A manifest that asks for anything else (key-value stores, SQLite, files, ...) is an error
+/// that names the field.
 ///
 /// Variables come from SPIN_VARIABLE_<NAME> in the environment, then from .env beside the manifest, then from the
 /// manifest's defaults. When it accepts connections it prints `listening http://ADDRESS`; the log goes to stderr.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "towpath-host", version, after_long_help = EXAMPLES, max_term_width = 120)]
 pub struct Options {
-    /// The application
+    /// Manifest of the application to run
     #[arg(long, short = 'f', value_name = "FILE", default_value = "spin.toml")]
-    pub manifest: PathBuf,
+    pub(crate) manifest: PathBuf,
 
-    /// Where to listen; port 0 takes any free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000", value_parser = address)]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
-    /// Where compiled code is kept from one start to the next [default: wasmtime's cache folder in the user's home]
+    /// Folder that keeps compiled components for the next start [default: wasmtime's cache folder in the user's home]
     #[arg(long, value_name = "FOLDER")]
-    pub cache_dir: Option<PathBuf>,
+    pub(crate) cache_dir: Option<PathBuf>,
 
-    /// Read the manifest, settle the variables, compile the components, and stop there
+    /// Reads the manifest, resolves the variables, compiles the components, and exits
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
 
-    /// How the log is written; what is in it, RUST_LOG says
+    /// Format of the log; RUST_LOG sets its levels
     #[arg(long, value_enum, default_value_t = LogFormat::Pretty)]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 
-    /// How long requests in flight may take when the host is told to stop; a second signal cuts them off at once
+    /// Drain timeout: on SIGTERM or SIGINT, finishes the requests in flight, but cuts them off after this long; a second
+    /// signal cuts them off at once
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    pub drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
 
-    /// What instances may use.
+    /// What components may use.
     #[command(flatten)]
-    pub instances: InstanceOptions,
+    pub(crate) instances: InstanceOptions,
 
-    /// What clients may do.
+    /// What clients may use.
     #[command(flatten)]
-    pub edge: EdgeOptions,
+    pub(crate) edge: EdgeOptions,
 }
 
 /// Limits of the components.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Components")]
-pub struct InstanceOptions {
-    /// Instances that live at once, of all components together
+pub(crate) struct InstanceOptions {
+    /// Maximum number of instances at a time, of all components together; answers a request that needs one more 503 with
+    /// Retry-After
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub max_instances: u32,
+    pub(crate) max_instances: u32,
 
-    /// Memory of one instance; one that asks for more is refused it, which ends most components
+    /// Maximum memory of one instance; refuses an instance more than this, which makes most components trap (500)
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = bytes)]
-    pub max_instance_memory: u64,
+    pub(crate) max_instance_memory: u64,
 
-    /// Requests that an instance takes in its life
+    /// Maximum number of requests to one instance; ends the instance after them
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least_one)]
-    pub max_instance_reuse_count: usize,
+    pub(crate) max_instance_reuse_count: usize,
 
-    /// Requests that an instance takes at once, while those before it wait
+    /// Maximum number of requests to one instance at a time; sends further ones to other instances
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
-    pub max_instance_concurrent_reuse_count: usize,
+    pub(crate) max_instance_concurrent_reuse_count: usize,
 
-    /// How long an instance without work is kept
+    /// Idle timeout: ends an instance that has had no request for this long
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
-    pub idle_instance_timeout: Duration,
+    pub(crate) idle_instance_timeout: Duration,
 
-    /// How long a component may take for the head of its answer (504 after it), and then as long for the rest
+    /// Request timeout: answers 504 if a component sends no response head within this time; ends the instance if it takes
+    /// as long again for the rest
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
-    pub request_timeout: Duration,
+    pub(crate) request_timeout: Duration,
 
-    /// How long a component may compute without waiting for anything (it is ended after it, 500)
+    /// Busy timeout: ends an instance that computes for this long without waiting for anything (500)
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
-    pub busy_timeout: Duration,
+    pub(crate) busy_timeout: Duration,
 
-    /// How many components deep calls between components may go
+    /// Maximum depth of calls from component to component; denies deeper calls
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub max_call_depth: u8,
+    pub(crate) max_call_depth: u8,
 }
 
 /// Limits of the clients.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Clients")]
-pub struct EdgeOptions {
-    /// Requests in flight on each route; more are answered 503 with Retry-After
+pub(crate) struct EdgeOptions {
+    /// Maximum number of requests in flight on each route; answers further ones 503 with Retry-After
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
-    pub max_in_flight: usize,
+    pub(crate) max_in_flight: usize,
 
-    /// How long an answer should take: where the median takes longer, fewer requests of its kind are let in at once, and
-    /// more are answered 503 with Retry-After; 0s never refuses any for being slow
+    /// Target latency: while the median response to requests with the same first two path segments takes longer than this,
+    /// admits fewer of them at a time and answers the others 503 with Retry-After; 0s turns this off
     #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = duration)]
-    pub target_latency: Duration,
+    pub(crate) target_latency: Duration,
 
-    /// Paths below this prefix are served however slow they are and however many clients there are: for callers that
-    /// bound themselves. May be given again
+    /// Exempts routes below this prefix from --target-latency, and serves them beyond --max-connections, for callers that
+    /// limit themselves; can be given several times
     #[arg(long, value_name = "PATH")]
-    pub steady_prefix: Vec<String>,
+    pub(crate) steady_prefix: Vec<String>,
 
-    /// Connections at once; a few hundred more are answered 503 with Retry-After, and further ones wait
+    /// Maximum number of connections; accepts 256 more, on which it answers 503 with Retry-After, and leaves further ones
+    /// waiting
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
 
-    /// Size of a request's line and headers (431 beyond)
+    /// Maximum size of a request's line and headers; answers 431 beyond it
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = header_bytes)]
-    pub max_header_bytes: u64,
+    pub(crate) max_header_bytes: u64,
 
-    /// Headers of a request (431 beyond)
+    /// Maximum number of a request's headers; answers 431 beyond it
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
-    pub max_headers: usize,
+    pub(crate) max_headers: usize,
 
-    /// Size of a request's body (413 beyond)
+    /// Maximum size of a request's body; answers 413 beyond it
     #[arg(long, value_name = "SIZE", default_value = "10MiB", value_parser = bytes)]
-    pub max_body_bytes: u64,
+    pub(crate) max_body_bytes: u64,
 
-    /// How long a client may take to send a request's head, and how long a connection may rest between requests
+    /// Header timeout: closes the connection if the client does not send a whole request head within this time; also
+    /// closes it when idle for this long
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
 
-    /// How long a client may take to send a request's body (408 after it)
+    /// Body timeout: answers 408 if the client does not send the whole request body within this time
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
-    pub body_timeout: Duration,
+    pub(crate) body_timeout: Duration,
 
-    /// How long a client may take no piece of an answer that is there (its connection is closed after it)
+    /// Write timeout: closes the connection if the client reads nothing for this long
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
-    pub write_timeout: Duration,
+    pub(crate) write_timeout: Duration,
 
-    /// How long a client may take to receive a whole answer, from its first byte on (its connection is closed after it)
+    /// Answer timeout: closes the connection if the client does not receive a whole response within this time from its
+    /// first byte on
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
-    pub answer_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
 }
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Pretty,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   towpath-host                                   serve ./spin.toml on 127.0.0.1:3000
-  towpath-host --check -f shop/spin.toml         say everything that is wrong with an application
+  towpath-host --check -f shop/spin.toml         list every fault of an application
   SPIN_VARIABLE_RELAY_URL=http://127.0.0.1:7070 towpath-host --listen 127.0.0.1:0
   RUST_LOG=towpath_host=debug,guest=info towpath-host --log-format json
 
 Exit status:
-  0  stopped by SIGTERM or SIGINT, every request answered
+  0  stopped by SIGTERM or SIGINT after it finished every request
   1  could not start, or failed
-  2  stopped, and some requests were cut off (--drain-timeout passed, or a second signal)
+  2  stopped and cut off requests (--drain-timeout passed, or a second signal)
  64  the command line, the manifest, a variable or a component is wrong";
 
 impl Options {
@@ -173,7 +180,7 @@ impl Options {
                 idle_timeout: own.idle_instance_timeout,
                 request_timeout: own.request_timeout,
                 busy_timeout: own.busy_timeout,
-                max_memory: usize::try_from(own.max_instance_memory).unwrap_or(usize::MAX),
+                max_memory_bytes: usize::try_from(own.max_instance_memory).unwrap_or(usize::MAX),
             },
             max_in_flight: self.edge.max_in_flight,
             max_call_depth: own.max_call_depth,
@@ -197,16 +204,16 @@ impl Options {
     }
 }
 
-/// An address, or a name for one. A name that means this machine means its IPv4 address, which tools expect.
+/// Parses an address or a host name, each with a port. A name of this machine means its IPv4 address, as tools expect.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let addresses =
         text.to_socket_addrs().map_err(|error| format!("write an address and a port, 127.0.0.1:3000: {error}"))?;
     let addresses: Vec<_> = addresses.collect();
     let local = addresses.iter().find(|address| address.ip() == Ipv4Addr::LOCALHOST);
-    local.or(addresses.first()).copied().ok_or_else(|| "it has no address".into())
+    local.or(addresses.first()).copied().ok_or_else(|| "the name has no address".into())
 }
 
-/// A number with a unit, taken apart. A bare number says nothing about its unit, so it is refused.
+/// Parses a number with one of these units and their factors. A number without a unit is an error.
 fn with_unit<'a>(text: &'a str, units: &'a [(&'a str, u64)]) -> Result<u64, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -224,12 +231,14 @@ fn bytes(text: &str) -> Result<u64, String> {
     with_unit(text, &[("MiB", 1 << 20), ("KiB", 1 << 10), ("GiB", 1 << 30), ("B", 1)])
 }
 
-/// hyper keeps a request's head in a buffer of at least 8 KiB.
 fn header_bytes(text: &str) -> Result<u64, String> {
-    bytes(text).and_then(|size| if size < 8 << 10 { Err("must be at least 8KiB".into()) } else { Ok(size) })
+    /// The smallest buffer that hyper takes for a request's head.
+    const MIN_HEADER_BYTES: u64 = 8 << 10;
+    bytes(text).and_then(|size| if size < MIN_HEADER_BYTES { Err("must be at least 8KiB".into()) } else { Ok(size) })
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
+    // The maximum keeps sums and tokio's semaphores from overflowing.
     match text.parse() {
         Ok(number) if (1..=usize::MAX >> 8).contains(&number) => Ok(number),
         _ => Err("must be a whole number, at least 1".into()),

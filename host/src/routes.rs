@@ -1,6 +1,5 @@
-//! Which route takes a path. The rules are Spin's: an exact segment goes before `:name`, and that before `/...`; so the
-//! longest literal match wins, and an exact route before a wildcard. A slash at the end and doubled slashes do not
-//! matter for the match.
+//! Finds the route of a path, by Spin's rules: an exact segment goes before `:name`, and `:name` before `/...`. So the
+//! longest literal match wins, and an exact route wins over a wildcard. Matching ignores a final slash and doubled slashes.
 
 use std::fmt;
 
@@ -19,12 +18,12 @@ enum Segment {
     Rest,
 }
 
-/// What a pattern took out of a path.
+/// The parts of a path that a pattern captured.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Captures<'pattern, 'path> {
     /// The values of `:name` segments.
     pub named: Vec<(&'pattern str, &'path str)>,
-    /// What `/...` took, with its slash; empty where the pattern has none or it took nothing.
+    /// What `/...` matched, with its slash; empty if the pattern has no `/...` or it matched nothing.
     pub rest: &'path str,
 }
 
@@ -44,7 +43,7 @@ impl Pattern {
             segments.push(match text.strip_prefix(':') {
                 Some("") => return wrong("`:` needs a name"),
                 Some(name) if name.contains('.') => {
-                    return wrong("this host matches whole segments, and no part before a dot");
+                    return wrong("this host matches whole segments, not a part before a dot");
                 }
                 Some(name) => Segment::Named(name.to_owned()),
                 None if text == "..." || text.starts_with('*') => {
@@ -80,9 +79,8 @@ impl Pattern {
         rest.bytes().all(|byte| byte == b'/').then_some(captures)
     }
 
-    /// Says which of two patterns is tried first: the lower one. Texts and names play no part in it: two patterns that
-    /// differ in a text before they differ in rank take different paths anyway. The end of a pattern goes before a
-    /// wildcard in its place.
+    /// The pattern of the lower rank is tried first. Texts and names do not count: two patterns that differ in a text
+    /// before they differ in rank match different paths anyway. The end of a pattern goes before a wildcard in its place.
     fn rank(&self) -> impl Ord + use<> {
         let rank = |segment: &Segment| match segment {
             Segment::Exact(_) => 0_u8,
@@ -92,8 +90,8 @@ impl Pattern {
         self.segments.iter().map(rank).collect::<Vec<_>>()
     }
 
-    /// Whether it takes the same paths as another pattern.
-    fn takes_the_same_as(&self, other: &Self) -> bool {
+    /// Whether it matches the same paths as another pattern.
+    fn matches_the_same_as(&self, other: &Self) -> bool {
         let same = |pair: (&Segment, &Segment)| match pair {
             (Segment::Named(_), Segment::Named(_)) => true,
             (one, other) => one == other,
@@ -102,7 +100,7 @@ impl Pattern {
     }
 }
 
-/// `//a` as `/a`: the slashes between a route and the rest of the path count once.
+/// Turns `//a` into `/a`: the slashes between a route and the rest of the path count once.
 fn without_extra_slashes(rest: &str) -> &str {
     let extra = rest.len() - rest.trim_start_matches('/').len();
     &rest[extra.saturating_sub(1)..]
@@ -121,7 +119,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// The routes of an application, each with what stands behind it.
+/// The routes of an application, each with its target.
 #[derive(Debug)]
 pub struct Router<T> {
     /// In the order in which they are tried.
@@ -135,9 +133,9 @@ impl<T> Default for Router<T> {
 }
 
 impl<T> Router<T> {
-    /// Adds a route. Gives back what stood behind a route for the same paths: the last one wins, as in Spin.
+    /// Adds a route. Returns the target of an earlier route for the same paths, which this one replaces, as in Spin.
     pub fn add(&mut self, pattern: Pattern, target: T) -> Option<T> {
-        let same = self.routes.iter().position(|(other, _)| other.takes_the_same_as(&pattern));
+        let same = self.routes.iter().position(|(other, _)| other.matches_the_same_as(&pattern));
         let replaced = same.map(|index| self.routes.remove(index).1);
         let place = self.routes.partition_point(|(other, _)| other.rank() <= pattern.rank());
         self.routes.insert(place, (pattern, target));

@@ -1,18 +1,15 @@
-//! What the host reads: spin.toml, with the routes, templates and hosts in it.
+//! What the host reads: spin.toml, with its routes, templates and allowed hosts.
 
 use std::path::Path;
 
 use towpath_host::manifest::{Faults, Manifest, RouteConfig};
-use towpath_host::outbound::allowed::{AllowedHost, AllowedHosts};
-use towpath_host::routes::{Pattern, Router};
-use towpath_host::variables::Variables;
+use towpath_host::{AllowedHost, AllowedHosts, Pattern, Router, Variables};
 
 use crate::input::two_lines;
 use crate::target;
 
 target!(
-    /// spin.toml: all that is wrong is said with its line; what is right is settled, filled and laid without a fault
-    /// that a later step would find.
+    /// spin.toml: every fault has a line. Variables, templates and routes of a manifest without faults work.
     "host" manifest(read_manifest),
     &["[", "[[", "]", "=", "\"", "\n", "{{ ", " }}", "{{ host }}", "required = true", "default = \"\"", "...", "route = ", "private = true", "[component.a]\n", "/...", "://", "*", "'''", "99999999999999999999"]
 );
@@ -36,12 +33,12 @@ fn are_sound(faults: &Faults, text: &str) {
     }
 }
 
-/// As the host does it.
+/// Does with a manifest what the host does when it starts.
 fn start(manifest: &Manifest, text: &str) {
     let given = |name: &str| name.starts_with("SPIN_VARIABLE_").then(|| "127.0.0.1".to_owned());
-    let variables = Variables::settle(manifest, Path::new("/nowhere"), given);
+    let variables = Variables::resolve(manifest, Path::new("/nowhere"), given);
     let Ok(variables) = variables else { panic!("every variable has a value") };
-    if let Err(faults) = Variables::settle(manifest, Path::new("/nowhere"), |_| None) {
+    if let Err(faults) = Variables::resolve(manifest, Path::new("/nowhere"), |_| None) {
         are_sound(&faults, text);
         assert!(manifest.variables.values().any(|variable| variable.default.is_none()));
     }
@@ -69,8 +66,7 @@ fn start(manifest: &Manifest, text: &str) {
 }
 
 target!(
-    /// A route and a path: what a pattern takes out of a path are parts of it, and a pattern is read back from what it
-    /// shows.
+    /// A route and a path: a pattern captures parts of the path, and its text reads back as the same pattern.
     "host" route(match_route), &["/", "//", ":a", "...", "/...", "/*", "*", "%2F", ".", "\n", "a"]
 );
 
@@ -80,19 +76,19 @@ fn match_route(bytes: &[u8]) {
         Err(why) => assert!(why.contains("is no route")),
         Ok(pattern) => {
             let shown = pattern.to_string();
-            assert_eq!(Pattern::parse(&shown).as_ref(), Ok(&pattern), "{route:?} is shown as {shown:?}");
+            assert_eq!(Pattern::parse(&shown).as_ref(), Ok(&pattern), "{route:?} reads back as {shown:?}");
             let Some(captures) = pattern.matches(path) else { return };
             assert!(path.ends_with(captures.rest));
             assert!(captures.named.iter().all(|(_, value)| !value.contains('/') && path.contains(value)));
             let mut router = Router::default();
             assert!(router.add(pattern.clone(), ()).is_none());
-            assert!(router.find(path).is_some(), "{route:?} takes {path:?} alone and not in a router");
+            assert!(router.find(path).is_some(), "{route:?} matches {path:?} alone and not in a router");
         }
     }
 }
 
 target!(
-    /// An allowed host and whom it lets through: nothing but what it says.
+    /// An allowed host and a host: an entry allows no other scheme than its own.
     "host" allowed(allow),
     &["http://", "https://", "*://", "*", "*.", ":", ":*", ":80..90", "self", "localhost", ".spin.internal", "10.0.0.0/8", "[::1]", "/", "@", "\n", "\u{131}"]
 );

@@ -1,14 +1,14 @@
-//! How the inputs of several targets are written, so that a person can read a corpus and add to it.
+//! Formats of inputs that several targets share. A person can read a corpus in them and add to it.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A name, and a value where there is one.
+/// A name, and a value if there is one.
 type Field<'a> = (String, Option<&'a [u8]>);
 
-/// `name: value` lines, an empty line, and the rest: as an HTTP message, but for line ends of one byte. A line without a
-/// colon is a name alone.
+/// Reads `name: value` lines, an empty line, and a body: an HTTP message with line ends of one byte. A line without a colon
+/// is a name without a value.
 pub(crate) fn message(bytes: &[u8]) -> (Vec<Field<'_>>, &[u8]) {
     let mut fields = Vec::new();
     let mut rest = bytes;
@@ -25,7 +25,7 @@ pub(crate) fn message(bytes: &[u8]) -> (Vec<Field<'_>>, &[u8]) {
     }
 }
 
-/// Those fields that HTTP takes as headers.
+/// The fields that are valid HTTP headers.
 pub(crate) fn headers(fields: &[(String, Option<&[u8]>)]) -> HeaderMap {
     let header = |(name, value): &(String, Option<&[u8]>)| {
         Some((HeaderName::try_from(name.as_str()).ok()?, HeaderValue::from_bytes(value.unwrap_or_default()).ok()?))
@@ -37,7 +37,7 @@ pub(crate) fn headers(fields: &[(String, Option<&[u8]>)]) -> HeaderMap {
     headers
 }
 
-/// What is JSON of this shape is written as JSON that reads back the same.
+/// Reads JSON of this type, and checks that it reads back the same after it is written.
 pub(crate) fn reads_back<T>(bytes: &[u8]) -> Option<T>
 where
     T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug,
@@ -48,7 +48,7 @@ where
     Some(read)
 }
 
-/// Two lines; the second may be absent.
+/// Two lines. The second may be absent.
 pub(crate) fn two_lines(bytes: &[u8]) -> Option<(&str, &str)> {
     let text = std::str::from_utf8(bytes).ok()?;
     Some(text.split_once('\n').unwrap_or((text, "")))

@@ -1,13 +1,13 @@
-//! The targets; how to run them longer stands in the crate's documentation.
+//! The targets. The crate's README says how to run one.
 
-#![allow(clippy::unwrap_used, reason = "a target that finds something says so by a panic")]
+#![allow(clippy::unwrap_used, reason = "a target reports what it finds by a panic")]
 
 mod api;
 mod host;
 mod input;
 mod relay;
 
-/// A target: a test that runs a property over its corpus and mutations of it.
+/// A target: a test that checks a property on its corpus and on mutations of it.
 macro_rules! target {
     ($(#[$doc:meta])* $module:literal $name:ident($property:path), $words:expr) => {
         $(#[$doc])*
@@ -27,7 +27,7 @@ macro_rules! target {
 }
 use target;
 
-/// What was tried, for whoever reads of a failure: bolero shows the program that made it.
+/// Prints the input of a failure; bolero prints only the program that made it.
 struct Shown<'a>(&'a [u8]);
 
 impl Drop for Shown<'_> {

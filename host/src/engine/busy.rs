@@ -1,14 +1,16 @@
-//! How long a component computes without waiting for anything. The epoch interrupts it at every tick so that others get
-//! their turn; one that goes on like that for too long is ended.
+//! The busy timeout: ends an instance that computes for too long without waiting for anything. An epoch tick interrupts
+//! a computing component so that other tasks get the thread; this counts the ticks since the component last waited.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use wasmtime::UpdateDeadline;
 
-use super::EPOCH_TICK;
+/// Time between two epoch ticks: the longest that a computing component keeps the tasks on its thread waiting, and the
+/// precision of `--busy-timeout`. Spin uses the same value.
+pub(super) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// Counts the ticks of one stretch of computing. Only the thread that has the instance's store at the time touches it.
+/// Counts the ticks of one stretch of computing. Only the thread that holds the instance's store uses it.
 #[derive(Debug, Default)]
 pub(super) struct Busy {
     ticks: AtomicU64,
@@ -17,7 +19,7 @@ pub(super) struct Busy {
 }
 
 impl Busy {
-    /// The epoch has ticked while the component computed.
+    /// Counts an epoch tick that interrupted the component.
     pub(super) fn tick(&self, limit: Duration) -> wasmtime::Result<UpdateDeadline> {
         let ticks = self.ticks.fetch_add(1, Ordering::Relaxed) + 1;
         if EPOCH_TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)) > limit {
@@ -27,14 +29,14 @@ impl Busy {
         Ok(UpdateDeadline::Yield(1))
     }
 
-    /// The instance has given up its thread. Unless a tick was the reason it waits, and the stretch is over.
+    /// The instance gave up its thread. Unless a tick caused that, the component waits, and its stretch of computing ends.
     pub(super) fn gave_up_thread(&self) {
         if !self.interrupted.swap(false, Ordering::Relaxed) {
             self.ticks.store(0, Ordering::Relaxed);
         }
     }
 
-    /// A request begins.
+    /// A request begins, and with it a new stretch.
     pub(super) fn begin(&self) {
         self.ticks.store(0, Ordering::Relaxed);
     }

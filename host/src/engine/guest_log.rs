@@ -1,4 +1,4 @@
-//! What components print goes into the host's log, line by line, under the component's name.
+//! Writes what components print into the host's log, line by line, with the component's id.
 
 use std::io;
 use std::pin::Pin;
@@ -10,20 +10,20 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// A line longer than this is logged in pieces, so that a component cannot fill the host's memory with one.
+/// Longer lines are logged in pieces, so that a component cannot fill the host's memory with one line.
 const MAX_LINE_BYTES: usize = 8 << 10;
 
-/// How much a component may write in one go.
-const WRITE_BYTES: usize = 64 << 10;
+/// What a component may write with one call.
+const MAX_WRITE_BYTES: usize = 64 << 10;
 
-/// One output of one instance.
+/// The stdout or stderr of one instance.
 #[derive(Clone)]
 pub(super) struct GuestLog(Arc<Mutex<Lines>>);
 
 struct Lines {
     component: Arc<str>,
     stream: &'static str,
-    /// The line that is being written.
+    /// The line so far.
     pending: Vec<u8>,
 }
 
@@ -114,6 +114,6 @@ impl OutputStream for GuestLog {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_BYTES)
+        Ok(MAX_WRITE_BYTES)
     }
 }

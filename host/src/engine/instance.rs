@@ -1,4 +1,4 @@
-//! What belongs to one instance of a component: its view of WASI, its limits, its way out.
+//! The state of one instance of a component: its view of WASI, its limits, and the hooks for its HTTP calls.
 
 use std::future::{Future, ready};
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use wasmtime_wasi_http::{
 };
 
 use super::busy::Busy;
-use super::calls::Depths;
+use super::call_depth::Depths;
 use super::guest_log::GuestLog;
 use super::memory::MemoryLimit;
 use crate::outbound::Outbound;
 use crate::variables::ComponentVariables;
 
-/// What all instances of a component share.
+/// What the instances of a component share.
 #[derive(Debug)]
 pub(crate) struct ComponentContext {
     pub(crate) id: Arc<str>,
@@ -41,7 +41,7 @@ pub(crate) struct InstanceState {
 }
 
 impl InstanceState {
-    pub(super) fn new(context: Arc<ComponentContext>, busy: Arc<Busy>, max_memory: usize) -> Self {
+    pub(super) fn new(context: Arc<ComponentContext>, busy: Arc<Busy>, max_memory_bytes: usize) -> Self {
         let mut wasi = WasiCtx::builder();
         wasi.envs(&context.environment)
             .stdout(GuestLog::new(context.id.clone(), "stdout"))
@@ -51,7 +51,7 @@ impl InstanceState {
         Self {
             table: ResourceTable::new(),
             hooks: GuestHooks { outbound: context.outbound.clone(), depth: 0 },
-            memory: MemoryLimit { component: context.id.clone(), max_bytes: max_memory, used_bytes: 0 },
+            memory: MemoryLimit { component: context.id.clone(), max_bytes: max_memory_bytes, used_bytes: 0 },
             busy,
             depths: Depths::default(),
             wasi: wasi.build(),
@@ -66,7 +66,7 @@ impl InstanceState {
         WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
     }
 
-    /// HTTP as the host uses it to hand requests in.
+    /// HTTP as the host uses it to pass a request to the component.
     pub(super) fn edge_http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.edge_hooks, table: &mut self.table, ctx: &mut self.http }
     }
@@ -81,10 +81,10 @@ impl WasiView for InstanceState {
 type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Processed), Error>> + Send>;
 type Processed = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// What a component may do.
+/// Sends the calls of a component.
 pub(super) struct GuestHooks {
     outbound: Arc<Outbound>,
-    /// How deep the request stands on whose behalf the next call is made.
+    /// Call depth of the request that makes the next call.
     pub(super) depth: u8,
 }
 
@@ -95,13 +95,13 @@ impl WasiHttpHooks for GuestHooks {
 
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _: Processed) -> Sent {
         let call = self.outbound.clone().send(request, options.unwrap_or_default(), self.depth);
-        // All errors of the connection come out of the answer's body.
+        // The response body reports errors of the connection, so the second future has none to report.
         Box::new(async { Ok((call.await?, Box::new(ready(Ok(()))) as Processed)) })
     }
 }
 
-/// Lets all headers of a request in but `connection`, as Spin does; a component cannot set those that are forbidden, and
-/// what it passes on is cleaned where it leaves.
+/// Lets a component read all headers of its request except `connection`, as Spin does. It cannot set forbidden headers,
+/// and `outbound` removes those that it forwards.
 struct EdgeHooks;
 
 impl WasiHttpHooks for EdgeHooks {

@@ -1,26 +1,32 @@
-//! The memory that one instance may take.
+//! The memory limit of one instance.
 
 use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
-/// Refuses growth beyond the limit. A Rust component then ends with an allocation failure, which is a trap.
+/// Refuses growth beyond the limit. A Rust component then traps with an allocation failure.
 #[derive(Debug)]
-pub(crate) struct MemoryLimit {
+pub(super) struct MemoryLimit {
     pub(super) component: Arc<str>,
     pub(super) max_bytes: usize,
-    /// Of all memories of the instance together.
+    /// The sum over all memories of the instance.
     pub(super) used_bytes: usize,
 }
 
-/// Entries of one table: far above what a component's functions need.
-const MAX_TABLE_ELEMENTS: usize = 50_000;
+/// Entries of one table: far more than the functions of a component need.
+pub(super) const MAX_TABLE_ELEMENTS: usize = 50_000;
 
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.used_bytes.saturating_sub(current).saturating_add(desired);
         if wanted > self.max_bytes {
-            tracing::warn!(component = %self.component, wanted_bytes = wanted, max_bytes = self.max_bytes, "memory refused (--max-instance-memory)");
+            let (component, max_bytes) = (&self.component, self.max_bytes);
+            tracing::warn!(
+                %component,
+                wanted_bytes = wanted,
+                max_bytes,
+                "memory refused: the instance asked for more than --max-instance-memory"
+            );
             return Ok(false);
         }
         self.used_bytes = wanted;

@@ -1,9 +1,9 @@
-//! `spin:variables`, as spin-sdk 7 imports it.
+//! `spin:variables`, the interface that spin-sdk 7 imports: a component reads its variables.
 
 use wasmtime::component::{Accessor, HasData, Linker};
 
 use self::spin::variables::variables::{self, Error};
-use super::{ComponentContext, InstanceState};
+use super::instance::{ComponentContext, InstanceState};
 use crate::variables::Missing;
 
 wasmtime::component::bindgen!({
@@ -27,7 +27,7 @@ wasmtime::component::bindgen!({
     ",
 });
 
-/// Reaches a component's variables in an instance's state.
+/// Finds a component's variables in the state of an instance.
 struct View;
 
 impl HasData for View {

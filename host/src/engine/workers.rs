@@ -1,5 +1,6 @@
-//! Instances and how long they live. wasmtime's request handler has one queue per component and as many workers, each
-//! with an instance, as requests need; here stands when a worker takes another request and when it goes.
+//! Makes instances and decides how long they live. wasmtime's request handler keeps one queue of requests per component
+//! and starts workers, each with one instance; the types here tell it when a worker takes another request and when it
+//! ends.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,27 +18,39 @@ use wasmtime_wasi_http::handler::{
 };
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use super::InstanceLimits;
 use super::busy::Busy;
 use super::instance::{ComponentContext, InstanceState};
+use super::limits::InstanceLimits;
 use crate::admission::Working;
 
-/// A request's place among those that may be in flight. It is free again when both the component is done and the last
-/// byte of the answer is sent.
-pub(crate) type Slot = Arc<OwnedSemaphorePermit>;
+/// A request's permit to be in flight. It is returned once both the component is done and the last byte of the response
+/// is sent.
+pub(crate) type InFlight = Arc<OwnedSemaphorePermit>;
 
-/// What goes with a request into the component.
+/// What the host knows about the caller of a component.
 #[derive(Debug)]
 pub(crate) struct Caller {
     /// How many components stand between the client and this one.
-    pub(crate) depth: u8,
-    /// For a request from outside: the place it takes. A call between components stands in its caller's.
-    pub(crate) slot: Option<Slot>,
-    /// For a request from outside: that it is at work, which it is at least until the component is done.
-    pub(crate) working: Option<Arc<Working>>,
+    depth: u8,
+    /// Held until the component is done. `None` for a call between components, which runs under its caller's permit.
+    in_flight: Option<InFlight>,
+    /// Held until the component is done, for requests that admission counts.
+    working: Option<Arc<Working>>,
 }
 
-/// Makes instances of one component.
+impl Caller {
+    /// A client.
+    pub(crate) fn client(in_flight: InFlight, working: Option<Arc<Working>>) -> Self {
+        Self { depth: 0, in_flight: Some(in_flight), working }
+    }
+
+    /// Another component; the call has this depth.
+    pub(crate) fn component(depth: u8) -> Self {
+        Self { depth, in_flight: None, working: None }
+    }
+}
+
+/// Makes the instances of one component.
 pub(crate) struct Instances {
     pre: ServicePre<InstanceState>,
     context: Arc<ComponentContext>,
@@ -45,7 +58,7 @@ pub(crate) struct Instances {
 }
 
 impl Instances {
-    pub(super) fn new(pre: ServicePre<InstanceState>, context: Arc<ComponentContext>, limits: InstanceLimits) -> Self {
+    pub(crate) fn new(pre: ServicePre<InstanceState>, context: Arc<ComponentContext>, limits: InstanceLimits) -> Self {
         Self { pre, context, limits }
     }
 
@@ -62,7 +75,7 @@ impl HandlerState for Instances {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<InstanceState, Expiration, Worker>> {
         let busy = Arc::new(Busy::default());
-        let state = InstanceState::new(self.context.clone(), busy.clone(), self.limits.max_memory);
+        let state = InstanceState::new(self.context.clone(), busy.clone(), self.limits.max_memory_bytes);
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.memory);
         let busy_timeout = self.limits.busy_timeout;
@@ -85,7 +98,7 @@ impl HandlerState for Instances {
 }
 
 pin_project! {
-    /// Ends an instance that has no work, or that is stuck.
+    /// Ends an instance that is idle or stuck.
     pub(crate) struct Expiration {
         idle_timeout: Duration,
         request_timeout: Duration,
@@ -95,19 +108,19 @@ pin_project! {
     }
 }
 
-/// How long after a request's own timeout a whole instance is ended. The request's timeout answers the client and lets
-/// the instance's other requests finish; this is for an instance in which not even that comes to pass.
-const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// An instance ends this long after a request timeout that it did not react to. The request timeout itself answers the
+/// client with 504 and lets the other requests of the instance finish; wasmtime may not get to poll it.
+const STUCK_GRACE: Duration = Duration::from_secs(1);
 
 impl WorkerExpiration for Expiration {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, status: WorkerStatus, start: Instant) -> Poll<()> {
         let mut this = self.project();
-        // wasmtime asks whenever the instance gives up its thread.
+        // wasmtime polls this whenever the instance gives up its thread.
         this.busy.gave_up_thread();
         let limit = match status {
             WorkerStatus::Idle => *this.idle_timeout,
-            // What a component does after its answer's head, its body included, has as long as the head had.
-            WorkerStatus::Requests | WorkerStatus::PostReturn => this.request_timeout.saturating_add(STUCK_AFTER),
+            // After the head of its response, a component may take as long again, with the body and all other work.
+            WorkerStatus::Requests | WorkerStatus::PostReturn => this.request_timeout.saturating_add(STUCK_GRACE),
         };
         let Some(deadline) = start.checked_add(limit).map(Into::into) else { return Poll::Pending };
         if deadline != this.sleep.deadline() {
@@ -117,7 +130,7 @@ impl WorkerExpiration for Expiration {
     }
 }
 
-/// One instance at work.
+/// One instance.
 pub(crate) struct Worker {
     component: Arc<str>,
     limits: InstanceLimits,
@@ -143,14 +156,14 @@ impl WorkerState for Worker {
         caller: Caller,
         task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
-        // One whole tick before the first interruption, however long the instance has rested.
+        // Two ticks ahead, so that the first interruption comes after one whole tick of computing.
         store.set_epoch_deadline(2);
         let state = store.data_mut();
         state.busy.begin();
         state.depths.begin(task, caller.depth);
         let timeout = tokio::time::sleep(self.limits.request_timeout);
         Box::pin(async move {
-            let _until_done = (caller.slot, caller.working);
+            let _until_done = (caller.in_flight, caller.working);
             timeout.await;
         })
     }
@@ -161,9 +174,9 @@ impl WorkerState for Worker {
         match result {
             Ok(()) => tracing::debug!(component = %self.component, used_bytes, "instance ended"),
             Err(error) => {
-                let cause = error.root_cause();
-                tracing::error!(component = %self.component, used_bytes, "instance failed, and every request in it: {cause}");
-                tracing::debug!(component = %self.component, "{error:?}");
+                let (component, cause) = (&self.component, error.root_cause());
+                tracing::error!(%component, used_bytes, error = %cause, "instance failed, with every request in it");
+                tracing::debug!(%component, ?error, "instance failed: the whole error");
             }
         }
     }

@@ -1,26 +1,26 @@
-//! `[component.<id>]`: what runs, what it is told, and whom it may call.
+//! `[component.<id>]`: the file of a component, its variables, and the hosts that it may call.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use super::check_id;
+use super::name::check_name;
 use super::reader::{Field, Located, Section};
-use crate::outbound::allowed;
+use crate::outbound::AllowedHost;
 
 /// One component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
-    /// Its WebAssembly file, seen from the manifest's folder.
+    /// Its WebAssembly file, relative to the manifest's folder.
     pub source: PathBuf,
-    /// What it can ask for by `spin:variables`: templates over the application's variables.
+    /// The variables that it can read by `spin:variables`: templates over the application's variables.
     pub variables: BTreeMap<String, Located<String>>,
     /// Its environment variables.
     pub environment: BTreeMap<String, String>,
-    /// Whom it may call; templates too.
+    /// The hosts that it may call; templates too.
     pub allowed_outbound_hosts: Vec<Located<String>>,
-    /// How its file is made, for the message that says that it is missing.
+    /// The command that builds its file, for the message that the file is missing.
     pub build_command: Option<String>,
     /// Its line in the manifest.
     pub line: usize,
@@ -33,7 +33,7 @@ pub(super) fn read(root: &mut Section<'_>) -> BTreeMap<String, Component> {
     let mut components = BTreeMap::new();
     for field in section.fields() {
         let id = field.name[own..].to_owned();
-        if let Err(error) = check_id(&id, '-', false) {
+        if let Err(error) = check_name(&id, '-', false) {
             faults.add(field.line, format!("`component`: {error}"));
         }
         if let Some(component) = read_one(&field, root) {
@@ -51,7 +51,7 @@ fn read_one<'a>(field: &Field<'a>, root: &Section<'a>) -> Option<Component> {
     let environment = section.string_map("environment").into_iter().map(|(name, text)| (name, text.value)).collect();
     let allowed_outbound_hosts = read_hosts(&mut section);
     let build_command = section.section("build").and_then(read_build);
-    refuse_what_is_not_here(&mut section);
+    refuse_unsupported(&mut section);
     section.ignore("targets");
     section.ignore("tool");
     if let Some(profiles) = section.section("profile") {
@@ -61,8 +61,8 @@ fn read_one<'a>(field: &Field<'a>, root: &Section<'a>) -> Option<Component> {
     Some(Component { source, variables, environment, allowed_outbound_hosts, build_command, line: field.line })
 }
 
-/// What Spin would give to a component and this host has not got.
-fn refuse_what_is_not_here(section: &mut Section<'_>) {
+/// Refuses what Spin gives to components and this host does not.
+fn refuse_unsupported(section: &mut Section<'_>) {
     const ELSEWHERE: &str = "run this application with `spin up`";
     for (field, what) in [
         ("files", "this host gives components no files"),
@@ -75,7 +75,7 @@ fn refuse_what_is_not_here(section: &mut Section<'_>) {
     ] {
         section.refuse(field, &format!("{what}; {ELSEWHERE}"));
     }
-    section.refuse("allowed_http_hosts", "Spin has given it up; write `allowed_outbound_hosts`");
+    section.refuse("allowed_http_hosts", "Spin no longer reads it; write `allowed_outbound_hosts`");
 }
 
 fn read_source<'a>(field: &Field<'a>, root: &Section<'a>) -> Option<PathBuf> {
@@ -93,7 +93,7 @@ fn read_source<'a>(field: &Field<'a>, root: &Section<'a>) -> Option<PathBuf> {
 fn read_variables(section: &mut Section<'_>) -> BTreeMap<String, Located<String>> {
     let variables = section.string_map("variables");
     for (name, text) in &variables {
-        if let Err(error) = check_id(name, '_', true) {
+        if let Err(error) = check_name(name, '_', true) {
             section.faults().add(text.line, format!("`{}.variables`: {error}", section.name));
         }
     }
@@ -103,7 +103,7 @@ fn read_variables(section: &mut Section<'_>) -> BTreeMap<String, Located<String>
 fn read_hosts(section: &mut Section<'_>) -> Vec<Located<String>> {
     let hosts = section.strings("allowed_outbound_hosts");
     for host in hosts.iter().filter(|host| !host.value.contains("{{")) {
-        if let Err(error) = host.value.parse::<allowed::AllowedHost>() {
+        if let Err(error) = host.value.parse::<AllowedHost>() {
             section.faults().add(host.line, format!("`{}.allowed_outbound_hosts`: {error}", section.name));
         }
     }
@@ -131,8 +131,7 @@ fn read_command<'a>(field: &Field<'a>, section: &Section<'a>) -> Option<String> 
     }
 }
 
-/// A profile changes what `spin build` and `spin up --profile` do. This host runs the application without one, so a
-/// profile has to be well-formed and is otherwise left alone.
+/// Checks that a profile is well-formed, and ignores it: it changes only what `spin build` and `spin up --profile` do.
 fn check_profile<'a>(field: &Field<'a>, root: &Section<'a>) {
     let Some(mut section) = field.section(root.faults()) else { return };
     section.ignore("source");

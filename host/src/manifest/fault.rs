@@ -1,16 +1,15 @@
-//! What is wrong with a manifest, with the line where it stands. A reader collects faults and goes on, so that whoever
-//! wrote the manifest hears of all of them in one go.
+//! The faults of a manifest, with their lines. A reader collects faults and goes on, so that one run reports all of them.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
-/// One thing that is wrong, and where.
+/// One fault.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// The line in the manifest, counted from 1; 0 where it is not the fault of one line.
+    /// The line in the manifest, counted from 1; 0 if no single line is at fault.
     pub line: usize,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and how to correct it.
     pub message: String,
 }
 
@@ -23,7 +22,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All that is wrong, in the order of lines. Never empty where it is an error.
+/// All faults, in the order of lines. Never empty as an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 
@@ -41,7 +40,7 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Where a reader writes faults down, and how it finds the line of a place in the text.
+/// Collects faults, and finds the line of a position in the text.
 pub(crate) struct Collector {
     line_starts: Vec<usize>,
     faults: RefCell<Vec<Fault>>,
@@ -62,7 +61,7 @@ impl Collector {
         self.faults.borrow_mut().push(Fault { line, message: message.into() });
     }
 
-    /// The faults, if there are any.
+    /// Returns the faults as an error, if there are any.
     pub(crate) fn finish(self) -> Result<(), Faults> {
         let mut faults = self.faults.into_inner();
         faults.sort();

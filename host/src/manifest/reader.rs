@@ -1,5 +1,5 @@
-//! Reads TOML tables field by field. Every field of a table has to be asked for, so what nobody asked for is unknown
-//! and a fault; so is a value of another type than the one asked for.
+//! Reads TOML tables field by field. A field that no caller reads is an unknown field, and a fault; so is a value of
+//! another type than the caller expects.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::fault::Collector;
 
-/// A value and the line on which it stands.
+/// A value and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located<T> {
     /// The value.
@@ -107,12 +107,12 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// A field that Spin knows and this host has nothing to do with.
+    /// Accepts a field that Spin knows and that does not concern this host.
     pub(crate) fn ignore(&mut self, key: &'static str) {
         self.known.push(key);
     }
 
-    /// A field that Spin knows and that this host cannot honour: a fault, unless it asks for nothing.
+    /// Refuses a field that Spin knows and this host does not support, unless its value asks for nothing.
     pub(crate) fn refuse(&mut self, key: &'static str, reason: &str) {
         let Some(field) = self.field(key) else { return };
         let asks_for_nothing = match field.value.get_ref() {
@@ -126,7 +126,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Says which fields nobody asked for. The last call on every table with fixed keys.
+    /// Reports the unknown fields. The last call on every table with fixed keys.
     pub(crate) fn finish(self) {
         for (name, value) in self.table.iter().filter(|(name, _)| !self.known.contains(&name.get_ref().as_ref())) {
             let field = self.field_of(name, value);

@@ -1,5 +1,6 @@
 //! What is read from a manifest, and what is refused, with its line.
 
+use super::name::check_name;
 use super::*;
 
 const GOOD: &str = r#"spin_manifest_version = 2
@@ -243,13 +244,13 @@ fn what_is_no_toml_says_where() {
 #[test]
 fn names_are_spins() {
     for good in ["a", "order", "order-b2", "ORDER-two"] {
-        assert_eq!(check_id(good, '-', false), Ok(()), "{good}");
+        assert_eq!(check_name(good, '-', false), Ok(()), "{good}");
     }
     for bad in ["", "2nd", "order-2", "a--b", "-a", "a-", "a_b", "Order", "a b", "é"] {
-        assert!(check_id(bad, '-', false).is_err(), "{bad}");
+        assert!(check_name(bad, '-', false).is_err(), "{bad}");
     }
-    assert_eq!(check_id("order_token_b2", '_', true), Ok(()));
+    assert_eq!(check_name("order_token_b2", '_', true), Ok(()));
     for bad in ["ORDER", "a-b", "a__b", "a_", "a_2"] {
-        assert!(check_id(bad, '_', true).is_err(), "{bad}");
+        assert!(check_name(bad, '_', true).is_err(), "{bad}");
     }
 }

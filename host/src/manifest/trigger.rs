@@ -1,4 +1,4 @@
-//! `[[trigger.http]]`: which path leads where.
+//! `[[trigger.http]]`: the routes.
 
 use std::collections::BTreeMap;
 
@@ -11,40 +11,40 @@ use crate::routes;
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTrigger {
-    /// The paths that it takes.
+    /// The paths that it matches.
     pub route: RouteConfig,
-    /// Who answers.
+    /// What answers.
     pub target: Target,
     /// Its line in the manifest.
     pub line: usize,
 }
 
-/// Which paths a route takes.
+/// The paths that a route matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteConfig {
-    /// A pattern, as it stands in the manifest.
+    /// A pattern, as in the manifest.
     Public(String),
-    /// None from outside: other components reach the component by its name.
+    /// None: only other components call this one, by its name.
     Private,
 }
 
-/// Who answers on a route.
+/// What answers on a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The component of this id.
     Component(String),
-    /// Always the same.
+    /// A fixed response.
     Static(StaticResponse),
 }
 
-/// An answer that stands in the manifest.
+/// A response that the manifest gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StaticResponse {
-    /// 200 where none is given.
+    /// 200 by default.
     pub status: StatusCode,
-    /// Headers, valid ones.
+    /// Its headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Empty where none is given.
+    /// Empty by default.
     pub body: String,
 }
 

@@ -1,16 +1,16 @@
-//! `[variables]`: what can be set from outside.
+//! `[variables]`: the application's variables.
 
 use std::collections::BTreeMap;
 
-use super::check_id;
+use super::name::check_name;
 use super::reader::{Field, Section};
 
 /// One application variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// Its value where nobody sets it. Without one it is required.
+    /// Its value if it is not set. A variable without a default is required.
     pub default: Option<String>,
-    /// Its value must never be shown.
+    /// Spin never shows its value.
     pub secret: bool,
     /// Its line in the manifest.
     pub line: usize,
@@ -23,7 +23,7 @@ pub(super) fn read(root: &mut Section<'_>) -> BTreeMap<String, Variable> {
     let mut variables = BTreeMap::new();
     for field in section.fields() {
         let name = field.name[own..].to_owned();
-        if let Err(error) = check_id(&name, '_', true) {
+        if let Err(error) = check_name(&name, '_', true) {
             faults.add(field.line, format!("`variables`: {error}"));
         }
         if let Some(variable) = read_one(&field, root) {

@@ -1,6 +1,6 @@
-//! `allowed_outbound_hosts`: whom a component may call. An entry is `scheme://host[:port]`. A scheme, a port and a
-//! host may be `*`; a host may also be `*.domain`, a network in CIDR notation, or `self`, the application itself; a port
-//! may be a range `from..to`, without its end. What no entry allows is denied.
+//! `allowed_outbound_hosts`: the hosts that a component may call. An entry is `scheme://host[:port]`. Scheme, host and
+//! port may be `*`. A host may also be `*.domain`, a network in CIDR notation, or `self`, the application itself. A port
+//! may be a range `from..to` that excludes its end. A component may call a host if one of its entries allows it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ enum HostRule {
     Any,
     /// The application itself.
     Itself,
-    /// With its leading dot, so that `example.com` is none of its own subdomains and `myexample.com` is not either.
+    /// With a leading dot: neither `example.com` nor `myexample.com` is a subdomain of `example.com`.
     SubdomainOf(String),
     Exactly(Host),
     In(IpNet),
@@ -57,7 +57,7 @@ impl FromStr for AllowedHost {
     }
 }
 
-/// Parts the port from the host, where both may have colons in them.
+/// Splits host and port. Both may contain colons.
 fn split_port(rest: &str) -> Result<(&str, &str), &'static str> {
     match rest.rsplit_once(':') {
         None => Ok((rest, "")),
@@ -93,7 +93,7 @@ impl HostRule {
             return Err("lists of hosts are not supported; write one entry for each".into());
         }
         if name.contains('*') {
-            return Err("`*` stands for a whole host, or before the first dot".into());
+            return Err("`*` must be the whole host, or stand before the first dot".into());
         }
         match (wildcard, Host::parse(name).map_err(|error| format!("its host: {error}"))?) {
             (false, host) => Ok(Self::Exactly(host)),
@@ -137,8 +137,8 @@ impl PortRule {
     }
 }
 
-/// The port that a scheme means when an address has none.
-pub(crate) fn default_port(scheme: &str) -> Option<u16> {
+/// The port of a scheme, for an address without a port.
+pub(super) fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
         "https" => Some(443),
@@ -150,23 +150,23 @@ pub(crate) fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// All entries of one component.
+/// The entries of one component.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedHosts {
     entries: Vec<AllowedHost>,
-    /// What `*.spin.internal` stands for.
+    /// The components that `*.spin.internal` matches.
     components: Vec<String>,
 }
 
 impl AllowedHosts {
-    /// Reads a component's entries, with their templates filled. An entry that came out empty allows nothing, so that a
-    /// variable can switch a destination off.
+    /// Reads a component's entries after templates were filled in. Empty entries allow nothing, so that a variable can
+    /// switch a destination off.
     pub fn parse<'a>(filled: impl IntoIterator<Item = &'a str>, components: &[String]) -> Result<Self, String> {
         let entries = filled.into_iter().filter(|entry| !matches!(*entry, "" | "http://" | "https://"));
         Ok(Self { entries: entries.map(str::parse).collect::<Result<_, _>>()?, components: components.to_vec() })
     }
 
-    /// Whether an address may be called.
+    /// Whether the component may call this host.
     pub fn allow(&self, scheme: &str, host: &str, port: Option<u16>) -> bool {
         let Ok(parsed) = Host::parse(host) else { return false };
         let port = port.or_else(|| default_port(scheme));
@@ -178,7 +178,7 @@ impl AllowedHosts {
         })
     }
 
-    /// Whether the application itself may be called.
+    /// Whether the component may call the application itself.
     pub fn allow_self(&self) -> bool {
         self.entries.iter().any(|entry| {
             entry.scheme.as_deref().is_none_or(|own| matches!(own, "http" | "https"))

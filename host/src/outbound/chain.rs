@@ -1,14 +1,14 @@
-//! Service chaining: `http://NAME.spin.internal` is the component NAME of the same application, called in process.
+//! Service chaining: a request to `http://NAME.spin.internal` calls the component NAME of the same application in process.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// The end of every host name that means a component.
-pub(crate) const SUFFIX: &str = ".spin.internal";
+/// The domain of host names that name a component.
+pub(super) const SUFFIX: &str = ".spin.internal";
 
-/// Who called, as far as a called component can see.
-pub(crate) const CALLER_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// The client address that a component sees if another component calls it.
+pub(crate) const CALLER_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// The component that a host name means.
+/// The component that a host name names.
 pub(crate) fn target(host: &str) -> Option<&str> {
     host.strip_suffix(SUFFIX).filter(|name| !name.contains('.'))
 }

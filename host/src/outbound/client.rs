@@ -1,5 +1,5 @@
-//! Connections to the world. They are kept alive and shared by the whole application; HTTPS speaks what the other side
-//! chooses by ALPN, plain HTTP is HTTP/1.1.
+//! Connections to other hosts. The application keeps them alive and shares them between its components. HTTPS uses the
+//! version that the server chooses by ALPN; plain HTTP is HTTP/1.1.
 
 use std::error::Error as _;
 use std::fmt;
@@ -21,34 +21,37 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::allowed::default_port;
 
-/// How long an idle connection is kept. Shorter than the 30 s after which servers commonly close theirs, so that a
-/// request rarely meets a connection that the other side is just closing.
-const POOL_IDLE: Duration = Duration::from_secs(20);
+/// Connection timeout where the component sets none.
+pub(super) const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many idle connections are kept for one destination.
-const POOL_IDLE_PER_HOST: usize = 128;
+/// Idle timeout of a connection. Servers commonly close idle connections after 30 s; closing ours first avoids sending a
+/// request on a connection that the server is closing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Idle connections to one host.
+const MAX_IDLE_PER_HOST: usize = 128;
 
 tokio::task_local! {
-    /// How long the request that is being sent may wait for a connection. The pool makes connections by itself and has
-    /// no way to hand the wish through; it begins to connect within the request's future, so this reaches it.
+    /// Connection timeout of the request that is being sent. The pool opens connections itself and takes no timeout; it
+    /// begins to connect within the request's future, where this value can be read.
     static CONNECT_TIMEOUT: Duration;
 }
 
 /// The application's connections.
 #[derive(Debug)]
-pub(crate) struct Connections {
+pub(super) struct Connections {
     plain: Client<Connector, WasiBody>,
-    /// Made at the first `https` call: reading the machine's certificates takes a while, and many applications make none.
+    /// Created by the first `https` call: reading the machine's certificates takes time, and many applications need none.
     secure: OnceLock<Client<HttpsConnector<Connector>, WasiBody>>,
 }
 
 impl Connections {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { plain: pool().build(Connector), secure: OnceLock::new() }
     }
 
-    /// Sends a request and waits for the head of the answer.
-    pub(crate) async fn send(
+    /// Sends a request and waits for the head of the response.
+    pub(super) async fn send(
         &self,
         request: Request<WasiBody>,
         connect: Duration,
@@ -65,16 +68,16 @@ impl Connections {
 
 fn pool() -> legacy::Builder {
     let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(POOL_IDLE).pool_max_idle_per_host(POOL_IDLE_PER_HOST);
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(MAX_IDLE_PER_HOST);
     builder
 }
 
-/// Trusts what the machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` change that), or where it has no certificates at
-/// all, as in a minimal container, Mozilla's list.
+/// Trusts the machine's certificate authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR` change them). If there are none, as
+/// in a minimal container, trusts Mozilla's list.
 fn secure_connector() -> HttpsConnector<Connector> {
     let provider = rustls::crypto::ring::default_provider;
     let with_roots = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider()).or_else(|error| {
-        tracing::info!(%error, "no certificate authorities on this machine: trusting Mozilla's list");
+        tracing::info!(%error, "this machine has no certificate authorities: outbound HTTPS trusts Mozilla's list");
         HttpsConnectorBuilder::new().with_provider_and_webpki_roots(provider())
     });
     match with_roots {
@@ -83,13 +86,13 @@ fn secure_connector() -> HttpsConnector<Connector> {
     }
 }
 
-/// Makes TCP connections.
+/// Opens TCP connections.
 #[derive(Clone, Debug)]
 struct Connector;
 
 impl Connector {
     async fn connect(uri: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
-        let limit = CONNECT_TIMEOUT.try_with(|limit| *limit).unwrap_or(super::DEFAULT_CONNECT_TIMEOUT);
+        let limit = CONNECT_TIMEOUT.try_with(|limit| *limit).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
         let attempt = tokio::time::timeout(limit, Self::attempt(&uri));
         attempt.await.unwrap_or(Err(ConnectError::TimedOut)).map(TokioIo::new)
     }
@@ -102,7 +105,7 @@ impl Connector {
             return Err(ConnectError::UnknownHost);
         }
         let stream = TcpStream::connect(&*addresses).await.map_err(|_| ConnectError::Refused)?;
-        // A request is written in few pieces, and the last must not wait for the acknowledgement of the first.
+        // Without Nagle's algorithm, the last piece of a request does not wait for the acknowledgement of the first.
         stream.set_nodelay(true).map_err(|_| ConnectError::Refused)?;
         Ok(stream)
     }
@@ -135,14 +138,14 @@ impl fmt::Display for ConnectError {
         f.write_str(match self {
             Self::UnknownHost => "unknown host",
             Self::Refused => "connection refused",
-            Self::TimedOut => "no connection in time",
+            Self::TimedOut => "connection timed out",
         })
     }
 }
 
 impl std::error::Error for ConnectError {}
 
-/// The error code that a component gets: the first cause that says something.
+/// The error code that a component gets: that of the first cause that has one.
 fn classify(error: &legacy::Error) -> Error {
     let mut cause = error.source();
     while let Some(current) = cause {
@@ -155,7 +158,7 @@ fn classify(error: &legacy::Error) -> Error {
             None => current.source(),
         };
     }
-    tracing::warn!(?error, "outbound request failed");
+    tracing::warn!(?error, "outbound request failed: no error code of WASI HTTP fits the cause");
     Error::HttpProtocolError
 }
 
@@ -170,7 +173,7 @@ fn classify_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Error> {
         });
     }
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-        tracing::warn!(%error, "no TLS connection");
+        tracing::warn!(%error, "outbound request failed: no TLS connection");
         return Some(match error {
             rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
             _ => Error::TlsProtocolError,

@@ -1,4 +1,5 @@
-//! Bodies at the edge: how long a request's may be and may take, and what an answer's holds on to.
+//! Bodies between clients and components: the size limit and timeout of a request body, and what a response body holds
+//! until it is sent.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -13,26 +14,26 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::open::Sending;
-use crate::answer::Problem;
-use crate::engine::Slot;
+use super::sending::Sending;
+use crate::engine::InFlight;
+use crate::problem::Problem;
 
-/// Bodies that say that they are no longer than this are received whole before the request takes a place, so that who
-/// sends slowly keeps nobody else out.
-const RECEIVED_WHOLE: u64 = 64 << 10;
+/// The host receives bodies up to this size before it counts the request as in flight, so that slow clients keep nobody
+/// else out.
+const MAX_BUFFERED_BYTES: u64 = 64 << 10;
 
-/// What a body did wrong; nothing as long as it is right.
+/// What is wrong with a body, once that is known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Verdict(Arc<OnceLock<Problem>>);
 
 impl Verdict {
-    /// The fault, where there was one.
+    /// The problem, if there is one.
     pub(super) fn problem(&self) -> Option<Problem> {
         self.0.get().copied()
     }
 }
 
-/// What a request's body may be.
+/// The limits of a request body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
     pub(super) max_bytes: u64,
@@ -40,7 +41,7 @@ pub(super) struct BodyLimits {
 }
 
 impl BodyLimits {
-    /// Takes a body in: whole where it is known to be small, and otherwise with a word on what became of it.
+    /// Receives a body if it says that it is small; otherwise returns a body that keeps the limits, and its verdict.
     pub(super) async fn receive(self, body: Incoming) -> Result<(WasiBody, Option<Verdict>), Problem> {
         let length = body.size_hint();
         if length.lower() > self.max_bytes {
@@ -57,7 +58,7 @@ impl BodyLimits {
             deadline: tokio::time::sleep(self.timeout),
             verdict: verdict.clone(),
         };
-        if length.exact().is_none_or(|length| length > RECEIVED_WHOLE) {
+        if length.exact().is_none_or(|length| length > MAX_BUFFERED_BYTES) {
             return Ok((limited.boxed_unsync(), Some(verdict)));
         }
         match limited.collect().await {
@@ -68,7 +69,7 @@ impl BodyLimits {
 }
 
 pin_project! {
-    /// A request's body, cut off where it gets too long or takes too long.
+    /// A request body that fails if it is too large or too slow.
     struct Limited {
         #[pin]
         body: Incoming,
@@ -113,19 +114,19 @@ impl Body for Limited {
     }
 }
 
-/// An answer's body, which keeps its request's place until it is sent.
-pub(super) struct Answer {
+/// A response body. Until it is sent, its request counts as in flight and its connection as sending.
+pub(super) struct ResponseBody {
     body: WasiBody,
-    held: Option<(Option<Slot>, Sending)>,
+    held: Option<(Option<InFlight>, Sending)>,
 }
 
-impl Answer {
-    pub(super) fn new(body: WasiBody, slot: Option<Slot>, sending: Sending) -> Self {
-        Self { body, held: Some((slot, sending)) }
+impl ResponseBody {
+    pub(super) fn new(body: WasiBody, in_flight: Option<InFlight>, sending: Sending) -> Self {
+        Self { body, held: Some((in_flight, sending)) }
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Error;
 

@@ -1,4 +1,5 @@
-//! One request from outside: what the host answers by itself, which route takes the rest, and whether there is room.
+//! One request of a client: checks it, finds its route, decides whether there is room, and calls the component. The host
+//! itself responds below `/.well-known/spin/` and on routes with a static response.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,16 +10,16 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use wasmtime_wasi_http::WasiBody;
 
-use super::body::{Answer, BodyLimits};
-use super::open::Open;
+use super::body::{BodyLimits, ResponseBody};
+use super::sending::Unfinished;
 use crate::admission::{Working, may_wait};
-use crate::answer::{self, Problem};
-use crate::application::{Application, Route, WELL_KNOWN, static_answer};
-use crate::engine::{Caller, Slot};
-use crate::headers::remove_forged;
-use crate::manifest::Target;
+use crate::application::{Application, Route, WELL_KNOWN};
+use crate::engine::{Caller, InFlight};
+use crate::manifest::{StaticResponse, Target};
+use crate::problem::{Problem, full_body};
+use crate::spin_headers::remove_forged;
 
-/// The edge of an application.
+/// An application as clients reach it.
 pub(super) struct Edge {
     pub(super) application: Arc<Application>,
     pub(super) max_header_bytes: usize,
@@ -27,32 +28,32 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// Answers a request of a client whose address is `client`, on a connection that is sending the answers in `open`.
-    pub(super) async fn answer(
+    /// Responds to a request from the address `client`, on a connection with these unfinished responses.
+    pub(super) async fn respond(
         &self,
         request: Request<Incoming>,
         client: HeaderValue,
-        open: &Open,
-    ) -> Response<Answer> {
+        unfinished: &Unfinished,
+    ) -> Response<ResponseBody> {
         let started = Instant::now();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = match self.route(request, &path, client).await {
-            Ok((response, slot)) => response.map(|body| Answer::new(body, slot, open.begin())),
-            Err(problem) => Self::refuse(problem, open),
+            Ok((response, in_flight)) => response.map(|body| ResponseBody::new(body, in_flight, unfinished.begin())),
+            Err(problem) => Self::refuse(problem, unfinished),
         };
         let (status, took_us) = (response.status().as_u16(), started.elapsed().as_micros());
-        tracing::debug!(%method, path, status, took_us, "answered");
+        tracing::debug!(%method, path, status, took_us, "responded");
         response
     }
 
-    /// Answers with a problem.
-    pub(super) fn refuse(problem: Problem, open: &Open) -> Response<Answer> {
-        Response::<WasiBody>::from(problem).map(|body| Answer::new(body, None, open.begin()))
+    /// Responds with a problem.
+    pub(super) fn refuse(problem: Problem, unfinished: &Unfinished) -> Response<ResponseBody> {
+        Response::<WasiBody>::from(problem).map(|body| ResponseBody::new(body, None, unfinished.begin()))
     }
 
-    /// Whether this path is served however full it is: deliveries of the relay, and the host's own health.
+    /// Whether spare connections serve this path: steady routes, and the host's own health.
     pub(super) fn is_steady(&self, path: &str) -> bool {
-        path.starts_with(WELL_KNOWN) || self.application.router.find(path).is_some_and(|(route, _)| route.steady)
+        path.starts_with(WELL_KNOWN) || self.application.router.find(path).is_some_and(|(route, _)| route.is_steady)
     }
 
     async fn route(
@@ -60,14 +61,14 @@ impl Edge {
         request: Request<Incoming>,
         path: &str,
         client: HeaderValue,
-    ) -> Result<(Response<WasiBody>, Option<Slot>), Problem> {
+    ) -> Result<(Response<WasiBody>, Option<InFlight>), Problem> {
         self.check_head(&request)?;
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             return Ok((self.well_known(name)?, None));
         }
         let (route, captures) = self.application.router.find(path).ok_or(Problem::NoRoute)?;
         let component = match &route.target {
-            Target::Static(answer) => return Ok((static_answer(answer), None)),
+            Target::Static(response) => return Ok((static_response(response), None)),
             Target::Component(component) => component,
         };
         let (mut parts, body) = request.into_parts();
@@ -76,33 +77,33 @@ impl Edge {
         remove_forged(&mut parts.headers);
         route.headers.add(&mut parts.headers, &parts.uri, &captures, client);
         let (body, verdict) = self.body.receive(body).await?;
-        let slot = take_place(route)?;
+        let in_flight = take_permit(route)?;
         let working = start_work(route, path)?;
-        let caller = Caller { depth: 0, slot: Some(slot.clone()), working: working.clone() };
-        let says_nothing = verdict.is_some();
+        let caller = Caller::client(in_flight.clone(), working.clone());
+        // The latency of a request whose body is still arriving says how fast the client is, not the component.
+        let is_streamed = verdict.is_some();
         let patience = route.admission.as_ref().filter(|_| may_wait(&parts.headers)).map(|admission| admission.target);
-        let answer = self.application.components.call(component, Request::from_parts(parts, body), caller);
+        let response = self.application.components.call(component, Request::from_parts(parts, body), caller);
         let response = match (working, patience) {
-            (Some(working), Some(patience)) => while_it_works(answer, &working, patience).await,
+            (Some(working), Some(patience)) => while_it_works(response, &working, patience).await,
             (Some(working), None) => {
-                let response = answer.await;
-                // A body that was still being sent took as long as its client did.
-                if says_nothing {
+                let response = response.await;
+                if is_streamed {
                     working.waits()
                 } else {
                     working.answered()
                 }
                 response
             }
-            (None, _) => answer.await,
+            (None, _) => response.await,
         };
         match verdict.and_then(|verdict| verdict.problem()) {
             Some(problem) => Err(problem),
-            None => Ok((response, Some(slot))),
+            None => Ok((response, Some(in_flight))),
         }
     }
 
-    /// hyper takes twice as much before it gives up without a word, so that there is a word for most.
+    /// Checks the limits of the head. hyper's own limits are twice as high, because it refuses without a problem document.
     fn check_head(&self, request: &Request<Incoming>) -> Result<(), Problem> {
         let headers = request.headers();
         let line = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
@@ -113,13 +114,13 @@ impl Edge {
 
     fn well_known(&self, name: &str) -> Result<Response<WasiBody>, Problem> {
         match name {
-            "health" => Ok(Response::new(answer::full("OK"))),
+            "health" => Ok(Response::new(full_body("OK"))),
             "info" => {
                 let mut info = serde_json::json!({ "name": self.application.name });
                 if let Some(version) = &self.application.version {
                     info["version"] = version.as_str().into();
                 }
-                let mut response = Response::new(answer::full(format!("{info:#}")));
+                let mut response = Response::new(full_body(format!("{info:#}")));
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 Ok(response)
             }
@@ -134,18 +135,18 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN).sum()
 }
 
-/// Waits for an answer that may take its time: after `patience` the request no longer counts as being at work.
+/// Waits for the response to a request that prefers to wait. After `patience` it no longer counts as being at work.
 async fn while_it_works(
-    answer: impl Future<Output = Response<WasiBody>>,
+    response: impl Future<Output = Response<WasiBody>>,
     working: &Working,
     patience: Duration,
 ) -> Response<WasiBody> {
-    let mut answer = pin!(answer);
-    let response = tokio::time::timeout(patience, &mut answer).await;
+    let mut response = pin!(response);
+    let early = tokio::time::timeout(patience, &mut response).await;
     working.waits();
-    match response {
+    match early {
         Ok(response) => response,
-        Err(_) => answer.await,
+        Err(_) => response.await,
     }
 }
 
@@ -154,13 +155,20 @@ fn start_work(route: &Route, path: &str) -> Result<Option<Arc<Working>>, Problem
     admission.enter(path).map(Some).ok_or(Problem::Overloaded)
 }
 
-fn take_place(route: &Route) -> Result<Slot, Problem> {
-    let place = route.places.clone().try_acquire_owned();
-    place.map(Arc::new).map_err(|_| Problem::Overloaded)
+fn take_permit(route: &Route) -> Result<InFlight, Problem> {
+    let permit = route.in_flight.clone().try_acquire_owned();
+    permit.map(Arc::new).map_err(|_| Problem::Overloaded)
 }
 
-/// The request's URI with scheme and authority. HTTP/1 names the host in a header, HTTP/2 in the URI; where both do, they
-/// have to agree, or else two parties could take the request for two different ones.
+fn static_response(config: &StaticResponse) -> Response<WasiBody> {
+    let mut response = Response::new(full_body(config.body.clone()));
+    *response.status_mut() = config.status;
+    response.headers_mut().extend(config.headers.iter().cloned());
+    response
+}
+
+/// The request's URI with scheme and authority. HTTP/1 names the host in a header, HTTP/2 in the URI. If both do, they
+/// must agree: otherwise a proxy and the component could disagree on which host the request is for.
 fn complete(uri: Uri, host: Option<&HeaderValue>) -> Result<Uri, Problem> {
     let named = host.map(|host| Authority::try_from(host.as_bytes())).transpose().map_err(|_| Problem::BadHost)?;
     let mut parts = uri.into_parts();

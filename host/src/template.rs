@@ -1,4 +1,4 @@
-//! Text with `{{ name }}` in it.
+//! Templates: text that names variables as `{{ name }}`.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ pub(crate) enum Part<'a> {
     Variable(&'a str),
 }
 
-/// Takes a template apart.
+/// Splits a template into its parts.
 pub(crate) fn parts(template: &str) -> Result<Vec<Part<'_>>, String> {
     let mut parts = Vec::new();
     let mut rest = template;
@@ -29,7 +29,7 @@ pub(crate) fn parts(template: &str) -> Result<Vec<Part<'_>>, String> {
     Ok(parts)
 }
 
-/// Puts values in. Asks `value_of` for each name; the first name without a value is the error.
+/// Replaces names by their values. A name without a value is an error.
 pub(crate) fn fill<'v>(template: &str, value_of: impl Fn(&str) -> Option<&'v str>) -> Result<String, String> {
     let mut filled = String::new();
     for part in parts(template)? {

@@ -1,31 +1,31 @@
-//! The application's variables: where their values come from, and what each component sees of them. A value comes from
-//! `SPIN_VARIABLE_<NAME>` in the environment, else from that name in the file `.env` beside the manifest, else it is the
-//! manifest's default. Values are settled once, at the start; they never appear in a log or an error.
-
-mod template;
+//! Resolves the application's variables and those of each component. A value comes from `SPIN_VARIABLE_<NAME>` in the
+//! environment, else from that name in the file `.env` beside the manifest, else from the manifest's default. The host
+//! resolves values once, when it starts, and never writes one to a log or an error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use crate::manifest::{Fault, Faults, Manifest, Variable};
+use crate::manifest::{Component, Fault, Faults, Manifest};
+use crate::template;
 
-/// A variable that a component asks for is not there, or is no name at all.
+/// Why a component gets no value for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// No variable could have this name.
+    /// The name is not a valid name of a variable.
     InvalidName(String),
-    /// The component's part of the manifest does not have it.
+    /// The component has no variable of this name.
     Undefined(String),
 }
 
-/// The settled values of the application's variables.
+/// The values of the application's variables.
 pub struct Variables {
     values: BTreeMap<String, String>,
 }
 
 impl Variables {
-    /// Settles all variables, from the environment that `environment` gives access to and from `.env` in `folder`.
-    pub fn settle(
+    /// Resolves all variables from the environment, which `environment` reads, and from `.env` in `folder`. The error names
+    /// every variable without a value.
+    pub fn resolve(
         manifest: &Manifest,
         folder: &Path,
         environment: impl Fn(&str) -> Option<String>,
@@ -52,19 +52,19 @@ impl Variables {
         if faults.is_empty() { Ok(Self { values }) } else { Err(Faults(faults)) }
     }
 
-    /// Puts values into a template.
-    pub fn fill(&self, template: &str) -> Result<String, String> {
-        template::fill(template, |name| self.values.get(name).map(String::as_str))
+    /// Fills a template with the values.
+    pub fn fill(&self, text: &str) -> Result<String, String> {
+        template::fill(text, |name| self.values.get(name).map(String::as_str))
     }
 
-    /// What a component sees.
-    pub(crate) fn of_component(&self, component: &crate::manifest::Component) -> Result<ComponentVariables, String> {
-        let filled = component.variables.iter().map(|(name, template)| Ok((name.clone(), self.fill(&template.value)?)));
+    /// The variables of one component.
+    pub(crate) fn of_component(&self, component: &Component) -> Result<ComponentVariables, String> {
+        let filled = component.variables.iter().map(|(name, text)| Ok((name.clone(), self.fill(&text.value)?)));
         Ok(ComponentVariables(filled.collect::<Result<_, String>>()?))
     }
 }
 
-/// The variables of one component, by their names in the component.
+/// The variables of one component, by the names that it uses.
 #[derive(Debug, Default)]
 pub(crate) struct ComponentVariables(HashMap<String, String>);
 
@@ -83,29 +83,17 @@ impl ComponentVariables {
     }
 }
 
-/// Whether a template is one, over variables that the manifest has.
-pub(crate) fn check_template(text: &str, variables: &BTreeMap<String, Variable>) -> Result<(), String> {
-    for part in template::parts(text)? {
-        if let template::Part::Variable(name) = part
-            && !variables.contains_key(name)
-        {
-            return Err(format!("there is no variable `{name}` in [variables]"));
-        }
-    }
-    Ok(())
-}
-
-/// The name in the environment that sets a variable.
+/// The environment variable that sets a variable.
 fn env_name(variable: &str) -> String {
     format!("SPIN_VARIABLE_{}", variable.to_ascii_uppercase())
 }
 
-/// Reads `.env`, which need not be there.
+/// Reads `.env` if it exists.
 fn read_env_file(path: &Path) -> Result<HashMap<String, String>, Fault> {
     if !path.exists() {
         return Ok(HashMap::new());
     }
-    // The error of a malformed line carries the line, and the line may be a secret: only its place is told.
+    // The error contains the malformed line, which may hold a secret: the fault names only the place.
     dotenvy::from_path_iter(path).and_then(Iterator::collect).map_err(|error| {
         let reason = match error {
             dotenvy::Error::LineParse(_, at) => format!("a line of it is not NAME=value (near its character {at})"),
@@ -134,7 +122,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(".env"), "SPIN_VARIABLE_HOST=file\nSPIN_VARIABLE_PATH='fi$le'\n").unwrap();
         let environment = |name: &str| (name == "SPIN_VARIABLE_HOST").then(|| "environment".to_owned());
-        let variables = Variables::settle(&manifest, folder.path(), environment).unwrap();
+        let variables = Variables::resolve(&manifest, folder.path(), environment).unwrap();
         assert_eq!(variables.fill("{{ host }} {{ path }} {{ third }}").unwrap(), "environment fi$le d");
         let component = variables.of_component(&manifest.components["c"]).unwrap();
         assert_eq!(component.get("url"), Ok("http://environment/fi$le".to_owned()));
@@ -148,7 +136,7 @@ mod tests {
     fn every_required_variable_without_a_value_is_named() {
         let manifest = manifest("host = { required = true }\npath = { required = true, secret = true }");
         let folder = tempfile::tempdir().unwrap();
-        let faults = Variables::settle(&manifest, folder.path(), |_| None).err().unwrap().to_string();
+        let faults = Variables::resolve(&manifest, folder.path(), |_| None).err().unwrap().to_string();
         assert!(faults.contains("line 5: `variables.host` is required: set SPIN_VARIABLE_HOST"), "{faults}");
         assert!(faults.contains("line 6: `variables.path` is required: set SPIN_VARIABLE_PATH"), "{faults}");
     }
@@ -158,7 +146,7 @@ mod tests {
         let manifest = manifest("host = { default = \"d\" }\npath = { default = \"d\" }");
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(".env"), "SPIN_VARIABLE_HOST='s3cret\n").unwrap();
-        let faults = Variables::settle(&manifest, folder.path(), |_| None).err().unwrap().to_string();
+        let faults = Variables::resolve(&manifest, folder.path(), |_| None).err().unwrap().to_string();
         assert!(faults.contains(".env") && !faults.contains("s3cret"), "{faults}");
     }
 }

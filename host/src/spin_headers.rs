@@ -1,8 +1,9 @@
-//! The `spin-*` headers by which a component learns how a request reached it. They are the host's word: what a client
-//! or another component sends under such names is taken out.
+//! The `spin-*` headers, which tell a component how a request reached it. The host alone sets them: it removes headers
+//! with such names from what a client or another component sends.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
+use crate::outbound::chained_component;
 use crate::routes::Captures;
 
 const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
@@ -22,7 +23,7 @@ pub(crate) struct RouteHeaders {
 }
 
 impl RouteHeaders {
-    /// For a route as it stands in the manifest.
+    /// The headers of a route, which is as in the manifest.
     pub(crate) fn new(route: &str) -> Self {
         let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
         Self {
@@ -32,7 +33,7 @@ impl RouteHeaders {
         }
     }
 
-    /// Adds the headers for one request. Its URI is complete: scheme, authority, path.
+    /// Adds the headers of one request, whose URI has scheme, authority and path.
     pub(crate) fn add(&self, headers: &mut HeaderMap, uri: &Uri, captures: &Captures<'_, '_>, client: HeaderValue) {
         let full_url = full_url(headers, uri);
         headers.insert(PATH_INFO, value(captures.rest.as_bytes()));
@@ -51,9 +52,9 @@ impl RouteHeaders {
     }
 }
 
-/// The URL that the client meant. A call between components has no host, and Spin says `localhost` then.
+/// The URL that the client used. A call between components has no `host`; Spin writes `localhost` then.
 fn full_url(headers: &HeaderMap, uri: &Uri) -> HeaderValue {
-    let chained = uri.host().is_some_and(|host| crate::outbound::chain::target(host).is_some());
+    let chained = uri.host().is_some_and(|host| chained_component(host).is_some());
     let host = match headers.get(header::HOST) {
         Some(host) => host.as_bytes(),
         None if chained => b"localhost".as_slice(),
@@ -71,7 +72,7 @@ fn value(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(bytes).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Takes out what only the host may say.
+/// Removes the headers that only the host may set.
 pub(crate) fn remove_forged(headers: &mut HeaderMap) {
     let forged: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("spin-")).cloned().collect();
     for name in forged {

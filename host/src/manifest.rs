@@ -1,8 +1,10 @@
-//! `spin.toml`, version 2, as Spin 4.1 reads it. What Spin knows and this host does not do (key-value stores, SQLite,
-//! files, ...) is refused by name, and so is what Spin does not know: an application that starts here runs as it stands.
+//! Reads `spin.toml`, version 2, as Spin 4.1 does. A field that this host does not support (key-value stores, SQLite, files,
+//! ...) is an error that names it, and so is a field that Spin does not know: the host ignores nothing that would change
+//! what an application does.
 
 mod component;
 mod fault;
+mod name;
 mod reader;
 mod trigger;
 mod variable;
@@ -19,6 +21,8 @@ use fault::Collector;
 use reader::Section;
 use toml::de::{DeTable, DeValue};
 
+use crate::template::{self, Part};
+
 /// An application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -26,7 +30,7 @@ pub struct Manifest {
     pub name: String,
     /// `application.version`.
     pub version: Option<String>,
-    /// What can be set from outside.
+    /// The application's variables by name.
     pub variables: BTreeMap<String, Variable>,
     /// Routes, in the order of the manifest.
     pub triggers: Vec<HttpTrigger>,
@@ -35,7 +39,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Reads a manifest. Where anything is wrong, all that is wrong comes back.
+    /// Reads a manifest. The error lists every fault.
     pub fn parse(text: &str) -> Result<Self, Faults> {
         let faults = Collector::new(text);
         let (document, errors) = DeTable::parse_recoverable(text);
@@ -44,7 +48,7 @@ impl Manifest {
             faults.add(line, format!("not TOML: {}", error.message()));
         }
         if !errors.is_empty() {
-            // What could be read of a broken document says nothing about what its author meant.
+            // The rest of a document that is not TOML says little about what its author meant.
             return faults.finish().map(|()| unreachable!("there are faults"));
         }
         let mut root = Section::root(&document, &faults);
@@ -60,7 +64,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What one part of the manifest says about another.
+    /// Checks what one part of the manifest says about another.
     fn check_references(&self, faults: &Collector) {
         for trigger in &self.triggers {
             if let Target::Component(id) = &trigger.target
@@ -73,11 +77,23 @@ impl Manifest {
             let texts = component.variables.iter().map(|(name, text)| (format!("variables.{name}"), text));
             let hosts = component.allowed_outbound_hosts.iter();
             for (field, text) in texts.chain(hosts.map(|text| ("allowed_outbound_hosts".to_owned(), text))) {
-                if let Err(error) = crate::variables::check_template(&text.value, &self.variables) {
+                if let Err(error) = self.check_template(&text.value) {
                     faults.add(text.line, format!("`component.{id}.{field}`: {error}"));
                 }
             }
         }
+    }
+
+    /// Checks that a template is well-formed and names variables of the manifest.
+    fn check_template(&self, text: &str) -> Result<(), String> {
+        for part in template::parts(text)? {
+            if let Part::Variable(name) = part
+                && !self.variables.contains_key(name)
+            {
+                return Err(format!("there is no variable `{name}` in [variables]"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -88,7 +104,7 @@ fn version(root: &mut Section<'_>) {
         DeValue::String(text) if text == "1" => {
             root.faults().add(
                 field.line,
-                "`spin_manifest_version`: this host reads version 2 only; `spin doctor` lifts a manifest",
+                "`spin_manifest_version`: this host reads version 2 only; `spin doctor` upgrades a manifest",
             );
         }
         _ => field.wrong_type(root.faults(), "the number 2").unwrap_or_default(),
@@ -107,23 +123,6 @@ fn application(root: &mut Section<'_>) -> (String, Option<String>) {
     section.ignore("tool");
     section.finish();
     (name.map(|name| name.value).unwrap_or_default(), version.map(|version| version.value))
-}
-
-/// Whether `id` is what Spin takes as the name of a component or a variable: words that begin with a letter, all
-/// lower-case or (between hyphens) all upper-case, joined by one delimiter.
-fn check_id(id: &str, delimiter: char, lower_only: bool) -> Result<(), String> {
-    let word_ok = |word: &str| {
-        let cased = |lower: bool| {
-            word.chars()
-                .all(|c| c.is_ascii_digit() || if lower { c.is_ascii_lowercase() } else { c.is_ascii_uppercase() })
-        };
-        word.starts_with(|c: char| c.is_ascii_alphabetic()) && (cased(true) || (!lower_only && cased(false)))
-    };
-    if id.split(delimiter).all(word_ok) {
-        return Ok(());
-    }
-    let case = if lower_only { "lower-case letters" } else { "letters of one case" };
-    Err(format!("`{id}` is no name: words of {case} and digits, beginning with a letter, joined by `{delimiter}`"))
 }
 
 #[cfg(test)]

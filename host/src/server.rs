@@ -1,9 +1,9 @@
-//! The listener: HTTP/1.1 and HTTP/2 without TLS on one port, with limits against clients that are slow, many or greedy,
-//! and an end in order.
+//! The listener: HTTP/1.1 and HTTP/2 without TLS on one port. It limits connections, heads and slow clients, and drains
+//! requests when it stops.
 
 mod body;
 mod edge;
-mod open;
+mod sending;
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -23,18 +23,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
-use crate::answer::Problem;
 use crate::application::Application;
+use crate::problem::Problem;
 use body::BodyLimits;
 use edge::Edge;
-use open::Open;
+use sending::Unfinished;
 
-/// Connections beyond `max_connections`: enough for each to hear that there is no place, and for the relay's deliveries.
-const SPARE: usize = 256;
-/// How long a spare connection may say nothing, and how long it stays after it was turned away.
+/// Spare connections beyond `--max-connections`. They serve steady routes and refuse other requests with 503.
+const MAX_SPARE_CONNECTIONS: usize = 256;
+/// Closes a spare connection that sends no request for this long, and a refused one after this long.
 const SPARE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What clients may do.
+/// Streams of one HTTP/2 connection.
+const MAX_STREAMS_PER_CONNECTION: u32 = 200;
+
+/// The limits of clients.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerLimits {
     pub(crate) max_connections: usize,
@@ -47,16 +50,16 @@ pub(crate) struct ServerLimits {
     pub(crate) answer_timeout: Duration,
 }
 
-/// How serving ended.
+/// How the server stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Every request that was taken is answered.
+    /// Every accepted request got its response.
     Drained,
-    /// Some requests were cut off: the deadline passed, or a second signal came.
+    /// Some requests were cut off: the drain timeout passed, or a second signal came.
     CutOff,
 }
 
-/// A bound listener with an application behind it.
+/// A listener that serves an application.
 pub(crate) struct Server {
     listener: TcpListener,
     edge: Arc<Edge>,
@@ -66,7 +69,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(listener: TcpListener, application: Application, limits: ServerLimits) -> std::io::Result<Self> {
-        let _ = application.network.own_address.set(listener.local_addr()?);
+        application.network.set_own_address(listener.local_addr()?);
         let edge = Edge {
             application: Arc::new(application),
             max_header_bytes: limits.max_header_bytes,
@@ -76,19 +79,19 @@ impl Server {
         Ok(Self { listener, edge: Arc::new(edge), http: protocol(&limits), limits })
     }
 
-    /// Serves until `stop`, then finishes what it has taken, for as long as `limit` and no `force` comes.
+    /// Serves until `stop`, then drains: finishes the requests in flight until `drain_timeout` passes or `force` comes.
     pub(crate) async fn run(
         self,
         stop: impl Future<Output = ()>,
         force: impl Future<Output = ()>,
-        limit: Duration,
+        drain_timeout: Duration,
     ) -> Stopped {
         let connections = GracefulShutdown::new();
-        let places = Arc::new(Semaphore::new(self.limits.max_connections));
-        let spares = Arc::new(Semaphore::new(SPARE));
+        let permits = Arc::new(Semaphore::new(self.limits.max_connections));
+        let spares = Arc::new(Semaphore::new(MAX_SPARE_CONNECTIONS));
         let mut stop = pin!(stop);
         loop {
-            // Where not even a spare place is left, a client waits in the kernel's queue until another leaves.
+            // Without a spare permit, new clients wait in the kernel's queue until a connection closes.
             let accepted = async {
                 let spare = spares.clone().acquire_owned().await;
                 (self.listener.accept().await, spare)
@@ -99,31 +102,31 @@ impl Server {
                 accepted = accepted => match accepted {
                     (Ok((stream, client)), spare) => (stream, client, spare),
                     (Err(error), _) => {
-                        refused(&error).await;
+                        accept_failed(&error).await;
                         continue;
                     }
                 },
             };
-            let own = places.clone().try_acquire_owned().ok();
-            let connection = self.connection(stream, client, own.is_none(), &connections);
-            let place = own.map_or(spare, Ok);
+            let regular = permits.clone().try_acquire_owned().ok();
+            let connection = self.connection(stream, client, regular.is_none(), &connections);
+            let permit = regular.map_or(spare, Ok);
             tokio::spawn(async move {
                 connection.await;
-                drop(place);
+                drop(permit);
             });
         }
         drop(self.listener);
         tracing::info!(connections = connections.count(), "stopping: finishing the requests in flight");
         let reason = tokio::select! {
             () = connections.shutdown() => return Stopped::Drained,
-            () = tokio::time::sleep(limit) => "their time is over (--drain-timeout)",
-            () = force => "told to stop again",
+            () = tokio::time::sleep(drain_timeout) => "--drain-timeout passed",
+            () = force => "second signal",
         };
-        tracing::warn!("cutting off the requests in flight: {reason}");
+        tracing::warn!(reason, "cutting off the requests in flight");
         Stopped::CutOff
     }
 
-    /// One connection, to its end. A `spare` one serves what is steady, and is otherwise turned away.
+    /// Serves one connection to its end. A spare one serves steady routes and refuses other requests.
     fn connection(
         &self,
         stream: TcpStream,
@@ -132,38 +135,38 @@ impl Server {
         connections: &GracefulShutdown,
     ) -> impl Future<Output = ()> + Send + use<> {
         let address = HeaderValue::from_str(&client.to_string()).unwrap_or(HeaderValue::from_static(""));
-        let began = Arc::new(AtomicBool::new(false));
-        let (edge, mark, open) = (self.edge.clone(), began.clone(), Open::default());
-        let answers = open.clone();
-        let turned_away = Arc::new(Notify::new());
-        let turn_away = turned_away.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            mark.store(true, Ordering::Relaxed);
-            let (edge, address, open) = (edge.clone(), address.clone(), open.clone());
-            let refused = spare && !edge.is_steady(request.uri().path());
-            if refused {
-                turn_away.notify_one();
-            }
-            async move {
+        let (edge, unfinished) = (self.edge.clone(), Unfinished::default());
+        let (began, turned_away) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let service = {
+            let (began, unfinished, turned_away) = (began.clone(), unfinished.clone(), turned_away.clone());
+            service_fn(move |request: Request<Incoming>| {
+                began.store(true, Ordering::Relaxed);
+                let (edge, address, unfinished) = (edge.clone(), address.clone(), unfinished.clone());
+                let refused = spare && !edge.is_steady(request.uri().path());
                 if refused {
-                    return Ok::<_, Infallible>(Edge::refuse(Problem::NoConnection, &open));
+                    turned_away.notify_one();
                 }
-                Ok(edge.answer(request, address, &open).await)
-            }
-        });
-        // An answer's last piece must not wait for the acknowledgement of the one before.
+                async move {
+                    if refused {
+                        return Ok::<_, Infallible>(Edge::refuse(Problem::NoConnection, &unfinished));
+                    }
+                    Ok(edge.respond(request, address, &unfinished).await)
+                }
+            })
+        };
+        // Without Nagle's algorithm, the last piece of a response does not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.limits.write_timeout));
         let connection = self.http.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
         let connection = connections.watch(connection);
-        let first_request = silence(if spare { SPARE_TIMEOUT } else { self.limits.header_timeout }, began);
-        // HTTP/1 ends with the refusal; a client of HTTP/2 could stay.
-        let gone = async move {
+        let no_request = no_request(if spare { SPARE_TIMEOUT } else { self.limits.header_timeout }, began);
+        // HTTP/1 connections close with the refusal; an HTTP/2 client could keep its connection open.
+        let refused = async move {
             turned_away.notified().await;
             tokio::time::sleep(SPARE_TIMEOUT).await;
         };
-        let overdue = answers.overdue(self.limits.answer_timeout);
+        let overdue = unfinished.overdue(self.limits.answer_timeout);
         async move {
             tokio::select! {
                 ended = connection => {
@@ -171,17 +174,20 @@ impl Server {
                         tracing::debug!(%client, %error, "connection failed");
                     }
                 }
-                () = gone => tracing::debug!(%client, "connection closed: there was no place for it (--max-connections)"),
-                () = first_request => tracing::debug!(%client, "connection closed: no request came"),
-                () = overdue => tracing::warn!(%client, "connection closed: the client took too long to take an answer in (--answer-timeout)"),
+                () = refused => tracing::debug!(%client, "connection closed: too many connections (--max-connections)"),
+                () = no_request => tracing::debug!(%client, "connection closed: no request came"),
+                () = overdue => tracing::warn!(
+                    %client,
+                    "connection closed: the client did not receive a response within --answer-timeout"
+                ),
             }
         }
     }
 }
 
-/// Resolves where no request comes in time on a fresh connection. hyper's own limits begin once it knows which protocol
-/// the client speaks, and a client that sends nothing would never tell.
-async fn silence(limit: Duration, began: Arc<AtomicBool>) {
+/// Resolves if no request comes in time on a new connection. hyper's own timeouts begin once it knows the protocol, which
+/// it does not learn from a client that sends nothing.
+async fn no_request(limit: Duration, began: Arc<AtomicBool>) {
     tokio::time::sleep(limit).await;
     if began.load(Ordering::Relaxed) {
         pending::<()>().await;
@@ -189,7 +195,7 @@ async fn silence(limit: Duration, began: Arc<AtomicBool>) {
 }
 
 fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
-    /// How long a quiet HTTP/2 client may leave a ping unanswered.
+    /// Interval of pings on an idle HTTP/2 connection, and the timeout of their replies.
     const PING: Duration = Duration::from_secs(20);
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
@@ -202,13 +208,13 @@ fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_header_list_size(u32::try_from(limits.max_header_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
-        .max_concurrent_streams(200);
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION);
     http
 }
 
-/// `accept` failed. A client that has gone again is nothing; where the process has no descriptors left, trying again at
-/// once would only burn time.
-async fn refused(error: &std::io::Error) {
+/// Ignores that a client left before it was accepted. Waits before the next attempt after any other error: while the
+/// process has no file descriptors left, every attempt fails.
+async fn accept_failed(error: &std::io::Error) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::error!(%error, "cannot accept connections");

@@ -1,4 +1,4 @@
-//! A limit on how long an answer's body may keep its reader waiting.
+//! The between-bytes timeout of a response to a component.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,8 +11,8 @@ use tokio::time::Sleep;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 pin_project! {
-    /// A body that fails where the next piece takes longer than allowed. It then lets go of the connection at once, and
-    /// does not wait for the component to do so.
+    /// A body that fails if its next piece takes longer than the limit. It then drops the connection at once rather than
+    /// when the component drops the body.
     pub(super) struct BetweenBytes {
         body: Option<WasiBody>,
         limit: Duration,

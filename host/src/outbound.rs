@@ -1,10 +1,11 @@
-//! What components ask of the world over HTTP: whether they may, where it goes (another component, the application
-//! itself, the network), and how long they wait.
+//! HTTP requests that components make: whether they are allowed, where they go (another component, the application
+//! itself, the network), and their timeouts.
 
-pub mod allowed;
-pub(crate) mod chain;
+mod allowed;
+mod between_bytes;
+mod chain;
 mod client;
-mod timeout;
+mod peers;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,21 +16,18 @@ use http::{HeaderMap, Request, Response, Uri, header};
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use crate::application::Components;
-use crate::engine::Caller;
-use allowed::AllowedHosts;
-use client::Connections;
-use timeout::BetweenBytes;
+pub use allowed::{AllowedHost, AllowedHosts};
+use between_bytes::BetweenBytes;
+pub(crate) use chain::{CALLER_ADDRESS, target as chained_component};
+use client::{Connections, DEFAULT_CONNECT_TIMEOUT};
+pub(crate) use peers::{Answering, Peers};
 
-/// How long a connection may take where the component does not say.
-pub(crate) const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout for the first byte of a response and between two bytes, where the component sets none. Spin uses the same
+/// value; `--request-timeout` of the caller is usually shorter.
+const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long the first byte, and every further one, may take where the component does not say. Spin's value; what bounds
-/// a request before is `--request-timeout`.
-const DEFAULT_WAIT: Duration = Duration::from_secs(600);
-
-/// Headers that concern one connection and not the message, and `host`, which follows from the URI. A component's own
-/// library does not let it set them; but it can pass on those that it received.
+/// Headers of a connection rather than of the message, and `host`, which follows from the URI. A component cannot set
+/// them, but it can forward those that it received.
 const HOP_BY_HOP: [header::HeaderName; 7] = [
     header::CONNECTION,
     header::HOST,
@@ -40,21 +38,21 @@ const HOP_BY_HOP: [header::HeaderName; 7] = [
     header::HeaderName::from_static("http2-settings"),
 ];
 
-/// Takes out what must not cross from one connection to another.
+/// Removes the headers that must not go from one connection to another.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
 }
 
-/// What all components of an application share.
+/// The outbound side of an application, which its components share.
 #[derive(Debug)]
 pub(crate) struct Network {
     connections: Connections,
     /// Where the application itself listens, for calls to `self`.
-    pub(crate) own_address: OnceLock<SocketAddr>,
-    /// The components, for calls to `NAME.spin.internal`.
-    pub(crate) components: OnceLock<Weak<Components>>,
+    own_address: OnceLock<SocketAddr>,
+    /// The components, for calls to `NAME.spin.internal`. Weak, because the components hold this.
+    components: OnceLock<Weak<dyn Peers>>,
     max_call_depth: u8,
 }
 
@@ -67,28 +65,39 @@ impl Network {
             max_call_depth,
         }
     }
+
+    /// Sets the components that calls to `NAME.spin.internal` reach. Until then there are none.
+    pub(crate) fn connect_components<P: Peers + 'static>(&self, components: &Arc<P>) {
+        let components = Arc::downgrade(components);
+        let _ = self.components.set(components);
+    }
+
+    /// Sets the address that calls to the application itself reach.
+    pub(crate) fn set_own_address(&self, address: SocketAddr) {
+        let _ = self.own_address.set(address);
+    }
 }
 
-/// The world as one component sees it.
+/// Sends the requests of one component.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    pub(crate) component: Arc<str>,
-    pub(crate) allowed: AllowedHosts,
-    pub(crate) network: Arc<Network>,
+    component: Arc<str>,
+    allowed: AllowedHosts,
+    network: Arc<Network>,
 }
 
 /// Where a request goes.
 enum Destination<'a> {
-    /// The application itself, from outside.
+    /// The application itself, through its listener.
     Itself,
-    /// Another component.
+    /// Another component, in process.
     Component(&'a str),
-    /// Somewhere else.
+    /// Any other host.
     World,
 }
 
 fn destination(uri: &Uri) -> Destination<'_> {
-    // Most clients cannot send a request without an authority, so `self.alt` means the application too.
+    // Most HTTP libraries cannot send a request without an authority, so `self.alt` is another name for the application.
     match uri.authority().map(Authority::host) {
         None | Some("" | "self.alt") => Destination::Itself,
         Some(host) => chain::target(host).map_or(Destination::World, Destination::Component),
@@ -96,7 +105,11 @@ fn destination(uri: &Uri) -> Destination<'_> {
 }
 
 impl Outbound {
-    /// Whether the request may be sent.
+    pub(crate) fn new(component: Arc<str>, allowed: AllowedHosts, network: Arc<Network>) -> Self {
+        Self { component, allowed, network }
+    }
+
+    /// Whether the component may call this URI. Logs a call that it may not make.
     fn allows(&self, uri: &Uri) -> bool {
         let (scheme, authority) = (uri.scheme_str().unwrap_or("https"), uri.authority());
         let allowed = match destination(uri) {
@@ -104,14 +117,19 @@ impl Outbound {
             _ => authority.is_some_and(|to| self.allowed.allow(scheme, to.host(), to.port_u16())),
         };
         if !allowed {
-            let host = authority.map_or("self", Authority::as_str);
-            tracing::warn!(component = %self.component, "call to {scheme}://{host} denied: it is not in the component's allowed_outbound_hosts");
+            let (component, host) = (&self.component, authority.map_or("self", Authority::as_str));
+            tracing::warn!(
+                %component,
+                scheme,
+                host,
+                "call denied: the host is not in the component's allowed_outbound_hosts"
+            );
         }
         allowed
     }
 
-    /// The component that a request names, may reach and that does not exist. Spin ends the caller with a trap then, for
-    /// it is a mistake in the application and nothing that could mend itself.
+    /// The component that a request names and may call, but that does not exist. The caller then traps, as with Spin:
+    /// this is a mistake in the application, and no retry helps.
     pub(crate) fn absent_component(&self, authority: Option<&Authority>, scheme: Option<&Scheme>) -> Option<String> {
         let authority = authority?;
         let name = chain::target(authority.host())?;
@@ -120,11 +138,11 @@ impl Outbound {
         (absent && self.allowed.allow(scheme, authority.host(), authority.port_u16())).then(|| name.to_owned())
     }
 
-    fn components(&self) -> Option<Arc<Components>> {
+    fn components(&self) -> Option<Arc<dyn Peers>> {
         self.network.components.get()?.upgrade()
     }
 
-    /// Sends a request that was itself caused by a call of `depth`.
+    /// Sends a request that the component makes while it handles one of this call depth.
     pub(crate) async fn send(
         self: Arc<Self>,
         mut request: Request<WasiBody>,
@@ -135,8 +153,8 @@ impl Outbound {
             return Err(Error::HttpRequestDenied);
         }
         remove_hop_by_hop(request.headers_mut());
-        let wait = options.first_byte_timeout.unwrap_or(DEFAULT_WAIT);
-        let between_bytes = options.between_bytes_timeout.unwrap_or(DEFAULT_WAIT);
+        let wait = options.first_byte_timeout.unwrap_or(DEFAULT_READ_TIMEOUT);
+        let between_bytes = options.between_bytes_timeout.unwrap_or(DEFAULT_READ_TIMEOUT);
         let answer = tokio::time::timeout(wait, self.dispatch(request, options, depth));
         let answer = answer.await.map_err(|_| Error::ConnectionReadTimeout)??;
         Ok(answer.map(|body| BetweenBytes::new(body, between_bytes).boxed_unsync()))
@@ -150,14 +168,19 @@ impl Outbound {
     ) -> Result<Response<WasiBody>, Error> {
         match destination(request.uri()) {
             Destination::Component(name) => {
-                let caller = Caller { depth: depth.saturating_add(1), slot: None, working: None };
-                if caller.depth > self.network.max_call_depth {
-                    tracing::warn!(component = %self.component, callee = name, depth, "call denied: components call each other in a circle, or too deep");
+                if depth >= self.network.max_call_depth {
+                    let component = &self.component;
+                    tracing::warn!(
+                        %component,
+                        callee = name,
+                        depth,
+                        "call denied: components call each other in a circle, or deeper than --max-call-depth"
+                    );
                     return Err(Error::LoopDetected);
                 }
                 let name = name.to_owned();
                 let components = self.components().ok_or(Error::DestinationUnavailable)?;
-                return Ok(components.call_chained(&name, request, caller).await);
+                return Ok(components.call(&name, request, depth.saturating_add(1)).await);
             }
             Destination::Itself => *request.uri_mut() = self.own_uri(request.uri())?,
             Destination::World => {}
@@ -167,7 +190,7 @@ impl Outbound {
         Ok(answer.map(|body| body.map_err(Error::from).boxed_unsync()))
     }
 
-    /// The address of the application itself, for the path and query of `uri`.
+    /// The URI of the application's own listener with the path and query of `uri`.
     fn own_uri(&self, uri: &Uri) -> Result<Uri, Error> {
         let address = self.network.own_address.get().ok_or(Error::DestinationUnavailable)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
