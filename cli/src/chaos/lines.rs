@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use tokio::sync::Mutex;
-use towpath_proxy::{Http, Kafka, Postgres, Protocol, Proxy};
+use towpath_fault_proxy::{Http, Kafka, Postgres, Protocol, Proxy};
 
 use super::fault::{Row, Service};
 use super::stage::Stage;

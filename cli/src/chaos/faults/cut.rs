@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::time::timeout;
-use towpath_proxy::{Fate, PRODUCE, PostgresMessage, Protocol, Proxy};
+use towpath_fault_proxy::{Fate, PRODUCE, PostgresMessage, Protocol, Proxy};
 
 use crate::chaos::fault::{Blast, Fault, Row, Service, Struck};
 use crate::chaos::stage::Stage;

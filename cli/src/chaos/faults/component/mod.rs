@@ -15,7 +15,7 @@ use http::StatusCode;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use towpath_proxy::{Fate, answer};
+use towpath_fault_proxy::{Fate, answer};
 
 use self::watch::Watch;
 use crate::chaos::fault::{Blast, Fault, Row, Struck};

@@ -41,14 +41,14 @@ pub(crate) fn malformed(what: impl Into<Box<dyn std::error::Error + Send + Sync>
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Longer than anything that PostgreSQL or Kafka is told here; what claims to be longer is another protocol.
-const LARGEST: usize = 256 << 20;
+/// No message to PostgreSQL or Kafka is longer here. A length beyond this means another protocol.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// Four bytes as a length that counts at least `least`; `None` where they aren't all there.
 pub(crate) fn length(bytes: &[u8], least: usize) -> io::Result<Option<usize>> {
     let Some(bytes) = bytes.first_chunk() else { return Ok(None) };
     match usize::try_from(i32::from_be_bytes(*bytes)) {
-        Ok(length) if (least..=LARGEST).contains(&length) => Ok(Some(length)),
+        Ok(length) if (least..=MAX_MESSAGE_BYTES).contains(&length) => Ok(Some(length)),
         _ => Err(malformed("a length that can't be")),
     }
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use towpath_proxy::{Fate, Http, Proxy, Tcp, answer};
+use towpath_fault_proxy::{Fate, Http, Proxy, Tcp, answer};
 
 /// Far more than anything takes.
 const PATIENCE: Duration = Duration::from_secs(60);
