@@ -1,32 +1,13 @@
-//! What `./towpath` runs: a whole stack on one machine, from missing packages to a placed order.
-//!
-//! Each command is a module under `commands`. `up` and `test` supervise processes (`supervisor`); all others talk to the
-//! supervisor over its socket (`control`) or read what it wrote down (`state`). Data goes to stdout, all else to stderr.
-pub mod api;
-pub mod audit;
-pub mod bench;
-pub mod stack;
+#![doc = include_str!("../README.md")]
 
-mod chaos;
 mod commands;
-mod control;
 mod edge;
-mod home;
-mod number;
 mod plan;
-mod ports;
-mod process;
 mod progress;
-mod replica;
 mod screen;
-mod secrets;
 mod seed;
 mod servers;
-mod signals;
-mod state;
 mod supervisor;
-#[cfg(test)]
-mod testing;
 mod tools;
 mod wasm;
 
@@ -35,9 +16,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use towpath_stack::home::Home;
+use towpath_stack::terminal::say;
 
 use crate::commands::{dlq, down, logs, migrate, part, psql, reset, status, test, up};
-use crate::home::Home;
 
 /// An order platform at the edge: everything that it needs, by one command.
 #[derive(Debug, Parser)]
@@ -84,11 +66,11 @@ enum Command {
     /// Bring the databases of a running stack to the newest schema
     Migrate(migrate::Args),
     /// Check the invariants in the databases of a running stack
-    Audit(audit::Args),
+    Audit(towpath_audit::Args),
     /// Measure, beside what does the same without Towpath
-    Bench(bench::Args),
+    Bench(towpath_bench::Args),
     /// Break a running stack on purpose, and count what was lost or doubled
-    Chaos(chaos::Args),
+    Chaos(towpath_chaos::Args),
     /// Run the tests on servers of their own
     Test(test::Args),
     /// Delete all data of the stack
@@ -102,7 +84,7 @@ pub fn run() -> ExitCode {
     match execute(cli) {
         Ok(code) => code,
         Err(error) => {
-            progress::say(&format!("towpath: {error:#}"));
+            say(&format!("towpath: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -117,9 +99,9 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Reset(args) => supervising()?.block_on(reset::command(&args, &home)),
         Command::Logs(args) => supervising()?.block_on(logs::command(&args, &home)),
         Command::Migrate(args) => supervising()?.block_on(migrate::command(&args, &home)),
-        Command::Audit(args) => measuring()?.block_on(audit::command(&args, home.path())),
-        Command::Bench(args) => measuring()?.block_on(bench::command(&args, home.path())),
-        Command::Chaos(args) => Ok(measuring()?.block_on(chaos::command(&args, &home))),
+        Command::Audit(args) => measuring()?.block_on(towpath_audit::command(&args, &home)),
+        Command::Bench(args) => measuring()?.block_on(towpath_bench::command(&args)),
+        Command::Chaos(args) => Ok(measuring()?.block_on(towpath_chaos::command(&args, &home))),
         Command::Status(args) => status::command(&args, &home),
         Command::Stop(args) => part::stop(&args, &home),
         Command::Start(args) => part::start(&args, &home),

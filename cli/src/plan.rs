@@ -2,19 +2,20 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use towpath_stack::home::Home;
+use towpath_stack::ports::Ports;
+use towpath_stack::programs;
+use towpath_stack::replica;
+use towpath_stack::secrets::{DATABASES, Secrets};
+use towpath_stack::state::{Phase, Servers, State};
+use towpath_stack::surroundings::Surroundings;
 
-use crate::edge::{self, Runtime, Surroundings};
-use crate::home::Home;
-use crate::ports::Ports;
-use crate::replica;
-use crate::secrets::{DATABASES, Secrets};
+use crate::edge::{self, Runtime};
 use crate::seed;
 use crate::servers::kafka_jars::Jars;
 use crate::servers::{Place, compose, kafka, postgres, redis};
-use crate::state::{Phase, Servers, State};
 use crate::supervisor::spec::{PartSpec, Task};
 use crate::supervisor::{Plan, this_supervisor};
-use crate::tools;
 
 /// What was chosen on the command line.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,7 @@ pub(crate) struct Choice {
 impl Choice {
     /// The ports that its parts listen on.
     pub(crate) fn ports(&self) -> Vec<String> {
-        let all = crate::ports::usual(self.replicas).map(|(name, _)| name);
+        let all = towpath_stack::ports::usual(self.replicas).map(|(name, _)| name);
         // The controller of a container stays inside of it; without a host its port is for Spin.
         all.filter(|name| name != "kafka-controller" || self.servers == Servers::Native)
             .filter(|name| name != "host" || self.runtime.is_some())
@@ -99,7 +100,7 @@ fn servers(
         parts.push(server.part()?);
     }
     let jars = jars.context("Kafka's jars are not there")?;
-    parts.push(kafka::part(&place, ports, jars, &tools::java()?)?);
+    parts.push(kafka::part(&place, ports, jars, &programs::java()?)?);
     parts.push(redis::part(&place, ports.get("redis")?, secrets.redis())?);
     Ok(parts)
 }

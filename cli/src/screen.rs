@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
-use crate::state::{PartState, Phase};
+use towpath_stack::state::{PartState, Phase};
 
 /// Happenings that stay visible under the table.
 const REMEMBERED: usize = 5;

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-
-use crate::api::{Answer, ApiError, Client, Money, NewProduct};
+use towpath_client::{Answer, ApiError, Client, Money, NewProduct};
 
 /// How long an edge that asks to come back later is asked again.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
-
-use crate::home;
-use crate::progress::say;
+use towpath_stack::checkout;
+use towpath_stack::terminal::say;
 
 /// The component of each service.
 pub(crate) const COMPONENTS: [&str; 5] =
@@ -127,7 +126,7 @@ async fn rustup(root: &Path) -> Result<Toolchain> {
 }
 
 fn debian_folder() -> Result<PathBuf> {
-    Ok(home::cache()?.join("wasm-toolchain"))
+    Ok(checkout::cache()?.join("wasm-toolchain"))
 }
 
 /// Runs the script that assembles it; it knows by itself when there is nothing to do.

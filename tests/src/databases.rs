@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use reqwest::Url;
-use towpath_cli::audit::Databases;
+use towpath_audit::Databases;
 use towpath_relay::config::Config;
 use towpath_relay::migrate;
 use uuid::Uuid;

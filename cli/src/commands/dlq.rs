@@ -4,11 +4,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use towpath_stack::checkout;
+use towpath_stack::home::Home;
+use towpath_stack::secrets::Secrets;
+use towpath_stack::state::{Phase, State};
+use towpath_stack::surroundings::Surroundings;
 
-use crate::edge::{self, Surroundings};
-use crate::home::{self, Home};
-use crate::secrets::Secrets;
-use crate::state::{Phase, State};
+use crate::edge;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -51,7 +53,7 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         let surroundings = Surroundings { ports: &state.ports, secrets: &secrets, servers: state.servers };
         relay.envs(surroundings.relay(1, false)?);
     }
-    let root = home::repository()?;
-    relay.env(edge::RELAY_CONFIG, edge::relay_config(&root)).arg0("towpath").arg("dlq").args(&args.arguments);
+    let root = checkout::repository()?;
+    relay.env(checkout::RELAY_CONFIG, checkout::relay_config(&root)).arg0("towpath").arg("dlq").args(&args.arguments);
     Err(relay.exec()).context("cannot run towpath-relay")
 }

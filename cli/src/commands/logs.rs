@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use towpath_stack::home::Home;
+use towpath_stack::terminal::print;
 
-use crate::home::Home;
-use crate::progress::print;
 use crate::supervisor::logs::last_lines;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -119,8 +119,8 @@ impl Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
     use std::io::Write;
+    use towpath_stack::testing::TempDir;
 
     #[test]
     fn following_goes_on_in_a_new_file_and_waits_for_whole_lines() {

@@ -2,12 +2,13 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use towpath_stack::home::Home;
+use towpath_stack::secrets::Secrets;
+use towpath_stack::state::{Phase, State};
+use towpath_stack::surroundings::Surroundings;
+use towpath_stack::terminal::print;
 
-use crate::edge::{self, Surroundings};
-use crate::home::Home;
-use crate::progress::print;
-use crate::secrets::Secrets;
-use crate::state::{Phase, State};
+use crate::edge;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "`towpath up` migrates by itself. This is for a stack that runs while a migration is written.

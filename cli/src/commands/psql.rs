@@ -3,11 +3,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-
-use crate::home::Home;
-use crate::secrets::{DATABASES, Secrets};
-use crate::state::{Phase, State};
-use crate::tools;
+use towpath_stack::home::Home;
+use towpath_stack::programs;
+use towpath_stack::secrets::{DATABASES, Secrets};
+use towpath_stack::state::{Phase, State};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -32,9 +31,9 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let state =
         state.with_context(|| format!("no stack runs under {}: start it with `towpath up`", home.path().display()))?;
     let secrets = Secrets::load(home)?;
-    let program = match tools::in_path("psql") {
+    let program = match programs::in_path("psql") {
         Some(program) => program,
-        None => tools::postgres()?.programs.join("psql"),
+        None => programs::postgres()?.programs.join("psql"),
     };
     let port = state.ports.get(&format!("postgres-{}", args.service))?;
     // By the environment: a command line is there for all to see.

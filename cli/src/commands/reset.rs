@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use towpath_stack::checkout;
+use towpath_stack::home::Home;
+use towpath_stack::terminal::say;
 
 use super::down;
 use crate::edge;
-use crate::home::{self, Home};
-use crate::progress::say;
 use crate::servers::{compose, postgres};
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     down::stop(home).await?;
-    let root = home::repository()?;
+    let root = checkout::repository()?;
     if compose::was_used(home) {
         compose::Project::new(home, &root.join("infra")).remove().await?;
     }

@@ -3,12 +3,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
+use towpath_stack::home::Home;
+use towpath_stack::ports;
+use towpath_stack::state::{PartState, Phase, State};
+use towpath_stack::terminal::{print, say};
 
-use crate::home::Home;
-use crate::ports;
-use crate::progress::{print, say};
 use crate::screen::{Row, table};
-use crate::state::{PartState, Phase, State};
 
 /// Not everything is ready: what `systemctl status` answers for a service that doesn't run.
 const NOT_RUNNING: u8 = 3;

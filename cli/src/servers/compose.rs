@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use towpath_stack::home::{Home, write_atomically};
+use towpath_stack::ports::Ports;
+use towpath_stack::programs::in_path;
+use towpath_stack::secrets::{DATABASES, Secrets};
+use towpath_stack::state::StopSignal;
 
-use crate::home::{Home, write_atomically};
-use crate::ports::Ports;
-use crate::secrets::{DATABASES, Secrets};
-use crate::state::StopSignal;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
-use crate::tools::in_path;
 
 /// The compose project of one home.
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ async fn docker(arguments: &[&str]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use towpath_stack::testing::TempDir;
 
     /// Every variable that compose.yaml asks for is given, and none is given that it doesn't know.
     #[test]

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
+use towpath_stack::home::write_atomically;
+use towpath_stack::ports::Ports;
+use towpath_stack::programs::Java;
+use towpath_stack::state::StopSignal;
 
 use super::kafka_jars::Jars;
 use super::{Place, run};
-use crate::home::write_atomically;
-use crate::ports::Ports;
-use crate::state::StopSignal;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
-use crate::tools::Java;
 
 const HEAP: &str = "-Xmx256m";
 

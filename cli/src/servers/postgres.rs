@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use sha2::{Digest, Sha256};
+use towpath_stack::home::Home;
+use towpath_stack::programs::{self, Postgres};
+use towpath_stack::state::StopSignal;
 
 use super::{Place, run};
-use crate::home::Home;
-use crate::state::StopSignal;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
-use crate::tools::{self, Postgres};
 
 /// Where data goes that PostgreSQL's user could not reach under the home.
 const FALLBACK: &str = "/var/lib/towpath";
@@ -46,7 +46,7 @@ struct RunAs {
 impl Server {
     pub(crate) fn part(self) -> Result<PartSpec> {
         let data = data_folder(&self.place.home, &self.name)?;
-        let programs = tools::postgres_for(&data)?;
+        let programs = programs::postgres_for(&data)?;
         let run_as = run_as()?;
         let home = &self.place.home;
         let mut launch = launch(&programs, "postgres", run_as.as_ref()).args([
@@ -229,7 +229,7 @@ fn remove(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use towpath_stack::testing::TempDir;
 
     #[test]
     fn a_closed_folder_on_the_way_is_noticed() {

@@ -5,8 +5,8 @@ use anyhow::{Result, anyhow};
 use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use tokio::sync::mpsc;
 
+use super::events::Event;
 use super::part::Handle;
-use super::recorder::Event;
 use super::spec::Task;
 
 /// One step of starting. An error is text, since several that wait for the same step get it.

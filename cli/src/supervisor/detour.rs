@@ -6,28 +6,26 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use futures::future::join_all;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use towpath_stack::control::Environments;
+use towpath_stack::state::PartState;
 
 use super::part::Handle;
 use super::spec::Tier;
-use crate::state::PartState;
 
-/// By part: variables with their values.
-pub(crate) type Environments = BTreeMap<String, BTreeMap<String, String>>;
-
-/// Held by the one detour that there can be.
-pub(crate) type Road = Arc<Mutex<()>>;
+/// Locked by the one detour that there can be.
+pub(crate) type DetourSlot = Arc<Mutex<()>>;
 
 /// As long as it isn't ended, its parts start with its variables, whoever starts them.
 pub(crate) struct Detour {
     parts: Vec<Handle>,
-    _road: OwnedMutexGuard<()>,
+    _slot: OwnedMutexGuard<()>,
 }
 
 impl Detour {
     /// Starts the parts again with these variables, and returns once they are ready. Where one doesn't get ready, all are
     /// as they were before.
-    pub(crate) async fn begin(all: &[Handle], road: &Road, environments: Environments) -> Result<Self> {
-        let Ok(road) = Arc::clone(road).try_lock_owned() else {
+    pub(crate) async fn begin(all: &[Handle], slot: &DetourSlot, environments: Environments) -> Result<Self> {
+        let Ok(slot) = Arc::clone(slot).try_lock_owned() else {
             bail!("a detour holds already: there is one at a time, and it goes with the program that asked for it");
         };
         let mut parts = Vec::new();
@@ -39,7 +37,7 @@ impl Detour {
         for part in &parts {
             part.divert(environments.get(part.name()).cloned().unwrap_or_default());
         }
-        let detour = Self { parts, _road: road };
+        let detour = Self { parts, _slot: slot };
         match restart(&detour.parts).await {
             Ok(()) => Ok(detour),
             Err(error) => {

@@ -56,7 +56,7 @@ fn shortened(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use towpath_stack::testing::TempDir;
 
     #[test]
     fn only_the_last_lines_of_the_last_run_are_shown() {

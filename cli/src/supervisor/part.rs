@@ -10,14 +10,14 @@ use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
+use towpath_stack::process::Identity;
+use towpath_stack::state::PartState;
 
 use super::backoff::Backoff;
+use super::events::{Event, recorded};
 use super::logs;
 use super::probe::Probe;
-use super::recorder::{Event, recorded};
 use super::spec::PartSpec;
-use crate::process::Identity;
-use crate::state::PartState;
 
 /// A part that dies this often before it was ever ready won't start: the cause is not chance.
 const TRIES_OF_FIRST_START: u32 = 3;

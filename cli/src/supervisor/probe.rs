@@ -5,9 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::home::Home;
-use crate::state::{Phase, State};
+use towpath_stack::home::Home;
+use towpath_stack::state::{Phase, State};
 
 /// One answer may take this long.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
+use towpath_stack::state::StopSignal;
+use towpath_stack::terminal::print;
 
 use super::tally::Tally;
 use crate::edge::binary;
-use crate::progress::print;
-use crate::state::StopSignal;
 use crate::supervisor::spec::Launch;
 
 /// The package of the tests that need a whole stack.

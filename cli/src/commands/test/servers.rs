@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use towpath_stack::ports::{Ports, Reserved};
+use towpath_stack::programs;
+use towpath_stack::secrets::Secrets;
+use towpath_stack::state::{Phase, Servers, State, StopSignal};
 
 use super::place::TestPlace;
 use crate::edge::binary;
-use crate::ports::{Ports, Reserved};
-use crate::secrets::Secrets;
 use crate::servers::kafka_jars::Jars;
 use crate::servers::{Place, kafka, postgres, redis};
-use crate::state::{Phase, Servers, State, StopSignal};
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
 use crate::supervisor::{Plan, this_supervisor};
-use crate::{tools, wasm};
+use crate::wasm;
 
 const PORTS: [&str; 8] =
     ["postgres", "kafka", "kafka-external", "kafka-controller", "redis", "stripe-mock", "stripe-mock-https", "stack"];
@@ -47,7 +48,7 @@ pub(super) fn plan(place: &TestPlace, root: &Path, jars: &Jars, stripe: &Path, w
     };
     let mut parts = vec![
         server.part()?,
-        kafka::part(&files, &ports, jars, &tools::java()?)?,
+        kafka::part(&files, &ports, jars, &programs::java()?)?,
         redis::part(&files, ports.get("redis")?, &redis_password)?,
         stripe_mock(place, &ports, stripe)?,
     ];
@@ -58,7 +59,7 @@ pub(super) fn plan(place: &TestPlace, root: &Path, jars: &Jars, stripe: &Path, w
     tell("TOWPATH_TEST_KAFKA", ports.address("kafka")?);
     tell("TOWPATH_TEST_REDIS", format!("redis://:{redis_password}@{}", ports.address("redis")?));
     tell("TOWPATH_TEST_STRIPE", format!("http://{}", ports.address("stripe-mock")?));
-    tell("TOWPATH_TEST_REDIS_SERVER", tools::redis()?.display().to_string());
+    tell("TOWPATH_TEST_REDIS_SERVER", programs::redis()?.display().to_string());
     tell("TOWPATH_TEST_GUEST", guest(root).display().to_string());
     tell("TOWPATH_TEST_CLI", command()?.display().to_string());
     tell("TOWPATH_THROW_AWAY", "1".to_owned());

@@ -11,12 +11,13 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+use towpath_stack::home::Home;
+use towpath_stack::signals::Signals;
+use towpath_stack::terminal::say;
 
-use super::{Args, PortChoice};
+use super::args::{Args, PortChoice};
 use crate::commands::INTERRUPTED;
-use crate::home::Home;
-use crate::progress::{Progress, say};
-use crate::signals::Signals;
+use crate::progress::Progress;
 
 /// How often new words are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

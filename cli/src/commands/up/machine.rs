@@ -2,10 +2,10 @@
 use std::path::Path;
 
 use anyhow::Result;
+use towpath_stack::state::Servers;
 
 use crate::progress::Progress;
 use crate::servers::kafka_jars::{self, Jars};
-use crate::state::Servers;
 use crate::tools::{self, Wanted};
 use crate::wasm;
 

@@ -3,15 +3,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use towpath_stack::checkout;
+use towpath_stack::home::Home;
+use towpath_stack::ports::Ports;
+use towpath_stack::state::{Phase, State};
+use towpath_stack::terminal::say;
 
-use super::Args;
+use super::args::Args;
 use crate::commands::status;
-use crate::home::{self, Home};
-use crate::ports::Ports;
-use crate::progress::say;
 use crate::screen::table;
 use crate::seed::EXAMPLE_SKU;
-use crate::state::{Phase, State};
 
 /// A second `up`: nothing is started, and that is no failure.
 pub(super) fn already_runs(home: &Home) -> Result<ExitCode> {
@@ -66,7 +67,7 @@ pub(super) fn without_host(root: &Path, file: &Path, port: u16) -> Vec<String> {
 
 /// A command of ours for this home, as one would type it.
 fn command(home: &Home, rest: &str) -> String {
-    let usual = home::repository().ok().map(|root| root.join(".towpath"));
+    let usual = checkout::repository().ok().map(|root| root.join(".towpath"));
     match usual.as_deref() == Some(home.path()) {
         true => format!("./towpath {rest}"),
         false => format!("./towpath --home {} {rest}", home.path().display()),
