@@ -1,5 +1,5 @@
 //! The relay and the edge (the embedded host, or Spin) as parts, and what they are told by their environment.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use towpath_stack::checkout;
 use towpath_stack::home::{Home, write_atomically};
+use towpath_stack::ports;
 use towpath_stack::programs::in_path;
 use towpath_stack::replica;
-use towpath_stack::secrets::DATABASES;
 use towpath_stack::state::StopSignal;
 use towpath_stack::surroundings::Surroundings;
 use towpath_stack::terminal::say;
@@ -65,7 +65,7 @@ pub(crate) fn migrate_task(home: &Home, surroundings: &Surroundings<'_>) -> Resu
     let home = home.clone();
     Ok(Task {
         name: "migrate".to_owned(),
-        after: DATABASES.iter().map(|service| format!("postgres-{service}")).collect(),
+        after: surroundings.services.databases().map(ports::database).collect(),
         work: async move { migrate(&home, environment).await.map(drop) }.boxed(),
     })
 }
@@ -106,7 +106,7 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
         ]),
     };
     launch.environment = surroundings.spin(pair)?;
-    launch.optional = spin_variables(&root)?;
+    launch.optional = surroundings.services.spin_variables().collect();
     launch.folder = Some(root);
     Ok(PartSpec {
         address: address.clone(),
@@ -122,19 +122,6 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
         log: home.log(&name),
         name,
     })
-}
-
-/// All variables that the application declares, as the environment has them.
-fn spin_variables(root: &Path) -> Result<BTreeSet<String>> {
-    #[derive(serde::Deserialize)]
-    struct Manifest {
-        #[serde(default)]
-        variables: BTreeMap<String, toml::Value>,
-    }
-    let file = root.join("spin.toml");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let manifest: Manifest = toml::from_str(&text).with_context(|| format!("{} is wrong", file.display()))?;
-    Ok(manifest.variables.keys().map(|name| format!("SPIN_VARIABLE_{}", name.to_uppercase())).collect())
 }
 
 /// Spin's program, or how to do without.
@@ -190,13 +177,14 @@ mod tests {
     use towpath_stack::ports::Ports;
     use towpath_stack::secrets::Secrets;
     use towpath_stack::state::Servers;
-    use towpath_stack::testing::TempDir;
+    use towpath_stack::testing::{TempDir, services};
 
     fn with_surroundings(check: impl FnOnce(&Surroundings<'_>, &Secrets)) {
         let folder = TempDir::new();
-        let home = folder.home();
-        let (ports, secrets) = (Ports::defaults(2), Secrets::load_or_create(&home).unwrap());
-        check(&Surroundings { ports: &ports, secrets: &secrets, servers: Servers::Native }, &secrets);
+        let (services, home) = (services(), folder.home());
+        let (ports, secrets) = (Ports::defaults(&services, 2), Secrets::load_or_create(&home, &services).unwrap());
+        let servers = Servers::Native;
+        check(&Surroundings { ports: &ports, services: &services, secrets: &secrets, servers }, &secrets);
     }
 
     #[test]

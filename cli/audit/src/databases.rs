@@ -31,7 +31,11 @@ impl Databases {
     /// Those of a running stack.
     #[must_use]
     pub fn of(stack: &Running) -> Self {
-        let url = |service| stack.postgres_admin_url(service);
+        Self::at(|service| stack.postgres_admin_url(service))
+    }
+
+    /// Those that have these URLs, by the names of their services.
+    pub fn at(url: impl Fn(&str) -> String) -> Self {
         Self { product: url("product"), order: url("order"), payment: url("payment"), inventory: url("inventory") }
     }
 
@@ -61,4 +65,31 @@ async fn connect(service: &str, url: &str) -> Result<Client> {
 async fn begin(client: &mut Client) -> Result<Transaction<'_>> {
     let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     Ok(transaction.start().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Services whose databases no invariant is about.
+    const UNAUDITED: [&str; 0] = [];
+
+    #[test]
+    fn every_database_of_relay_toml_is_audited() {
+        let services = towpath_stack::testing::services();
+        let audited = RefCell::new(BTreeSet::from(UNAUDITED.map(str::to_owned)));
+        let _ = Databases::at(|service| {
+            audited.borrow_mut().insert(service.to_owned());
+            String::new()
+        });
+        let databases: BTreeSet<String> = services.databases().map(str::to_owned).collect();
+        assert_eq!(
+            audited.into_inner(),
+            databases,
+            "Databases and UNAUDITED in cli/audit/src/databases.rs, and relay.toml"
+        );
+    }
 }

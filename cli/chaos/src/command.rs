@@ -107,7 +107,7 @@ async fn run(args: &Args, home: &Home) -> Result<ExitCode> {
     let settings = Settings { seed, rate: args.rate, replicas: stage.urls.len(), again };
     if plan.iter().any(|planned| selected[planned.fault].row().needs_lines()) {
         say("putting proxies between the parts, which are started again for it");
-        stage.lines = Some(Lines::open(&stage.home, stage.urls.len()).await?);
+        stage.lines = Some(Lines::open(&stage.home, &stage.services, stage.urls.len()).await?);
     }
     let stage = Arc::new(stage);
     let report = Run { settings, stage: Arc::clone(&stage), faults: selected, plan, span }.carry_out().await;

@@ -121,17 +121,13 @@ pub(crate) struct Evidence {
     pub(crate) handled: i64,
 }
 
-/// The topics that the application's services publish.
-pub(crate) fn topics() -> Vec<String> {
-    Service::ALL.iter().map(|service| format!("{}.events", service.name())).collect()
-}
-
 impl Baseline {
     /// Looks where everything stands. The topics first: an event that is written after its outbox was looked at is then
     /// behind the topic's end, whenever it gets there.
     pub(crate) async fn take(stage: &Stage) -> Result<Self> {
         let kafka = stage.running()?.kafka;
-        let events = offsets(&kafka, |topic| topics().iter().any(|known| known == topic)).await?;
+        let topics = stage.services.topics().to_vec();
+        let events = offsets(&kafka, move |topic| topics.iter().any(|known| known == topic)).await?;
         let letters = offsets(&kafka, |topic| topic.ends_with(".dlq")).await?;
         let (mut outbox, mut handled) = (BTreeMap::new(), BTreeMap::new());
         for service in Service::ALL {
@@ -149,7 +145,7 @@ impl Evidence {
     pub(crate) async fn gather(stage: &Stage, run: &str, baseline: &Baseline) -> Result<Self> {
         let mut evidence = Self::default();
         let kafka = stage.running()?.kafka;
-        evidence.records = read_since(&kafka, &baseline.events, topics()).await?;
+        evidence.records = read_since(&kafka, &baseline.events, stage.services.topics().to_vec()).await?;
         for service in Service::ALL {
             let database = stage.database(service).await?;
             let from = baseline.outbox.get(&service).copied().unwrap_or_default();

@@ -12,9 +12,11 @@ use tokio::sync::Mutex;
 use towpath_fault_proxy::{Http, Kafka, Postgres, Protocol, Proxy};
 use towpath_stack::control::{Detour, Environments, detour};
 use towpath_stack::home::Home;
+use towpath_stack::ports;
 use towpath_stack::replica;
 use towpath_stack::running::Running;
 use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
 use towpath_stack::state::State;
 use towpath_stack::surroundings::Surroundings;
 
@@ -40,15 +42,15 @@ impl Lines {
     ///
     /// # Errors
     /// Where a part doesn't get ready behind its proxies; they are out of the road again then.
-    pub(crate) async fn open(home: &Home, replicas: usize) -> Result<Self> {
+    pub(crate) async fn open(home: &Home, services: &Services, replicas: usize) -> Result<Self> {
         let state = State::current(home)?.context("the stack has stopped")?;
         let secrets = Secrets::load(home)?;
-        let around = Surroundings { ports: &state.ports, secrets: &secrets, servers: state.servers };
+        let around = Surroundings { ports: &state.ports, services, secrets: &secrets, servers: state.servers };
         let (mut relays, mut components) = (Vec::new(), Vec::new());
         let (mut postgres, mut environments) = (BTreeMap::new(), Environments::new());
         let kafka = before(&Running::of(home)?.kafka).await?;
         for service in Service::ALL {
-            let address = state.ports.address(&format!("postgres-{}", service.name()))?;
+            let address = state.ports.address(&ports::database(service.name()))?;
             postgres.insert(service, before(&address).await?);
         }
         for pair in 1..=replicas {

@@ -23,3 +23,18 @@ impl Service {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_services_are_those_of_relay_toml_that_have_a_database() {
+        let services = towpath_stack::testing::services();
+        let known: BTreeSet<&str> = Service::ALL.into_iter().map(Service::name).collect();
+        let databases: BTreeSet<&str> = services.databases().collect();
+        assert_eq!(known, databases, "Service in cli/chaos/src/service.rs, and relay.toml");
+    }
+}

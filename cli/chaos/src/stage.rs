@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use tokio_postgres::NoTls;
 use towpath_stack::home::Home;
 use towpath_stack::running::{Part, Running};
+use towpath_stack::services::Services;
 
 use super::lines::Lines;
 use super::service::Service;
@@ -17,6 +18,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) home: Home,
+    pub(crate) services: Services,
     /// The public addresses, one per replica of the edge.
     pub(crate) urls: Vec<String>,
     /// Proxies between its parts, where the run has put them there.
@@ -30,7 +32,7 @@ impl Stage {
         if running.urls.is_empty() {
             bail!("the stack runs without a host: start it with `towpath up` (without --no-host)");
         }
-        Ok(Self { home: home.clone(), urls: running.urls, lines: None })
+        Ok(Self { home: home.clone(), services: Services::load()?, urls: running.urls, lines: None })
     }
 
     /// The lines of this run. Only faults of a row that [needs lines](super::row::Row::needs_lines) break them.

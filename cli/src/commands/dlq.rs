@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use towpath_stack::checkout;
 use towpath_stack::home::Home;
 use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
 use towpath_stack::state::{Phase, State};
 use towpath_stack::surroundings::Surroundings;
 
@@ -49,8 +50,9 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
         let none = || format!("no stack runs under {}: start it with `towpath up`", home.path().display());
         let state = state.with_context(none)?;
-        let secrets = Secrets::load(home)?;
-        let surroundings = Surroundings { ports: &state.ports, secrets: &secrets, servers: state.servers };
+        let (services, secrets) = (Services::load()?, Secrets::load(home)?);
+        let surroundings =
+            Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };
         relay.envs(surroundings.relay(1, false)?);
     }
     let root = checkout::repository()?;

@@ -4,8 +4,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use towpath_stack::home::Home;
+use towpath_stack::ports;
 use towpath_stack::programs;
-use towpath_stack::secrets::{DATABASES, Secrets};
+use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
 use towpath_stack::state::{Phase, State};
 
 #[derive(Debug, clap::Args)]
@@ -24,8 +26,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
-    if !DATABASES.contains(&args.service.as_str()) {
-        bail!("no service {:?} has a database: there are {}", args.service, DATABASES.join(", "));
+    let services = Services::load()?;
+    if !services.databases().any(|service| service == args.service) {
+        let known: Vec<&str> = services.databases().collect();
+        bail!("no service {:?} has a database: there are {}", args.service, known.join(", "));
     }
     let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
     let state =
@@ -35,7 +39,7 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         Some(program) => program,
         None => programs::postgres()?.programs.join("psql"),
     };
-    let port = state.ports.get(&format!("postgres-{}", args.service))?;
+    let port = state.ports.get(&ports::database(&args.service))?;
     // By the environment: a command line is there for all to see.
     let error = Command::new(&program)
         .env("PGPASSWORD", secrets.postgres(&args.service))

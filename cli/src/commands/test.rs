@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use towpath_stack::checkout;
 use towpath_stack::home::Home;
+use towpath_stack::services::Services;
 use towpath_stack::signals::Signals;
 use towpath_stack::terminal::{print, say};
 
@@ -90,11 +91,12 @@ async fn prepare(run: &Run, place: &TestPlace, progress: &mut Progress) -> Resul
     let jars = prepare_servers(&root, progress).await?;
     let stripe = progress.step("stripe-mock", stripe::program()).await?;
     progress.say("Building the components");
-    let packages: Vec<&str> = wasm::COMPONENTS.into_iter().chain([GUEST]).collect();
+    let services = Services::load()?;
+    let packages: Vec<&str> = services.packages().chain([GUEST]).collect();
     progress.step("components", wasm::build(&root, &packages)).await?;
     progress.say("Building the tests");
     progress.step("tests' build", run.build(&root)).await?;
-    servers::plan(place, &root, &jars, &stripe, run.wants_stack())
+    servers::plan(place, &root, &services, &jars, &stripe, run.wants_stack())
 }
 
 /// Runs the tests on their servers; none where a signal came first. Either way the servers have stopped afterwards.

@@ -12,6 +12,7 @@ use towpath_stack::checkout;
 use towpath_stack::home::{Home, Lock};
 use towpath_stack::ports::{Ports, Reserved, usual};
 use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
 use towpath_stack::signals::Signals;
 use towpath_stack::state::Servers;
 use towpath_stack::surroundings::Surroundings;
@@ -59,8 +60,15 @@ struct Prepared {
     ports: Ports,
     /// With `--ports auto`; held until everything has stopped.
     reserved: Option<Reserved>,
+    services: Services,
     secrets: Secrets,
     machine: Machine,
+}
+
+impl Prepared {
+    fn surroundings(&self, servers: Servers) -> Surroundings<'_> {
+        Surroundings { ports: &self.ports, services: &self.services, secrets: &self.secrets, servers }
+    }
 }
 
 /// All that can be done before anything is started; what can go wrong soonest comes first.
@@ -74,25 +82,28 @@ async fn prepare(args: &Args, home: &Home, lock: &Lock, progress: &mut Progress)
     if !left.is_empty() {
         progress.say(&format!("Stopped what an `up` that was killed had left running: {}", left.join(", ")));
     }
-    let (ports, reserved) = ports(args, home, &choice)?;
-    let secrets = Secrets::load_or_create(home)?;
+    let services = Services::load()?;
+    let (ports, reserved) = ports(args, home, &choice, &services)?;
+    let secrets = Secrets::load_or_create(home, &services)?;
     if args.servers() == Servers::Compose {
         if !args.in_background {
             progress.say("Preparing the containers (the first time their images are fetched)");
         }
+        let (ports, services, secrets) = (&ports, &services, &secrets);
+        let surroundings = Surroundings { ports, services, secrets, servers: choice.servers };
         let project = compose::Project::new(home, &root.join("infra"));
-        progress.step("containers", project.prepare(&ports, &secrets)).await?;
+        progress.step("containers", project.prepare(&surroundings)).await?;
     }
     let build = !args.no_build && !args.in_background;
-    let machine = machine::prepare(&root, args.servers(), build, progress).await?;
-    Ok(Prepared { ports, reserved, secrets, machine })
+    let machine = machine::prepare(&root, &services, args.servers(), build, progress).await?;
+    Ok(Prepared { ports, reserved, services, secrets, machine })
 }
 
-fn ports(args: &Args, home: &Home, choice: &Choice) -> Result<(Ports, Option<Reserved>)> {
+fn ports(args: &Args, home: &Home, choice: &Choice, services: &Services) -> Result<(Ports, Option<Reserved>)> {
     let (mut ports, reserved) = match args.ports {
-        PortChoice::Default => (Ports::defaults(choice.replicas), None),
+        PortChoice::Default => (Ports::defaults(services, choice.replicas), None),
         PortChoice::Auto => {
-            let names: Vec<String> = usual(choice.replicas).map(|(name, _)| name).collect();
+            let names: Vec<String> = usual(services, choice.replicas).map(|(name, _)| name).collect();
             let (ports, reserved) = Ports::automatic(home, &names)?;
             (ports, Some(reserved))
         }
@@ -100,7 +111,7 @@ fn ports(args: &Args, home: &Home, choice: &Choice) -> Result<(Ports, Option<Res
     for (name, port) in &args.port {
         ports.set(name, *port)?;
     }
-    ports.check_free(&choice.ports())?;
+    ports.check_free(&choice.ports(services))?;
     if args.ports == PortChoice::Auto {
         ports.remember(home)?;
     }
@@ -117,8 +128,8 @@ async fn run(
 ) -> Result<ExitCode> {
     let root = checkout::repository()?;
     let (head, foot) = (head(args, &root, &prepared)?, words::foot(args, home, &prepared.ports)?);
-    let Prepared { ports, reserved, secrets, machine } = prepared;
-    let plan: Plan = plan::stack(home, &root, args.choice(), ports, &secrets, machine.jars.as_ref())?;
+    let surroundings = prepared.surroundings(args.servers());
+    let plan: Plan = plan::stack(home, &root, args.choice(), &surroundings, prepared.machine.jars.as_ref())?;
     let (supervisor, tasks) = Supervisor::new(home, lock, plan, Screen::new(head, foot))?;
     let booted = tokio::select! {
         booted = supervisor.boot(tasks) => Some(booted),
@@ -143,14 +154,14 @@ async fn run(
         }
     };
     supervisor.shut_down(async { signals.next().await }).await;
-    drop(reserved);
+    drop(prepared.reserved);
     result
 }
 
 fn head(args: &Args, root: &Path, prepared: &Prepared) -> Result<Vec<String>> {
-    let Prepared { ports, secrets, .. } = prepared;
+    let ports = &prepared.ports;
     if args.no_host {
-        let file = edge::write_dot_env(root, &Surroundings { ports, secrets, servers: args.servers() })?;
+        let file = edge::write_dot_env(root, &prepared.surroundings(args.servers()))?;
         return Ok(words::without_host(root, &file, ports.get("host")?));
     }
     Ok(vec![format!("Towpath is up: {}", args.choice().urls(ports)?.join(", ")), String::new()])

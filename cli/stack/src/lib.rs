@@ -9,6 +9,7 @@ pub mod programs;
 pub mod replica;
 pub mod running;
 pub mod secrets;
+pub mod services;
 pub mod signals;
 pub mod state;
 pub mod surroundings;

@@ -12,29 +12,31 @@ use serde::{Deserialize, Serialize};
 use crate::home::{Home, write_atomically};
 use crate::process;
 use crate::replica;
+use crate::services::Services;
 
-/// The servers' ports with their defaults.
-const SERVERS: [(&str, u16); 8] = [
-    ("postgres-product", 5433),
-    ("postgres-order", 5434),
-    ("postgres-payment", 5435),
-    ("postgres-inventory", 5436),
-    ("kafka", 9092),
-    ("kafka-external", 29092),
-    ("kafka-controller", 9093),
-    ("redis", 6379),
-];
+/// The port of the first service's database; the next service's is the next port.
+const FIRST_DATABASE: u16 = 5433;
+/// The ports of the other servers with their defaults.
+const SERVERS: [(&str, u16); 4] =
+    [("kafka", 9092), ("kafka-external", 29092), ("kafka-controller", 9093), ("redis", 6379)];
+
+/// The part, and the port, of a service's database.
+#[must_use]
+pub fn database(service: &str) -> String {
+    format!("postgres-{service}")
+}
 
 /// The ports of the first pair of relay and host, and how far on those of the next pair are.
 const PAIR: [(&str, u16, u16); 3] = [("relay", 7070, 2), ("relay-admin", 7071, 2), ("host", 3000, 1)];
 
 /// All ports of a full stack with their defaults.
-pub fn usual(replicas: usize) -> impl Iterator<Item = (String, u16)> {
+pub fn usual(services: &Services, replicas: usize) -> impl Iterator<Item = (String, u16)> {
+    let databases = services.databases().map(database).zip(FIRST_DATABASE..);
     let servers = SERVERS.into_iter().map(|(name, port)| (name.to_owned(), port));
     let pairs = (1_u16..).take(replicas).flat_map(|pair| {
         PAIR.map(|(name, first, step)| (replica::named(name, pair.into()), first + (pair - 1) * step))
     });
-    servers.chain(pairs)
+    databases.chain(servers).chain(pairs)
 }
 
 /// Below the range from which Linux takes the ports of outgoing connections, so that none of those gets in between.
@@ -56,8 +58,9 @@ pub struct Ports(BTreeMap<String, u16>);
 
 impl Ports {
     /// The documented ports.
-    pub fn defaults(replicas: usize) -> Self {
-        Self(usual(replicas).collect())
+    #[must_use]
+    pub fn defaults(services: &Services, replicas: usize) -> Self {
+        Self(usual(services, replicas).collect())
     }
 
     /// Free ports for all of these names: those remembered under the home, as far as they are free, and new ones.
@@ -161,22 +164,32 @@ pub fn parse_assignment(text: &str) -> Result<(String, u16), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use crate::testing::{TempDir, services};
     use std::collections::BTreeSet;
     use std::time::{Duration, Instant};
 
     fn all() -> Vec<String> {
-        usual(2).map(|(name, _)| name).collect()
+        usual(&services(), 2).map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn databases_have_the_documented_ports() {
+        let ports = Ports::defaults(&services(), 1);
+        let documented = [("product", 5433), ("order", 5434), ("payment", 5435), ("inventory", 5436)];
+        for (service, port) in documented {
+            assert_eq!(ports.get(&database(service)).unwrap(), port, "{service}");
+        }
     }
 
     #[test]
     fn every_pair_has_ports_of_its_own() {
-        let names: Vec<String> = usual(2).skip(SERVERS.len()).map(|(name, _)| name).collect();
+        let names: Vec<String> =
+            usual(&services(), 2).skip(services().databases().count() + SERVERS.len()).map(|(name, _)| name).collect();
         assert_eq!(names, ["relay", "relay-admin", "host", "relay-2", "relay-admin-2", "host-2"]);
-        let most = Ports::defaults(replica::MAX_REPLICAS.into());
+        let most = Ports::defaults(&services(), replica::MAX_REPLICAS.into());
         assert_eq!(most.0.values().collect::<BTreeSet<_>>().len(), most.0.len());
         assert_eq!((most.get("host-8").unwrap(), most.get("relay-2").unwrap()), (3007, 7072));
-        let error = Ports::defaults(1).set("host-2", 80).unwrap_err().to_string();
+        let error = Ports::defaults(&services(), 1).set("host-2", 80).unwrap_err().to_string();
         assert!(error.contains("no port is called host-2"), "{error}");
     }
 
@@ -228,7 +241,7 @@ mod tests {
     fn a_port_in_use_is_named_with_its_holder_and_a_way_out() {
         let listener = bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut ports = Ports::defaults(1);
+        let mut ports = Ports::defaults(&services(), 1);
         ports.set("redis", port).unwrap();
         let error = ports.check_free(&["redis"]).unwrap_err().to_string();
         for part in [port.to_string(), "redis".to_owned(), std::process::id().to_string(), "--ports auto".to_owned()] {
@@ -242,7 +255,7 @@ mod tests {
         assert!(parse_assignment("host").is_err());
         assert!(parse_assignment("host=0").is_err());
         assert!(parse_assignment("host=70000").is_err());
-        let error = Ports::defaults(1).set("nothing", 1).unwrap_err().to_string();
+        let error = Ports::defaults(&services(), 1).set("nothing", 1).unwrap_err().to_string();
         assert!(error.contains("postgres-order"), "{error}");
     }
 }

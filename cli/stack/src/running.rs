@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::home::Home;
-use crate::ports::Ports;
+use crate::ports::{self, Ports};
 use crate::replica;
 use crate::secrets::Secrets;
 use crate::state::{Phase, Servers, State};
@@ -77,10 +77,10 @@ impl Running {
         })
     }
 
-    /// The superuser's URL to the database of a service (`product`, `order`, `payment`, `inventory`).
+    /// The superuser's URL to the database of a service of relay.toml.
     #[must_use]
     pub fn postgres_admin_url(&self, service: &str) -> String {
-        let port = self.ports.get(&format!("postgres-{service}")).unwrap_or_default();
+        let port = self.ports.get(&ports::database(service)).unwrap_or_default();
         format!("postgres://postgres:{}@127.0.0.1:{port}/{service}", self.secrets.postgres(service))
     }
 
@@ -115,17 +115,17 @@ fn kafka_address(state: &State) -> Result<String> {
 mod tests {
     use super::*;
     use crate::process::Identity;
-    use crate::testing::{TempDir, example, part};
+    use crate::testing::{TempDir, example, part, services};
 
     #[test]
     fn a_running_stack_tells_its_addresses() {
         let folder = TempDir::new();
         let home = Home::resolve(Some(folder.path())).unwrap();
         home.create().unwrap();
-        let secrets = Secrets::load_or_create(&home).unwrap();
+        let secrets = Secrets::load_or_create(&home, &services()).unwrap();
         let me = Identity::of_this_process().unwrap();
         let mut state = example(me.clone(), vec![part("relay", Some(me.clone()))]);
-        state.ports = Ports::defaults(2);
+        state.ports = Ports::defaults(&services(), 2);
         state.save(&home).unwrap();
 
         let running = Running::of(&home).unwrap();

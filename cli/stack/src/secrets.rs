@@ -6,11 +6,7 @@ use anyhow::{Context, Result, bail};
 use rand::RngExt;
 
 use crate::home::{Home, write_atomically};
-
-/// The services that own a database, in the order in which everything lists them.
-pub const DATABASES: [&str; 4] = ["product", "order", "payment", "inventory"];
-/// The services that show the relay a token.
-pub const CALLERS: [&str; 5] = ["gateway", "product", "order", "payment", "inventory"];
+use crate::services::{Services, environment_name};
 
 /// All secrets by name. Its `Debug` shows names alone.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,7 +20,7 @@ impl fmt::Debug for Secrets {
 
 impl Secrets {
     /// Reads the secrets, and makes those that don't exist yet.
-    pub fn load_or_create(home: &Home) -> Result<Self> {
+    pub fn load_or_create(home: &Home, services: &Services) -> Result<Self> {
         let file = home.secrets_file();
         let known = match std::fs::read_to_string(&file) {
             Ok(text) => parse(&text).with_context(|| format!("{} is damaged", file.display()))?,
@@ -41,7 +37,7 @@ impl Secrets {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
         let mut all = known.clone();
-        for name in names() {
+        for name in names(services) {
             all.entry(name).or_insert_with(random);
         }
         if all != known {
@@ -80,30 +76,36 @@ impl Secrets {
 
     /// What a component shows to the relay.
     pub fn token(&self, service: &str) -> &str {
-        self.get(&format!("TOKEN_{}", service.to_uppercase()))
+        self.get(&token_name(service))
     }
 
     /// What the relay shows to a component.
     pub fn delivery_token(&self, service: &str) -> &str {
-        self.get(&format!("DELIVERY_TOKEN_{}", service.to_uppercase()))
+        self.get(&delivery_token_name(service))
     }
 
     fn get(&self, name: &str) -> &str {
-        // `names` lists every name that the callers above can form for the known services.
+        // `names` lists every name that the callers above form for a service of relay.toml.
         self.0.get(name).map_or("", String::as_str)
     }
 }
 
 fn postgres_name(role: &str, service: &str) -> String {
-    format!("POSTGRES_{role}_PASSWORD_{}", service.to_uppercase())
+    format!("POSTGRES_{role}_PASSWORD_{}", environment_name(service))
 }
 
-fn names() -> Vec<String> {
-    let databases = DATABASES.iter().flat_map(|service| {
-        let roles = ["ADMIN", "APP", "RELAY"].iter().map(|role| postgres_name(role, service));
-        roles.chain([format!("DELIVERY_TOKEN_{}", service.to_uppercase())])
-    });
-    let tokens = CALLERS.iter().map(|service| format!("TOKEN_{}", service.to_uppercase()));
+fn token_name(service: &str) -> String {
+    format!("TOKEN_{}", environment_name(service))
+}
+
+fn delivery_token_name(service: &str) -> String {
+    format!("DELIVERY_TOKEN_{}", environment_name(service))
+}
+
+fn names(services: &Services) -> Vec<String> {
+    let databases =
+        services.databases().flat_map(|service| ["ADMIN", "APP", "RELAY"].map(|role| postgres_name(role, service)));
+    let tokens = services.callers().map(token_name).chain(services.receivers().map(delivery_token_name));
     databases.chain(tokens).chain(["REDIS_PASSWORD".to_owned()]).collect()
 }
 
@@ -148,22 +150,24 @@ fn first_data_folder(home: &Home) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use crate::testing::{TempDir, services};
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn secrets_are_made_once_and_closed_to_others() {
         let folder = TempDir::new();
         let home = folder.home();
-        let first = Secrets::load_or_create(&home).unwrap();
+        let first = Secrets::load_or_create(&home, &services()).unwrap();
         let mode = std::fs::metadata(home.secrets_file()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(Secrets::load_or_create(&home).unwrap(), first);
+        assert_eq!(Secrets::load_or_create(&home, &services()).unwrap(), first);
         assert_eq!(Secrets::load(&home).unwrap(), first);
-        for service in DATABASES {
-            let all =
-                [first.postgres(service), first.app(service), first.relay(service), first.delivery_token(service)];
+        for service in services().databases() {
+            let all = [first.postgres(service), first.app(service), first.relay(service), first.token(service)];
             assert!(all.iter().all(|secret| secret.len() == 48), "{service}");
+        }
+        for service in services().receivers() {
+            assert_eq!(first.delivery_token(service).len(), 48, "{service}");
         }
         assert_ne!(first.token("gateway"), first.token("order"));
         assert_eq!(first.redis().len(), 48);
@@ -174,7 +178,7 @@ mod tests {
         let folder = TempDir::new();
         let home = folder.home();
         std::fs::write(home.secrets_file(), "REDIS_PASSWORD=kept\n").unwrap();
-        let secrets = Secrets::load_or_create(&home).unwrap();
+        let secrets = Secrets::load_or_create(&home, &services()).unwrap();
         assert_eq!(secrets.redis(), "kept");
         assert_eq!(secrets.token("order").len(), 48);
     }
@@ -184,7 +188,7 @@ mod tests {
         let folder = TempDir::new();
         let home = folder.home();
         std::fs::create_dir(home.data().join("postgres-order")).unwrap();
-        let error = Secrets::load_or_create(&home).unwrap_err().to_string();
+        let error = Secrets::load_or_create(&home, &services()).unwrap_err().to_string();
         assert!(error.contains("postgres-order") && error.contains("towpath reset"), "{error}");
     }
 
@@ -193,7 +197,7 @@ mod tests {
         let folder = TempDir::new();
         let home = folder.home();
         std::fs::write(home.secrets_file(), "REDIS_PASSWORD=kept\nnonsense\n").unwrap();
-        let error = format!("{:#}", Secrets::load_or_create(&home).unwrap_err());
+        let error = format!("{:#}", Secrets::load_or_create(&home, &services()).unwrap_err());
         assert!(error.contains("line 2"), "{error}");
         std::fs::write(home.secrets_file(), "REDIS_PASSWORD=hidden\n").unwrap();
         assert!(!format!("{:?}", Secrets::load(&home).unwrap()).contains("hidden"));

@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::ports::Ports;
+use crate::ports::{self, Ports};
 use crate::replica;
-use crate::secrets::{CALLERS, DATABASES, Secrets};
+use crate::secrets::Secrets;
+use crate::services::{Services, environment_name, spin_variable};
 use crate::state::Servers;
 
 /// Everything that the environments of relay and edge are made from.
@@ -13,6 +14,8 @@ use crate::state::Servers;
 pub struct Surroundings<'a> {
     /// Who listens where.
     pub ports: &'a Ports,
+    /// The services of relay.toml.
+    pub services: &'a Services,
     /// Passwords and tokens.
     pub secrets: &'a Secrets,
     /// Who runs the servers: it decides which of Kafka's listeners is meant.
@@ -33,22 +36,23 @@ impl Surroundings<'_> {
             ("TOWPATH_KAFKA".to_owned(), ports.address(kafka)?),
             ("TOWPATH_COMPONENTS_URL".to_owned(), format!("http://{}", own("host")?)),
         ]);
-        for service in DATABASES {
-            let address = ports.address(&format!("postgres-{service}"))?;
-            let upper = service.to_uppercase();
+        for service in self.services.databases() {
+            let address = ports.address(&ports::database(service))?;
             let url = |role: &str, password: &str| format!("postgres://{role}:{password}@{address}/{service}");
-            let name = format!("TOWPATH_POSTGRES_{upper}");
+            let name = format!("TOWPATH_POSTGRES_{}", environment_name(service));
             variables.insert(name.clone(), url(&format!("{service}_app"), secrets.app(service)));
             variables.insert(format!("{name}_RELAY"), url("towpath_relay", secrets.relay(service)));
             if admin {
                 variables.insert(format!("{name}_ADMIN"), url("postgres", secrets.postgres(service)));
             }
-            let token = secrets.delivery_token(service).to_owned();
-            variables.insert(format!("TOWPATH_DELIVERY_TOKEN_{upper}"), token);
         }
-        for service in CALLERS {
-            let token = secrets.token(service).to_owned();
-            variables.insert(format!("TOWPATH_TOKEN_{}", service.to_uppercase()), token);
+        for service in self.services.callers() {
+            let name = format!("TOWPATH_TOKEN_{}", environment_name(service));
+            variables.insert(name, secrets.token(service).to_owned());
+        }
+        for service in self.services.receivers() {
+            let name = format!("TOWPATH_DELIVERY_TOKEN_{}", environment_name(service));
+            variables.insert(name, secrets.delivery_token(service).to_owned());
         }
         Ok(variables)
     }
@@ -56,15 +60,13 @@ impl Surroundings<'_> {
     /// The variables of spin.toml, in this pair.
     pub fn spin(&self, pair: usize) -> Result<BTreeMap<String, String>> {
         let relay = format!("http://{}", self.ports.address(&replica::named("relay", pair))?);
-        let mut variables = BTreeMap::from([("SPIN_VARIABLE_RELAY_URL".to_owned(), relay)]);
-        let mut add = |service: &str, what: &str, secret: &str| {
-            variables.insert(format!("SPIN_VARIABLE_{}_{what}", service.to_uppercase()), secret.to_owned());
-        };
-        for service in CALLERS {
-            add(service, "TOKEN", self.secrets.token(service));
+        let mut variables = BTreeMap::from([(spin_variable("relay_url"), relay)]);
+        for service in self.services.callers() {
+            variables.insert(spin_variable(&format!("{service}_token")), self.secrets.token(service).to_owned());
         }
-        for service in DATABASES {
-            add(service, "DELIVERY_TOKEN", self.secrets.delivery_token(service));
+        for service in self.services.receivers() {
+            let name = spin_variable(&format!("{service}_delivery_token"));
+            variables.insert(name, self.secrets.delivery_token(service).to_owned());
         }
         Ok(variables)
     }
@@ -73,23 +75,20 @@ impl Surroundings<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::Home;
-    use crate::testing::TempDir;
-    use std::path::Path;
+    use crate::testing::{TempDir, root, services};
 
     fn with_surroundings(check: impl FnOnce(&Surroundings<'_>, &Secrets)) {
         let folder = TempDir::new();
-        let home = Home::resolve(Some(folder.path())).unwrap();
-        home.create().unwrap();
-        let (ports, secrets) = (Ports::defaults(2), Secrets::load_or_create(&home).unwrap());
-        check(&Surroundings { ports: &ports, secrets: &secrets, servers: Servers::Native }, &secrets);
+        let (services, home) = (services(), folder.home());
+        let (ports, secrets) = (Ports::defaults(&services, 2), Secrets::load_or_create(&home, &services).unwrap());
+        let servers = Servers::Native;
+        check(&Surroundings { ports: &ports, services: &services, secrets: &secrets, servers }, &secrets);
     }
 
     /// Every variable that the repository's relay.toml asks for is given.
     #[test]
     fn relay_toml_gets_what_it_asks_for() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let text = std::fs::read_to_string(root.join("relay.toml")).unwrap();
+        let text = std::fs::read_to_string(root().join("relay.toml")).unwrap();
         with_surroundings(|surroundings, _| {
             let given = surroundings.relay(1, true).unwrap();
             let text: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
@@ -122,8 +121,7 @@ mod tests {
     /// Every required variable of the repository's spin.toml is given.
     #[test]
     fn spin_toml_gets_what_it_asks_for() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let manifest: toml::Table = std::fs::read_to_string(root.join("spin.toml")).unwrap().parse().unwrap();
+        let manifest: toml::Table = std::fs::read_to_string(root().join("spin.toml")).unwrap().parse().unwrap();
         with_surroundings(|surroundings, secrets| {
             let given = surroundings.spin(1).unwrap();
             for (name, variable) in manifest["variables"].as_table().unwrap() {

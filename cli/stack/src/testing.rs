@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::home::Home;
 use crate::ports::Ports;
 use crate::process::Identity;
+use crate::services::Services;
 use crate::state::{PartRecord, PartState, Phase, Servers, State, StopSignal};
 
 /// A folder that goes with the test.
@@ -52,6 +53,18 @@ impl Drop for TempDir {
     }
 }
 
+/// The checkout that this was compiled in.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The services of that checkout.
+#[must_use]
+pub fn services() -> Services {
+    Services::read(&root().join("relay.toml"), &root().join("spin.toml")).expect("relay.toml and spin.toml")
+}
+
 /// The state of a stack that is up, with these parts on the usual ports.
 #[must_use]
 pub fn example(supervisor: Identity, parts: Vec<PartRecord>) -> State {
@@ -60,7 +73,7 @@ pub fn example(supervisor: Identity, parts: Vec<PartRecord>) -> State {
         supervisor,
         urls: vec!["http://127.0.0.1:3000".to_owned()],
         servers: Servers::Native,
-        ports: Ports::defaults(1),
+        ports: Ports::defaults(&services(), 1),
         kafka_jars: None,
         parts,
     }

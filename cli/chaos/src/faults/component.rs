@@ -9,7 +9,7 @@ mod watch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use futures::future::BoxFuture;
 use http::StatusCode;
 use rand::RngExt;
@@ -26,7 +26,7 @@ use crate::stage::Stage;
 /// How long the line is looked at before: what comes by then must go on coming by.
 const LOOKS: Duration = Duration::from_secs(3);
 /// So many events pass at most before one is picked.
-const MOST_PASS: usize = 20;
+const MAX_PASSED: usize = 20;
 /// Under load an event comes by in this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// `delivery_attempts`, as the relay has it where relay.toml says nothing.
@@ -128,8 +128,8 @@ impl Fault for Fails {
 
 async fn strike(stage: &Stage, fails: Fails, random: &mut StdRng) -> Result<Struck> {
     let lines = stage.lines()?;
-    // Product hears nothing.
-    let service = ["inventory", "order", "payment"].choose(random).copied().unwrap_or("order");
+    let receivers: Vec<&str> = stage.services.receivers().collect();
+    let service = receivers.choose(random).copied().context("no service hears anything")?;
     let watched = Arc::new(Mutex::new(Watch::new(service)));
     watch(lines, &watched, &fails.fate());
     let struck = observe(&watched, fails, random).await;
@@ -157,7 +157,7 @@ fn look(watched: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
 
 async fn observe(watched: &Mutex<Watch>, fails: Fails, random: &mut StdRng) -> Result<Struck> {
     tokio::time::sleep(LOOKS).await;
-    look(watched).pick(random.random_range(0..=MOST_PASS));
+    look(watched).pick(random.random_range(0..=MAX_PASSED));
     let Some(event) = until(PATIENCE, || look(watched).picked().map(str::to_owned)).await else {
         bail!("no event was delivered for {} s that could fail", PATIENCE.as_secs());
     };

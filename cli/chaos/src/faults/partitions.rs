@@ -9,7 +9,6 @@
 //! none of their events and commits nothing, as a relay would that joins and dies. So the events in its partitions wait
 //! until it leaves, and then are delivered from where the last commit stands.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -22,14 +21,14 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::task::spawn_blocking;
-use towpath_stack::checkout;
+use towpath_stack::services::Group;
 
 use crate::fault::{Blast, Fault, Struck};
 use crate::row::Row;
 use crate::stage::Stage;
 
 /// A topic isn't given more than this, however often partitions are added: none can be taken away again.
-const MOST_PARTITIONS: i32 = 16;
+const MAX_PARTITIONS: i32 = 16;
 /// Relays look for new partitions this often (`topic.metadata.refresh.interval.ms`).
 const FOUND_WITHIN: Duration = Duration::from_secs(15);
 /// How long the stranger stays in the group.
@@ -62,7 +61,7 @@ impl Fault for Added {
     }
 
     fn about(&self) -> String {
-        format!("one more partition for a topic, up to {MOST_PARTITIONS}")
+        format!("one more partition for a topic, up to {MAX_PARTITIONS}")
     }
 
     fn duration(&self) -> Duration {
@@ -79,7 +78,6 @@ impl Fault for Added {
 }
 
 async fn add(stage: &Stage, random: &mut StdRng) -> Result<Struck> {
-    let relay = RelayToml::read()?;
     let admin: AdminClient<DefaultClientContext> = client(stage)?.create()?;
     let (admin, metadata) = spawn_blocking(move || {
         let metadata = admin.inner().fetch_metadata(None, REQUEST);
@@ -88,11 +86,11 @@ async fn add(stage: &Stage, random: &mut StdRng) -> Result<Struck> {
     .await?;
     let metadata = metadata.context("cannot ask Kafka for its topics")?;
     let topics = metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len() as i32));
-    let room =
-        topics.filter(|(name, count)| relay.topics.iter().any(|known| known == name) && *count < MOST_PARTITIONS);
+    let room = topics
+        .filter(|(name, count)| stage.services.topics().iter().any(|known| known == name) && *count < MAX_PARTITIONS);
     let room: Vec<(&str, i32)> = room.collect();
     let Some(&(topic, before)) = room.choose(random) else {
-        return Ok(Struck::noted(format!("no topic has fewer than {MOST_PARTITIONS} partitions: nothing was added")));
+        return Ok(Struck::noted(format!("no topic has fewer than {MAX_PARTITIONS} partitions: nothing was added")));
     };
     let after = before + 1;
     let added = NewPartitions::new(topic, usize::try_from(after)?);
@@ -131,7 +129,7 @@ impl Fault for Rebalanced {
 
     fn strike<'a>(&'a self, stage: &'a Stage, random: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
         Box::pin(async move {
-            let groups = RelayToml::read()?.groups;
+            let groups = stage.services.groups();
             let group = groups.get(random.random_range(0..groups.len().max(1))).context("nobody hears anything")?;
             let (config, group) = (client(stage)?, group.clone());
             let name = group.id.clone();
@@ -182,59 +180,5 @@ fn join_and_leave(mut config: ClientConfig, group: &Group) -> Result<(usize, Dur
         }
         ensure!(left.elapsed() < REBALANCE, "the group {} isn't stable since the stranger left", group.id);
         std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// What relay.toml says of topics and groups.
-#[derive(Debug)]
-struct RelayToml {
-    /// The topics of events.
-    topics: Vec<String>,
-    groups: Vec<Group>,
-}
-
-/// The consumer group of a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Group {
-    id: String,
-    topics: Vec<String>,
-}
-
-impl RelayToml {
-    fn read() -> Result<Self> {
-        Self::of(&checkout::repository()?.join("relay.toml"))
-    }
-
-    fn of(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let toml: toml::Table = text.parse().with_context(|| format!("cannot read {}", file.display()))?;
-        let kafka = toml.get("kafka").and_then(toml::Value::as_table).context("relay.toml has no [kafka]")?;
-        let prefix = kafka.get("prefix").and_then(toml::Value::as_str).unwrap_or("towpath");
-        let table = |table: Option<&toml::Value>| table.and_then(toml::Value::as_table).cloned().unwrap_or_default();
-        let topics = table(kafka.get("topics")).into_iter().map(|(name, _)| name).collect();
-        let mut groups = Vec::new();
-        for (service, settings) in table(toml.get("services")) {
-            let subscriptions = settings.get("subscriptions").and_then(toml::Value::as_array).cloned();
-            let topic = |subscription: &toml::Value| Some(subscription.get("topic")?.as_str()?.to_owned());
-            let topics: Vec<String> = subscriptions.unwrap_or_default().iter().filter_map(topic).collect();
-            if !topics.is_empty() {
-                groups.push(Group { id: format!("{prefix}.{service}"), topics });
-            }
-        }
-        Ok(Self { topics, groups })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_groups_and_topics_of_the_checkout_are_found() {
-        let relay = RelayToml::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../relay.toml")).unwrap();
-        assert_eq!(relay.topics.len(), 4);
-        let ids: Vec<&str> = relay.groups.iter().map(|group| group.id.as_str()).collect();
-        assert_eq!(ids, ["towpath.inventory", "towpath.order", "towpath.payment"]);
-        assert_eq!(relay.groups[2].topics, ["inventory.events", "order.events"]);
     }
 }

@@ -10,7 +10,7 @@ const ENOUGH: usize = 3;
 /// What was seen of the deliveries to a service.
 #[derive(Debug)]
 pub(super) struct Watch {
-    service: &'static str,
+    service: String,
     /// Deliveries before one is to be picked.
     before: usize,
     picking: Option<usize>,
@@ -32,12 +32,12 @@ struct Picked {
 }
 
 impl Watch {
-    pub(super) fn new(service: &'static str) -> Self {
-        Self { service, before: 0, picking: None, picked: None }
+    pub(super) fn new(service: &str) -> Self {
+        Self { service: service.to_owned(), before: 0, picking: None, picked: None }
     }
 
     pub(super) fn service(&self) -> &str {
-        self.service
+        &self.service
     }
 
     /// From now on the next event fails once so many have passed.
@@ -55,7 +55,7 @@ impl Watch {
 
     /// Takes note of a delivery to this path. Whether it fails.
     pub(super) fn sees(&mut self, path: &str, id: &str, now: Instant) -> bool {
-        let own = path.strip_prefix("/_relay/").and_then(|path| path.strip_prefix(self.service));
+        let own = path.strip_prefix("/_relay/").and_then(|path| path.strip_prefix(self.service.as_str()));
         if !own.is_some_and(|rest| rest.starts_with('/')) {
             return false;
         }
@@ -97,7 +97,7 @@ impl Watch {
     /// What is wrong with the deliveries of other events.
     pub(super) fn held_up(&self) -> Option<String> {
         let picked = self.picked.as_ref().filter(|_| self.before >= ENOUGH)?;
-        let service = self.service;
+        let service = &self.service;
         if picked.others == 0 {
             return Some(format!("{service} got nothing else while it failed on the event {}", picked.id));
         }
