@@ -1,4 +1,4 @@
-//! One module per command. Commands of more than one file have a folder of their own beside this one (`audit`, `bench`).
+//! One module per command. `audit`, `bench` and `chaos` are crates of their own.
 pub(crate) mod dlq;
 pub(crate) mod down;
 pub(crate) mod logs;

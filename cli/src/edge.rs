@@ -1,4 +1,4 @@
-//! The relay and the edge (the embedded host, or Spin) as parts, and what they are told by their environment.
+//! The relay and the edge (the embedded host, or Spin) as parts.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::supervisor::logs;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Task, Tier};
 
-/// Both stop gracefully within ten seconds of their own; what lasts longer hangs.
+/// Relay and host stop within ten seconds by themselves; a longer stop means that they hang.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What runs spin.toml.

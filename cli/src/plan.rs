@@ -1,4 +1,4 @@
-//! The parts of a whole stack, and what is done between their starts.
+//! The parts of a whole stack, and the tasks between their starts (migrating, seeding).
 use std::path::Path;
 
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! Says what a long command is doing, and at its end where the time went.
+//! Tells what a long command does, and how long each step took.
 use std::time::{Duration, Instant};
 
 use towpath_stack::terminal::say;

@@ -1,5 +1,5 @@
-//! What `up` shows while it runs. On a terminal one block that is redrawn in place, elsewhere plain lines; both calm:
-//! nothing moves unless something happened. It goes to stderr, like everything that isn't data.
+//! What `up` shows while it runs, on stderr: on a terminal one block that is redrawn in place when something changes,
+//! elsewhere plain lines.
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;

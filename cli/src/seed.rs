@@ -1,5 +1,5 @@
-//! A small catalogue with stock, so that there is something to order. It goes in by the public API, like anybody's, and
-//! can be repeated: the SKUs are taken then, and the keys of the deliveries are always the same.
+//! A small catalogue with stock, so that there is something to order. It is created through the public API. Seeding again
+//! changes nothing: the SKUs exist, and the idempotency keys of the stock are always the same.
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

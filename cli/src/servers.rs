@@ -1,4 +1,4 @@
-//! The servers that a stack stands on, as parts: natively, or as the containers of infra/compose.
+//! PostgreSQL, Kafka and Redis as parts: native processes, or the containers of infra/compose.
 pub(crate) mod compose;
 pub(crate) mod kafka;
 pub(crate) mod kafka_jars;

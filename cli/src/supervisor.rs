@@ -1,5 +1,5 @@
-//! Owns the processes of a stack: starts them in the order of their needs, starts again what dies, stops them in reverse
-//! order within deadlines. All of it runs on the main thread's runtime (see [`spec::Launch::command`] for why).
+//! Owns the processes of a stack: starts them in the order of their dependencies, restarts those that die, and stops them in
+//! reverse order within deadlines. All of it runs on the main thread's runtime (see [`spec::Launch::command`] for why).
 mod backoff;
 mod boot;
 mod detour;
@@ -82,7 +82,7 @@ impl Supervisor {
 
     /// Stops all parts, the edge first. What is stopped when `hurry` comes true is killed at once.
     pub(crate) async fn shut_down(self, hurry: impl Future<Output = ()>) {
-        // Nobody starts again what is being stopped.
+        // No command may restart a part that is being stopped.
         self.control.close();
         self.phase(Phase::Stopping).await;
         let stopping = async {

@@ -1,4 +1,4 @@
-//! The programs that Towpath needs and doesn't build: found, or installed from Debian's packages, saying what and why.
+//! Installs the programs that Towpath needs and doesn't build from Debian's packages, and says what and why.
 mod apt;
 
 use anyhow::Result;

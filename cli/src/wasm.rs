@@ -1,4 +1,4 @@
-//! The components: a compiler that knows their target, and cargo, which builds what has changed.
+//! Builds the components: finds or installs a compiler for their target, and runs cargo.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use towpath_stack::terminal::say;
 
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";
-/// How long rustup may look for a target that may not be there for it. A machine that can reach it takes a few seconds.
+/// Timeout for `rustup target add`: seconds where the network reaches it.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(90);
 /// `TOWPATH_WASM_TOOLCHAIN`.
 const SWITCH: &str = "TOWPATH_WASM_TOOLCHAIN";
@@ -80,7 +80,7 @@ async fn toolchain(root: &Path) -> Result<Toolchain> {
     match choice {
         Choice::Rustup => rustup(root).await,
         Choice::Debian => debian(root).await,
-        // Who fell back once needn't wait for the first way to fail again.
+        // After one fallback, don't wait again for rustup to fail.
         Choice::Auto if debian_folder()?.join(".done").exists() => debian(root).await,
         Choice::Auto => match rustup(root).await {
             Ok(toolchain) => Ok(toolchain),
@@ -132,7 +132,7 @@ async fn debian(root: &Path) -> Result<Toolchain> {
     let script = root.join("infra/wasm-toolchain.sh");
     let mut command = Command::new("bash");
     command.arg(&script).env("WASM_TOOLCHAIN_DIR", &folder).stdin(Stdio::null()).stdout(Stdio::null());
-    // The build of the standard library must not go to anybody's cache.
+    // The build of the standard library must not go to the caller's target folder.
     let status = command.env_remove("CARGO_TARGET_DIR").kill_on_drop(true).status().await.context("cannot run bash")?;
     if !status.success() {
         bail!("no compiler for {TARGET}: {} failed ({status}), see above", script.display());

@@ -1,4 +1,4 @@
-//! The five invariants of the design, each as a function from rows to findings. No I/O.
+//! The five invariants, each as a function from rows to findings. No I/O.
 //!
 //! The databases are not one snapshot, and the saga takes a moment between them. So there are two kinds of findings:
 //! what must never be, not even for a moment, because one transaction of one database decides it; and what must not

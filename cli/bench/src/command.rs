@@ -16,17 +16,17 @@ use super::target::OwnStack;
 use super::units::Units;
 use super::{hops, memory, orders, overload, producer, units};
 
-/// Measures a stack, each figure beside what does the same without it.
+/// Measures a stack, each figure beside the same work without Towpath.
 ///
-/// It starts a stack of its own on free ports and takes it down again, so that nobody's data is touched. Close what
-/// else keeps the machine busy: clients, servers and stack share its processors.
+/// It starts a stack of its own on free ports and removes it afterwards, so it touches no other data. Stop other programs
+/// that keep the machine busy: clients, servers and stack share its processors.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   towpath bench                            everything, on a stack of its own
   towpath bench --seconds 30 --clients 32  longer, and with more clients
   towpath bench --json figures.json        keeps the figures for a program
-  towpath bench --only overload            five times the orders that it takes, and what becomes of them
+  towpath bench --only overload            five times the orders that the stack sustains
   towpath bench --only growth              200,000 units of work, and how large the relay's tables are meanwhile
   towpath bench --url http://127.0.0.1:3000  a stack that runs: orders and hops only, and the orders stay in it")]
 pub struct Args {
@@ -79,7 +79,7 @@ pub async fn command(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// On a stack that is gone afterwards, also where somebody gives up in the middle.
+/// On a stack that is removed afterwards, also after Ctrl-C.
 async fn on_its_own(load: Load, args: &Args) -> Result<Vec<Row>> {
     let own = OwnStack::new();
     let limits = if args.only == Some(Part::Growth) { growth::RELAY_LIMITS } else { &[] };

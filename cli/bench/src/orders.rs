@@ -1,4 +1,4 @@
-//! Confirmed orders per second over the public API: the whole road, five components and four databases long.
+//! Confirmed orders per second over the public API: through all five components and four databases.
 
 use std::sync::Arc;
 

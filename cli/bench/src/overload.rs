@@ -1,5 +1,5 @@
-//! More than the stack can do: five times the orders that it takes at its best, from clients that don't wait for each
-//! other. A stack that takes everything in then answers nobody in time; one that refuses early goes on as before.
+//! Overload: five times the orders that the stack takes at its best, from clients that don't wait for each other. A stack
+//! that accepted them all would answer none in time; one that refuses early keeps its throughput.
 //!
 //! Three figures, each beside the best of the same run: how many orders are taken in time, how many are confirmed
 //! meanwhile (the saga must not starve), and how soon afterwards all orders are taken again.

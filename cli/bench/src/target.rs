@@ -12,7 +12,7 @@ use towpath_stack::home::Home;
 use towpath_stack::running::Running;
 use uuid::Uuid;
 
-/// A stack that is started for one run, and goes with it. Its figures disturb nobody's data.
+/// A stack that is started for one run, and removed after it.
 pub(super) struct OwnStack {
     home: PathBuf,
 }

@@ -17,16 +17,15 @@ use super::run::Run;
 use super::schedule;
 use super::stage::Stage;
 
-/// Breaks the running stack on purpose while clients place orders, and counts afterwards what was lost or doubled.
+/// Breaks the running stack on purpose while clients place orders, and counts afterwards what was lost or duplicated.
 ///
-/// It works on products of its own and takes away whatever it broke, but the stack is away for moments while it runs:
-/// don't do this where customers are served. What strikes when is drawn from the seed, and the same seed draws the same
-/// again.
+/// It uses products of its own and repairs everything that it broke, but parts of the stack are down for moments while it
+/// runs: never run it where customers are served. The seed decides which fault strikes when; the same seed repeats a run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  towpath chaos                              five minutes of everything
-  towpath chaos --list                       what can be broken
+  towpath chaos                              five minutes, every row of faults
+  towpath chaos --list                       list the faults
   towpath chaos --minutes 1 --faults kill    SIGKILL of one part after the other
   towpath chaos --faults kill-kafka,cut-*    these alone
   towpath chaos --each-once --seed 7         a fault of every kind once, in the order of the seed
@@ -37,10 +36,10 @@ pub struct Args {
     /// How long clients place orders
     #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = minutes)]
     minutes: f64,
-    /// Draws what strikes when, and what clients do [default: by chance]
+    /// Decides which fault strikes when, and what clients do [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// What strikes: names, rows, and beginnings of names such as kill-* [default: all that this stack can have]
+    /// The faults: names, rows, and beginnings of names such as kill-* [default: all that this stack supports]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     faults: Vec<String>,
     /// How many orders are placed in a second
@@ -52,10 +51,10 @@ pub struct Args {
     /// One fault of every row, in the seed's order, however long it takes
     #[arg(long, conflicts_with = "minutes")]
     each_once: bool,
-    /// No fault at all: only clients, and the judgement
+    /// No fault: only clients, and the checks afterwards
     #[arg(long, conflicts_with_all = ["faults", "each_once"])]
     no_faults: bool,
-    /// Print what can be broken, and break nothing
+    /// List the faults, and do nothing
     #[arg(long, conflicts_with_all = ["seed", "json", "each_once", "no_faults"])]
     list: bool,
 }
@@ -73,7 +72,7 @@ fn rate(text: &str) -> Result<f64, String> {
     within(text, 0.1, 1_000.0)
 }
 
-/// Runs it. Whatever keeps a run from being carried out is told apart from a broken promise.
+/// Runs it. The exit status tells a run that failed from a broken promise.
 pub async fn command(args: &Args, home: &Home) -> ExitCode {
     let outcome = if args.list { list(home) } else { run(args, home).await };
     outcome.unwrap_or_else(|error| {

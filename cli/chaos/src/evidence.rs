@@ -1,5 +1,4 @@
-//! What is found after a run, beside what clients saw: rows and records, as they stand. Reading is here, judging is in
-//! [`judge`](super::judge).
+//! What databases and topics hold after a run. Reading is here, judging is in [`judge`](super::judge).
 
 mod tables;
 mod topics;
@@ -16,7 +15,7 @@ use super::stage::Stage;
 pub(crate) use topics::{Offsets, Record, letters_since, offsets, read_since};
 #[cfg(test)]
 pub(crate) use watch::Counters;
-pub(crate) use watch::{REDELIVERED, Seen, Watch};
+pub(crate) use watch::{DUPLICATES, Seen, Watch};
 
 /// An order, by the key that it was placed under.
 #[derive(Clone, Debug, PartialEq, Eq)]

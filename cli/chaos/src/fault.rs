@@ -1,4 +1,4 @@
-//! What a fault is to the rest of a run: a name, the calls that it may spoil, and what it does.
+//! A fault: its name, the calls that may fail because of it, and what it does.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

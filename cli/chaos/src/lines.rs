@@ -1,8 +1,7 @@
-//! The lines between the parts of a running stack, each by way of a proxy that can break it.
+//! The connections between the parts of a running stack, each through a fault proxy.
 //!
-//! A run puts them into the road at its beginning, by a detour that the supervisor holds: hosts and relays are started
-//! again with the proxies' addresses in place of their neighbours'. It takes them out at its end, and should it die the
-//! supervisor does. Every replica has lines of its own to its neighbour; the databases and Kafka have one line each, for
+//! A run begins with a detour: the supervisor restarts hosts and relays with the proxies' addresses in place of their
+//! neighbours'. It ends the detour at its end; if the run dies, the supervisor ends it. Every replica has lines of its own to its neighbour; the databases and Kafka have one line each, for
 //! all relays.
 
 use std::collections::BTreeMap;
@@ -41,7 +40,7 @@ impl Lines {
     /// Puts a proxy into every line, and returns once all parts are ready again.
     ///
     /// # Errors
-    /// Where a part doesn't get ready behind its proxies; they are out of the road again then.
+    /// Where a part doesn't get ready behind its proxies; the supervisor has ended the detour then.
     pub(crate) async fn open(home: &Home, services: &Services, replicas: usize) -> Result<Self> {
         let state = State::current(home)?.context("the stack has stopped")?;
         let secrets = Secrets::load(home)?;
@@ -70,10 +69,10 @@ impl Lines {
         Ok(Self { relays, components, postgres, kafka, detour: Mutex::new(Some(detour)) })
     }
 
-    /// Takes them out of the road, and returns once all parts are ready without them.
+    /// Ends the detour, and returns once all parts are ready without them.
     pub(crate) async fn close(&self) -> Result<()> {
         match self.detour.lock().await.take() {
-            Some(detour) => detour.end().await.context("cannot take the proxies out of the road"),
+            Some(detour) => detour.end().await.context("cannot take the proxies out of the stack"),
             None => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! The load of a run: clients that come on their own, whether or not the ones before were served. So what is slow or
-//! away is seen by as many as would see it, and not by the few that a closed loop would let wait.
+//! The load of a run: an open loop. Clients come at a fixed rate whether or not earlier ones were served, so a slow or missing
+//! part shows in as many calls as it would in production; a closed loop would send fewer.
 
 mod client;
 mod edge;
@@ -46,7 +46,7 @@ impl Load {
         Ok(Self { tasks, closed, over })
     }
 
-    /// Lets nobody in any longer, and gives those who are there this long to get their answers.
+    /// Starts no more clients, and gives the running ones this long to get their answers.
     pub(crate) async fn end(self, patience: Duration) {
         self.closed.cancel();
         self.tasks.close();

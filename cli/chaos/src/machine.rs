@@ -1,5 +1,5 @@
-//! The machine under the run. Where it stands still itself, nobody who works on it answers in time: the disk of a virtual
-//! machine may take seconds for one write, and its processors may be given to somebody else. So that is watched too.
+//! Watches the machine itself. While it stands still no part answers in time: the disk of a virtual machine may take seconds
+//! for one write, and its processors may be taken by another.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,4 +1,4 @@
-//! Waiting until a stack is at rest: everything that the run began has come to its end, or has had its time.
+//! Waits until a stack is at rest: everything that the run began has ended, or its deadline has passed.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Everything that clients saw. It only grows, and nobody reads it before the load has ended: what a client was told
-//! can't be forgotten or tidied up on the way to the judge.
+//! Everything that clients saw. The record only grows, and is read after the load has ended, so that no answer gets lost on
+//! its way to the judge.
 
 use std::fmt;
 use std::sync::Mutex;

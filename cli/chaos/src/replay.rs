@@ -1,5 +1,5 @@
-//! Dead letters that faults made: replayed before the judgement, as a person would who mended what was wrong, and with
-//! the command that this person would use.
+//! Replays the dead letters that faults made before the judgement, with the command that an operator uses after repairing
+//! the cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

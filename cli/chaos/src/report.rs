@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::evidence::REDELIVERED;
+use super::evidence::DUPLICATES;
 use super::judge::{Case, Promise, Window};
 use super::record::{Call, Resource, Witness};
 use super::row::Row;
@@ -73,8 +73,9 @@ struct Totals {
     unsent: usize,
     /// Events that services handled.
     handled: u64,
-    /// Deliveries of events that had been handled before, found out as such. At least: a killed relay forgets some.
-    redelivered: u64,
+    /// Deliveries of events whose unit of work had committed already; at least so many, since a killed relay loses its counters.
+    #[serde(rename = "redelivered")]
+    duplicates: u64,
     /// What the relays counted.
     relays: BTreeMap<&'static str, u64>,
     /// The longest that this program itself was not given a processor.
@@ -131,7 +132,7 @@ impl Totals {
         }
         totals.relays = case.watched.counters.0.clone();
         totals.handled = case.evidence.handled.try_into().unwrap_or_default();
-        totals.redelivered = totals.relays.remove(REDELIVERED).unwrap_or_default();
+        totals.duplicates = totals.relays.remove(DUPLICATES).unwrap_or_default();
         totals.processor_away_s = case.witness.longest(Resource::Processor).as_secs_f64();
         totals.disk_away_s = case.witness.longest(Resource::Disk).as_secs_f64();
         totals

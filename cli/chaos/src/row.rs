@@ -22,7 +22,7 @@ pub(crate) enum Row {
     Component,
     /// Partitions added, the consumer groups rebalanced.
     Partitions,
-    /// PostgreSQL ends all connections, or somebody holds a lock.
+    /// PostgreSQL ends all connections, or another session holds a lock.
     Postgres,
 }
 

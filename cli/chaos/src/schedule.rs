@@ -1,7 +1,7 @@
-//! Which fault strikes when: drawn from a seed, so that a run can be had again. Pure.
+//! Which fault strikes when, drawn from a seed so that a run can be repeated. Pure.
 //!
-//! Faults strike one after the other: what clients saw can then be laid at one door. Every row of the promises comes
-//! once before any comes twice, as far as the span allows, and the order of the rows is the seed's.
+//! Faults strike one after the other, so that each thing a client saw belongs to one fault. Every row of the promises comes
+//! once before any comes twice, as far as the span allows; the seed decides the order of the rows.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::row::Row;
 
 /// Between the end of one fault and the beginning of the next.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 1_000..=4_000;
-const LONGEST_PAUSE: Duration = Duration::from_millis(*PAUSE_MS.end());
+const MAX_PAUSE: Duration = Duration::from_millis(*PAUSE_MS.end());
 
 /// One fault of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Plan {
         rows.shuffle(&mut self.random);
         let shortest = |row: &Vec<usize>| row.iter().map(|fault| faults[*fault].1).min().unwrap_or_default();
         for (index, row) in rows.iter().enumerate() {
-            let kept: Duration = rows[index + 1..].iter().map(|row| shortest(row) + LONGEST_PAUSE).sum();
+            let kept: Duration = rows[index + 1..].iter().map(|row| shortest(row) + MAX_PAUSE).sum();
             let Some(span) = span else {
                 self.add_one(faults, row, Duration::MAX);
                 continue;
@@ -80,7 +80,7 @@ impl Plan {
 
     /// Adds one of these that ends by then, if there is one, whichever pause comes before it.
     fn add_one(&mut self, faults: &[Candidate], among: &[usize], until: Duration) -> bool {
-        let ends_in_time = |fault: &&usize| (self.now + LONGEST_PAUSE).saturating_add(faults[**fault].1) <= until;
+        let ends_in_time = |fault: &&usize| (self.now + MAX_PAUSE).saturating_add(faults[**fault].1) <= until;
         let fitting: Vec<&usize> = among.iter().filter(ends_in_time).collect();
         let Some(fault) = fitting.choose(&mut self.random).map(|fault| **fault) else { return false };
         let at = self.now + Duration::from_millis(self.random.random_range(PAUSE_MS));
@@ -151,7 +151,7 @@ mod tests {
     /// What a span must hold so that every row can have its shortest fault.
     fn enough(faults: &[Box<dyn Fault>]) -> Duration {
         let shortest = |row| faults.iter().filter(|fault| fault.row() == row).map(|fault| fault.duration()).min();
-        rows(faults).into_iter().filter_map(shortest).map(|shortest| shortest + LONGEST_PAUSE).sum()
+        rows(faults).into_iter().filter_map(shortest).map(|shortest| shortest + MAX_PAUSE).sum()
     }
 
     proptest! {
@@ -167,7 +167,7 @@ mod tests {
             let mut free = Duration::ZERO;
             for planned in draw(seed, span, &faults, false) {
                 let pause = planned.at - free;
-                prop_assert!(pause >= Duration::from_millis(*PAUSE_MS.start()) && pause <= LONGEST_PAUSE);
+                prop_assert!(pause >= Duration::from_millis(*PAUSE_MS.start()) && pause <= MAX_PAUSE);
                 free = planned.at + faults[planned.fault].duration();
             }
             prop_assert!(free <= span);
@@ -187,7 +187,7 @@ mod tests {
             let planned = draw(seed, span, &faults, false);
             let ends = planned.last().map_or(Duration::ZERO, |last| last.at + faults[last.fault].duration());
             for fault in &faults {
-                prop_assert!(ends + LONGEST_PAUSE + fault.duration() > span);
+                prop_assert!(ends + MAX_PAUSE + fault.duration() > span);
             }
         }
 
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn other_seeds_draw_other_runs() {
-        let faults: Vec<Box<dyn Fault>> = ROWS.map(|row| Box::new(Drawn((row, LONGEST_PAUSE))) as _).into();
+        let faults: Vec<Box<dyn Fault>> = ROWS.map(|row| Box::new(Drawn((row, MAX_PAUSE))) as _).into();
         let runs: Vec<_> = (0..20).map(|seed| draw(seed, Duration::from_secs(120), &faults, false)).collect();
         assert!(runs.windows(2).all(|pair| pair[0] != pair[1]));
     }

@@ -1,8 +1,8 @@
-//! What can become of a request.
+//! What the proxy does with a request.
 
 use bytes::Bytes;
 
-/// What becomes of a request. "Cut" means that client and server both see the connection end.
+/// What the proxy does with a request. "Cut" means that client and server both see the connection end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It passes, and so does its answer.
@@ -11,9 +11,9 @@ pub enum Fate {
     Lost,
     /// It never reaches the server, which isn't told that the client's side is cut: as if a cable had been pulled.
     LostUnnoticed,
-    /// It reaches the server, and the connection is cut at once: the server works on it, and nobody hears its answer.
+    /// It reaches the server, and the connection is cut at once: the server works on it, and its answer is lost.
     Unanswered,
-    /// As [`Unanswered`](Self::Unanswered), and from then on nobody reaches the server, as after
+    /// As [`Unanswered`](Self::Unanswered), and from then on no connection reaches the server, as after
     /// [`Proxy::shut`](crate::Proxy::shut).
     UnansweredForGood,
     /// It reaches the server; once that begins to answer, the connection is cut, and nothing of the answer arrives.

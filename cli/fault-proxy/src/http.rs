@@ -14,14 +14,14 @@ use crate::protocol::malformed;
 pub enum Http {}
 
 /// More than any client sends.
-const MOST_HEADERS: usize = 128;
+const MAX_HEADERS: usize = 128;
 
 impl Protocol for Http {
     type Request = Request<()>;
     type State = ();
 
     fn request((): &mut (), bytes: &[u8]) -> io::Result<Option<(usize, Request<()>)>> {
-        let mut headers = [EMPTY_HEADER; MOST_HEADERS];
+        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut headers);
         let Status::Complete(length) = head.parse(bytes).map_err(malformed)? else { return Ok(None) };
         let Some(body) = body(head.headers, &bytes[length..])? else { return Ok(None) };
@@ -64,7 +64,7 @@ fn chunks(bytes: &[u8]) -> io::Result<Option<usize>> {
         // Each chunk ends with CRLF.
         at = at.checked_add(size).and_then(|end| end.checked_add(2)).ok_or_else(|| malformed("an endless chunk"))?;
     }
-    let mut trailers = [EMPTY_HEADER; MOST_HEADERS];
+    let mut trailers = [EMPTY_HEADER; MAX_HEADERS];
     match httparse::parse_headers(&bytes[at..], &mut trailers).map_err(malformed)? {
         Status::Complete((length, _)) => Ok(Some(at + length)),
         Status::Partial => Ok(None),

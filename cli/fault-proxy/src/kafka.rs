@@ -25,20 +25,21 @@ pub const PRODUCE: i16 = 0;
 /// The host that a broker on this machine advertises.
 const HOST: &[u8] = b"127.0.0.1";
 /// API key, its version, the correlation id and the length of the client's name.
-const LEAST: usize = 10;
+const MIN_REQUEST_BYTES: usize = 10;
 
 impl Protocol for Kafka {
     type Request = Request;
     type State = ();
 
     fn request((): &mut (), bytes: &[u8]) -> io::Result<Option<(usize, Request)>> {
-        let Some(length) = length(bytes, LEAST)? else { return Ok(None) };
+        let Some(length) = length(bytes, MIN_REQUEST_BYTES)? else { return Ok(None) };
         let Some(frame) = bytes.get(4..4 + length) else { return Ok(None) };
         let number = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
         // A client without a name says that it has -1 bytes.
         let name = usize::try_from(number(8)).unwrap_or_default();
-        let name =
-            frame.get(LEAST..LEAST + name).ok_or_else(|| malformed("a client id that goes on beyond its frame"))?;
+        let name = frame
+            .get(MIN_REQUEST_BYTES..MIN_REQUEST_BYTES + name)
+            .ok_or_else(|| malformed("a client id that goes on beyond its frame"))?;
         Ok(Some((4 + length, Request { api_key: number(0), client: String::from_utf8_lossy(name).into_owned() })))
     }
 

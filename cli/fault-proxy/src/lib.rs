@@ -7,6 +7,7 @@ mod line;
 mod postgres;
 mod protocol;
 mod proxy;
+mod shared;
 mod tcp;
 
 pub use crate::fate::Fate;

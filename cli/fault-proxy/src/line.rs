@@ -11,17 +11,17 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
-use crate::proxy::Shared;
+use crate::shared::Shared;
 use crate::{Fate, Protocol};
 
-/// How long a server may take to take a connection. One that stands still takes none once its queue is full, and the
-/// kernel asks again ever more rarely: whoever waited on would learn late that it goes on.
+/// Connect timeout. A server that stands still takes no connection once its queue is full, and the kernel retries ever more
+/// rarely: a longer wait would notice late that the server goes on.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the two directions of a connection share.
 struct Line<P: Protocol> {
     shared: Arc<Shared<P>>,
-    /// Who holds it keeps the server's answers from the client.
+    /// Locked while the server's answers must not reach the client.
     to_client: Mutex<OwnedWriteHalf>,
     /// Counts how often the server said something.
     heard: watch::Sender<u64>,
@@ -40,7 +40,7 @@ impl From<io::Error> for Over {
 pub(crate) enum End {
     /// The server is down: nobody listens there. The client still waits.
     Refused(TcpStream),
-    /// In any other way, of which there is nobody to tell.
+    /// In any other way.
     Other,
 }
 

@@ -1,52 +1,25 @@
-//! The proxy itself: where it listens, who gets through, and what rule holds.
+//! The proxy: its listener, whether connections get through, and the rule that picks fates.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::line::{End, carry};
+use crate::shared::Shared;
 use crate::{Fate, Ports, Protocol};
 
 /// How often a server that is down is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-type Rule<P> = Box<dyn FnMut(&<P as Protocol>::Request) -> Fate + Send>;
-
 /// A proxy on a port of this machine, before one server. All its connections end when it is dropped.
 pub struct Proxy<P: Protocol> {
     shared: Arc<Shared<P>>,
     listener: JoinHandle<()>,
-}
-
-/// What all connections of a proxy have in common.
-pub(crate) struct Shared<P: Protocol> {
-    pub(crate) server: SocketAddr,
-    pub(crate) ports: Ports,
-    /// Whether connections get through.
-    pub(crate) open: watch::Sender<bool>,
-    /// Connections to the server that it takes for alive.
-    pub(crate) unnoticed: Mutex<Vec<OwnedWriteHalf>>,
-    rule: Mutex<Option<Rule<P>>>,
-    struck: watch::Sender<usize>,
-}
-
-impl<P: Protocol> Shared<P> {
-    /// What becomes of this request.
-    pub(crate) fn fate(&self, request: &P::Request) -> Fate {
-        let mut rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner);
-        let fate = rule.as_mut().map_or(Fate::Pass, |rule| rule(request));
-        if fate != Fate::Pass {
-            self.struck.send_modify(|struck| *struck += 1);
-        }
-        fate
-    }
 }
 
 impl<P: Protocol> Proxy<P> {
@@ -82,7 +55,7 @@ impl<P: Protocol> Proxy<P> {
         url.replacen(&self.shared.server.to_string(), &self.address(), 1)
     }
 
-    /// Cuts all connections, and lets nobody through.
+    /// Cuts all connections, and takes no new ones.
     pub fn shut(&self) {
         self.shared.open.send_replace(false);
     }
@@ -151,7 +124,7 @@ async fn listen<P: Protocol>(mut listener: TcpListener, shared: Arc<Shared<P>>) 
                 Ok((client, _)) if *shared.open.borrow() => {
                     lines.spawn(carry(Arc::clone(&shared), client));
                 }
-                // Whoever comes to a shut line is hung up on; so is whoever was gone before we looked.
+                // A shut proxy closes the connection; so does one whose client has gone already.
                 _ => tokio::task::yield_now().await,
             },
             // Clients of a server that is down are refused, and so are those of its proxy from here on: when this one
@@ -162,7 +135,7 @@ async fn listen<P: Protocol>(mut listener: TcpListener, shared: Arc<Shared<P>>) 
                 listener = loop {
                     tokio::select! {
                         listener = &mut again => break listener,
-                        // Those who came together with this one are hung up on.
+                        // Close the connections that came together with this one.
                         Some(_) = lines.join_next() => {}
                     }
                 };

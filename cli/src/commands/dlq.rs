@@ -1,5 +1,5 @@
-//! `towpath dlq`: dead letters of a running stack. The relay's program has the command; it is run as the stack's relay
-//! is, by its environment.
+//! `towpath dlq`: dead letters of a running stack. The relay's program has the command; this one runs it with the
+//! environment of the stack's relay.
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
@@ -15,22 +15,23 @@ use crate::edge;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A component that answers 4xx to an event, or 500 each time, makes it a dead letter: it waits there for you.
+    after_help = "The relay writes an event to a dead letter topic when its component refuses it for good (400, 409, 410, 413, 415, 422), or
+answers 500 to every try. It stays there until you decide.
 
   list     one line for each (--json: one object)
-  show     all of it: why, headers, data
-  replay   deliver to that service again, in order per key, once what was wrong is mended
-  drop     give up for good (--yes)
+  show     everything: reason, headers, data
+  replay   deliver to that service again, in order per key, after you have repaired the cause
+  drop     delete for good (--yes)
 
 Each takes ids, or --service, --topic, --key, --reason, --since, --until; replay and drop also --all.
 
 Examples:
-  towpath dlq list                                      every event that a person has to decide on
+  towpath dlq list                                      every dead letter
   towpath dlq list --service payment --since 2h         of one service, of the last two hours
   towpath dlq show order.events.payment.dlq/7           all of one
   towpath dlq replay order.events.payment.dlq/7         deliver it again
   towpath dlq replay --service payment                  all of a service, in order per key
-  towpath dlq drop --key 0198f3 --reason refused --yes  give up for good
+  towpath dlq drop --key 0198f3 --reason refused --yes  delete for good
   towpath dlq list --help                               every option
   towpath --home /tmp/other dlq list                    of another stack: --home stands before dlq"
 )]

@@ -1,4 +1,4 @@
-//! `towpath psql`: a prompt in the database of a service.
+//! `towpath psql`: psql on the database of a service.
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
@@ -17,10 +17,10 @@ use towpath_stack::state::{Phase, State};
   towpath psql inventory -- -Atc 'select * from stock' | sort   for other programs
 Services: product, order, payment, inventory")]
 pub(crate) struct Args {
-    /// The service whose database it is
+    /// The service that owns the database
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// What psql is told beside the address
+    /// Arguments for psql
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `towpath status`: what runs where.
+//! `towpath status`: every part with its state, process and address.
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use towpath_stack::terminal::{print, say};
 
 use crate::screen::{Row, table};
 
-/// Not everything is ready: what `systemctl status` answers for a service that doesn't run.
+/// Exit status while a part is not ready, as of `systemctl status` for a service that doesn't run.
 const NOT_RUNNING: u8 = 3;
 
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,4 @@
-//! `towpath test`: every test, on servers that are started for it and thrown away after it, beside whatever else runs.
+//! `towpath test`: runs the tests on servers that it starts before and throws away after, beside any running stack.
 mod place;
 mod runner;
 mod servers;

@@ -1,8 +1,8 @@
-//! `towpath up`: everything, from missing packages to a seeded catalogue, and then watching over it.
+//! `towpath up`: starts everything, from missing packages to a seeded catalogue, and supervises it until it is stopped.
 mod args;
 mod background;
 mod machine;
-mod words;
+mod messages;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         rustix::process::setsid()?;
     }
     home.create()?;
-    let Some(lock) = home.lock()? else { return words::already_runs(home) };
+    let Some(lock) = home.lock()? else { return messages::already_runs(home) };
     let mut signals = Signals::new()?;
     let mut progress = Progress::begin();
     let prepared = tokio::select! {
@@ -127,7 +127,7 @@ async fn run(
     progress: &Progress,
 ) -> Result<ExitCode> {
     let root = checkout::repository()?;
-    let (head, foot) = (head(args, &root, &prepared)?, words::foot(args, home, &prepared.ports)?);
+    let (head, foot) = (head(args, &root, &prepared)?, messages::foot(args, home, &prepared.ports)?);
     let surroundings = prepared.surroundings(args.servers());
     let plan: Plan = plan::stack(home, &root, args.choice(), &surroundings, prepared.machine.jars.as_ref())?;
     let (supervisor, tasks) = Supervisor::new(home, lock, plan, Screen::new(head, foot))?;
@@ -162,7 +162,7 @@ fn head(args: &Args, root: &Path, prepared: &Prepared) -> Result<Vec<String>> {
     let ports = &prepared.ports;
     if args.no_host {
         let file = edge::write_dot_env(root, &prepared.surroundings(args.servers()))?;
-        return Ok(words::without_host(root, &file, ports.get("host")?));
+        return Ok(messages::without_host(root, &file, ports.get("host")?));
     }
     Ok(vec![format!("Towpath is up: {}", args.choice().urls(ports)?.join(", ")), String::new()])
 }

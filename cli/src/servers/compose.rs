@@ -34,7 +34,7 @@ impl Project {
         Self { home: home.clone(), arguments: arguments.map(ToOwned::to_owned).to_vec() }
     }
 
-    /// Fails in words where Docker isn't there, and makes the containers' network and volumes.
+    /// Fails with instructions where Docker is missing, and makes the containers' network and volumes.
     pub(crate) async fn prepare(&self, surroundings: &Surroundings<'_>) -> Result<()> {
         if in_path("docker").is_none() {
             bail!("`docker` is not installed: install Docker, or leave out --servers compose");

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn listeners_follow_the_ports() {
-        let mut ports = Ports::defaults(1);
+        let mut ports = Ports::defaults(&towpath_stack::testing::services(), 1);
         ports.set("kafka", 21_000).unwrap();
         let text = settings(&ports, Path::new("/data/kafka")).unwrap();
         let listeners = "INTERNAL://127.0.0.1:21000,EXTERNAL://127.0.0.1:29092,CONTROLLER://127.0.0.1:9093";

@@ -76,7 +76,7 @@ pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
         return Err(error.context("what Maven fetched is not Kafka as infra/native/kafka/sha256sums knows it"));
     }
     if let Err(error) = fs::rename(&new, &folder) {
-        // Somebody else was faster: then theirs is used, after the same check.
+        // Another process was faster: use its jars, after the same check.
         let _ = fs::remove_dir_all(&new);
         ensure!(folder.is_dir(), "cannot put {} in its place: {error}", folder.display());
     }

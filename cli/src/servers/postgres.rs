@@ -160,7 +160,7 @@ fn own(path: &Path, run_as: Option<&RunAs>) -> Result<()> {
     Ok(())
 }
 
-/// Fails in words where PostgreSQL's user can't reach its folder.
+/// Fails with instructions where PostgreSQL's user can't reach its folder.
 async fn reachable(folder: &Path, run_as: Option<&RunAs>) -> Result<()> {
     let Some(run_as) = run_as else { return Ok(()) };
     let mut test = Launch::new("test").args(["-w".into(), folder.as_os_str().to_owned()]);
@@ -186,7 +186,7 @@ fn data_folder(home: &Home, name: &str) -> Result<PathBuf> {
     fs::write(other.join(HOME_NAME), home.path().as_os_str().as_encoded_bytes())?;
     let folder = other.join(name);
     if usual.symlink_metadata().is_err() {
-        // The link went with the home that this data belonged to; another one has come to its place, with other passwords.
+        // A deleted home had the link to this data. A new home in its place has other passwords.
         remove(&folder)?;
         std::os::unix::fs::symlink(&folder, &usual)?;
     }
@@ -200,7 +200,7 @@ pub(crate) fn fallback(home: &Home) -> PathBuf {
     Path::new(FALLBACK).join(short)
 }
 
-/// Data whose home is gone is nobody's: whoever deletes the home means its data too.
+/// Removes data whose home was deleted.
 fn remove_orphans() {
     for entry in fs::read_dir(FALLBACK).into_iter().flatten().flatten() {
         let home = fs::read(entry.path().join(HOME_NAME)).map(|home| PathBuf::from(OsString::from_vec(home)));

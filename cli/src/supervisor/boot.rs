@@ -1,4 +1,4 @@
-//! Starts parts and does tasks, each as soon as what it needs is there, all others at the same time.
+//! Starts parts and runs tasks, each as soon as its dependencies are ready, in parallel.
 use std::collections::HashMap;
 
 use anyhow::{Result, anyhow};

@@ -1,5 +1,5 @@
-//! Parts that are told something else for a while, such as addresses behind which somebody listens in: they are started
-//! again with variables over their own, and once more without them afterwards.
+//! A detour: parts that run with other variables for a while, such as the addresses of fault proxies. The supervisor
+//! restarts them with these variables over their own, and once more without them afterwards.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::spec::Tier;
 /// Locked by the one detour that there can be.
 pub(crate) type DetourSlot = Arc<Mutex<()>>;
 
-/// As long as it isn't ended, its parts start with its variables, whoever starts them.
+/// Until it is ended, every start of its parts uses its variables.
 pub(crate) struct Detour {
     parts: Vec<Handle>,
     _slot: OwnedMutexGuard<()>,
@@ -26,7 +26,7 @@ impl Detour {
     /// as they were before.
     pub(crate) async fn begin(all: &[Handle], slot: &DetourSlot, environments: Environments) -> Result<Self> {
         let Ok(slot) = Arc::clone(slot).try_lock_owned() else {
-            bail!("a detour holds already: there is one at a time, and it goes with the program that asked for it");
+            bail!("there is a detour already: one at a time, and it ends with the program that asked for it");
         };
         let mut parts = Vec::new();
         for (name, variables) in &environments {
@@ -56,7 +56,7 @@ impl Detour {
     }
 }
 
-/// A misspelt variable would divert nothing, and nobody would notice.
+/// A misspelt variable would divert nothing, without an error.
 fn check(part: &Handle, variables: &BTreeMap<String, String>) -> Result<()> {
     let launch = &part.spec.launch;
     let known = |name: &&String| launch.environment.contains_key(*name) || launch.optional.contains(*name);
@@ -65,7 +65,7 @@ fn check(part: &Handle, variables: &BTreeMap<String, String>) -> Result<()> {
     bail!("{} reads no variable {unknown}: it reads {}", part.name(), known.join(", "))
 }
 
-/// Stops from the edge inwards and starts outwards, as the whole stack does. What somebody has stopped stays stopped.
+/// Stops from the edge inwards and starts outwards, as the whole stack does. A part that was stopped by command stays stopped.
 async fn restart(parts: &[Handle]) -> Result<()> {
     let stands = |part: &&Handle| part.status.borrow().state != PartState::Stopped;
     let running: Vec<&Handle> = parts.iter().filter(stands).collect();

@@ -4,17 +4,17 @@ use towpath_stack::state::Phase;
 
 /// Something happened.
 pub(crate) enum Event {
-    /// A part's status is another one.
+    /// A part's status changed.
     Changed,
-    /// Something that a person should read.
+    /// A message for a person.
     Said(String),
-    /// The stack as a whole is somewhere else.
+    /// The phase of the whole stack changed.
     Phase(Phase),
-    /// Somebody waits until all that happened before is written down and shown.
+    /// The sender waits until all earlier events are in the state file and on the screen.
     Recorded(oneshot::Sender<()>),
 }
 
-/// Waits until all that happened so far is in the state file and on the screen: who is told of something finds it there.
+/// Waits until all events so far are in the state file and on the screen, so that a client that gets an answer finds them there.
 pub(super) async fn recorded(events: &mpsc::UnboundedSender<Event>) {
     let (answer, written) = oneshot::channel();
     if events.send(Event::Recorded(answer)).is_ok() {

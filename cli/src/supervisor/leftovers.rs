@@ -1,5 +1,5 @@
-//! What a supervisor that was killed left running. Only processes that its state file proves to be its own are touched:
-//! same number, same start time, same boot.
+//! Stops what a killed supervisor left running. It touches only processes that the state file identifies: same pid, same
+//! start time, same boot.
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};

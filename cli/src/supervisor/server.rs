@@ -43,7 +43,7 @@ impl Server {
                         let desk = Arc::clone(&desk);
                         connections.spawn(async move { desk.serve(stream).await });
                     }
-                    // Who hangs up before the answer doesn't want it.
+                    // A client that closes before the answer doesn't want it.
                     Some(_) = connections.join_next() => {}
                 }
             }
@@ -51,10 +51,10 @@ impl Server {
         Ok(Self { listener, down, path })
     }
 
-    /// Waits until somebody asks for the end.
+    /// Waits for a `Down` request.
     pub(crate) async fn asked_to_stop(&self) {
         if self.down.clone().wait_for(|asked| *asked).await.is_err() {
-            // Nobody can ask any more.
+            // No request can come any more.
             std::future::pending::<()>().await;
         }
     }
@@ -96,7 +96,7 @@ impl Desk {
         }
     }
 
-    /// The detour holds until there is nobody at the other end, or nobody who will say anything more.
+    /// The detour lasts until the client closes its end of the connection.
     async fn divert(
         &self,
         environments: Environments,

@@ -1,5 +1,5 @@
-//! Where a stack keeps its things. One home is one stack: its data, logs, secrets and the socket of its supervisor, so
-//! two homes (a developer's and a test's) never meet.
+//! The folder of a stack. One home is one stack: its data, logs, secrets and the socket of its supervisor, so that two stacks
+//! (a developer's and a test's) share nothing.
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -69,7 +69,7 @@ impl Home {
     }
 
     /// Makes the folders. `run` is for this user alone; `data` can be passed through, since PostgreSQL may run as
-    /// another user than whoever calls (its own folder is closed to all others).
+    /// another user than the caller (its own folder is closed to all others).
     pub fn create(&self) -> Result<()> {
         for (folder, mode) in [(self.0.clone(), 0o755), (self.data(), 0o711), (self.logs(), 0o755), (self.run(), 0o700)]
         {
@@ -80,7 +80,7 @@ impl Home {
         Ok(())
     }
 
-    /// The supervisor's lock: whoever holds it owns the stack. It ends with the process, however that ends.
+    /// The supervisor's lock: its holder owns the stack. It ends with the process, however that ends.
     pub fn lock(&self) -> Result<Option<Lock>> {
         let path = self.run().join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);

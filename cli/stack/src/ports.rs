@@ -1,5 +1,5 @@
-//! Which port belongs to whom. The defaults are the documented ones; `--ports auto` looks for free ones and remembers
-//! them; `--port NAME=N` says one.
+//! The port of each part. The defaults are the documented ones; `--ports auto` finds free ones and remembers them;
+//! `--port NAME=N` sets one.
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
@@ -42,8 +42,8 @@ pub fn usual(services: &Services, replicas: usize) -> impl Iterator<Item = (Stri
 /// Below the range from which Linux takes the ports of outgoing connections, so that none of those gets in between.
 const AUTO: std::ops::Range<u16> = 20_000..32_000;
 
-/// Automatic ports that nobody else finds free while this is held: not before the servers listen on them, nor while one of
-/// them is started again.
+/// Automatic ports that no other `--ports auto` takes while this is held: not before the servers listen on them, nor while a
+/// server restarts.
 ///
 /// Each is a socket with the port in its name, in Linux's abstract namespace: that belongs to the same network namespace
 /// as the port itself, leaves no file, and ends with the process, however that ends.
@@ -134,7 +134,7 @@ fn bind(port: u16) -> std::io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
-/// None where the port is in use, or reserved by somebody else.
+/// None where the port is in use, or reserved by another process.
 fn reserve(port: u16) -> Option<UnixDatagram> {
     let name = SocketAddr::from_abstract_name(format!("towpath-port-{port}")).ok()?;
     let socket = UnixDatagram::bind_addr(&name).ok()?;

@@ -1,4 +1,4 @@
-//! What `/proc` tells of other processes: whether a process is still the one that was started, and who holds a port.
+//! What `/proc` says about processes: whether a process is still the one that was started, and which one holds a port.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, iter};
@@ -78,7 +78,7 @@ pub fn descendants(pid: u32) -> Vec<Identity> {
     parents.keys().filter(|child| descends(child)).filter_map(|child| Identity::of(*child)).collect()
 }
 
-/// Who listens on a TCP port of this machine, as `name (pid 12)`; none where nobody listens or `/proc` hides it.
+/// The process that listens on a TCP port of this machine, as `name (pid 12)`; none where there is none or `/proc` hides it.
 pub fn holder_of_port(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()

@@ -1,5 +1,5 @@
-//! A stack has one or more pairs of a relay and a host, as there would be pods: relay 2 delivers to host 2 alone, and
-//! host 2 speaks to relay 2 alone. What the first pair's are called, the others' are called with their number.
+//! A stack has one or more replicas: pairs of a relay and a host, like pods. Relay 2 delivers to host 2 only, and host 2
+//! calls relay 2 only. Names of the first pair have no number.
 
 /// The largest number of pairs on one machine.
 pub const MAX_REPLICAS: u8 = 8;

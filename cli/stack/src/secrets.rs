@@ -1,4 +1,4 @@
-//! Passwords and tokens of one stack: made once, at random, kept in `secrets.env` (0600) under the home.
+//! Passwords and tokens of one stack: generated once, kept in `secrets.env` (0600) under the home.
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -139,8 +139,7 @@ impl Services {
 }
 
 /// How Spin and the host find a variable of spin.toml in the environment.
-#[must_use]
-pub fn spin_variable(name: &str) -> String {
+pub(crate) fn spin_variable(name: &str) -> String {
     format!("SPIN_VARIABLE_{}", environment_name(name))
 }
 

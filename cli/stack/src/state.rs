@@ -1,5 +1,5 @@
-//! What a supervisor writes down about its stack, after every change: `run/state.json`. Other commands read it, and the
-//! next `up` proves with it which processes are leftovers of its own.
+//! The state of a stack. The supervisor writes it to `run/state.json` after every change; other commands read it, and the
+//! next `up` finds the processes of a killed supervisor by it.
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -27,13 +27,13 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartState {
-    /// Not started, or stopped because somebody asked for it.
+    /// Not started, or stopped by a command.
     Stopped,
     /// It runs and doesn't answer yet.
     Starting,
     /// It answers.
     Ready,
-    /// It died and is started again after a pause.
+    /// It died; the supervisor restarts it after a back-off.
     Restarting,
     /// It was asked to end.
     Stopping,
@@ -53,7 +53,7 @@ impl PartState {
     }
 }
 
-/// Who runs the servers.
+/// How the servers run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Servers {
@@ -118,7 +118,7 @@ pub struct State {
     /// The public addresses, one per host.
     #[serde(default)]
     pub urls: Vec<String>,
-    /// Who runs the servers.
+    /// How the servers run.
     pub servers: Servers,
     /// The ports of all parts.
     pub ports: Ports,

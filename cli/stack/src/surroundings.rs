@@ -1,4 +1,4 @@
-//! What relay and host are told by their environment: the variables that relay.toml and spin.toml ask for.
+//! The environment of relay and host: the variables that relay.toml and spin.toml ask for.
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -12,13 +12,13 @@ use crate::state::Servers;
 /// Everything that the environments of relay and edge are made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// Who listens where.
+    /// The ports of all parts.
     pub ports: &'a Ports,
     /// The services of relay.toml.
     pub services: &'a Services,
     /// Passwords and tokens.
     pub secrets: &'a Secrets,
-    /// Who runs the servers: it decides which of Kafka's listeners is meant.
+    /// How the servers run: containers have another Kafka listener.
     pub servers: Servers,
 }
 

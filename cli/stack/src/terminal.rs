@@ -3,7 +3,7 @@ use std::io::Write;
 
 /// One line on stderr.
 pub fn say(text: &str) {
-    // Who closed our stderr doesn't want to read it.
+    // A closed stderr is no error: the reader has gone.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! Those who order, over connections that are kept and used again.
+//! The clients that order, over connections that they keep.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The open loop: orders come at their rate, whatever becomes of those before them, as strangers do.
+//! The open loop: orders come at a fixed rate, whether or not earlier ones were answered.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What stands in the databases.
+//! What the databases hold.
 
 use anyhow::{Context, Result};
 use tokio_postgres::{Client, Row};

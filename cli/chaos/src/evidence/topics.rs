@@ -1,4 +1,4 @@
-//! What stands in Kafka, as a subscriber that reads committed records sees it.
+//! What Kafka holds, as a subscriber that reads committed records sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

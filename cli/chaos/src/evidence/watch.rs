@@ -1,5 +1,5 @@
-//! What has to be looked at while the run goes on: a relay that is killed takes its counters with it, and a fence that
-//! went backwards may be right again at the end.
+//! What must be read while the run goes on: a killed relay loses its counters, and a fence that went backwards may be right
+//! again at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How long a relay or a database that is away may hold a look up.
 const PATIENCE: Duration = Duration::from_millis(900);
 
-/// Deliveries of events that had been handled before, and were found out as such.
-pub(crate) const REDELIVERED: &str = "events delivered once more";
+/// Duplicates: deliveries of events whose unit of work had committed already.
+pub(crate) const DUPLICATES: &str = "duplicate events";
 
 /// What is counted: by which name, in which metric, with which label. All services and relays are summed up.
 const COUNTED: [(&str, &str, &str); 10] = [
     ("events delivered", "towpath_relay_deliveries_total", "result=\"accepted\""),
-    (REDELIVERED, "towpath_relay_units_known_total", "by=\"event\""),
+    (DUPLICATES, "towpath_relay_units_known_total", "by=\"event\""),
     ("deliveries held back", "towpath_relay_deliveries_total", "result=\"held_back\""),
     ("events published", "towpath_relay_outbox_published_total", ""),
     ("batches not published", "towpath_relay_outbox_failures_total", ""),
@@ -181,7 +181,26 @@ fn compare(fences: Vec<Fence>, highest: &mut BTreeMap<String, i64>, seen: &mut S
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+
+    /// All Rust code under a folder.
+    fn code(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .map(|path| if path.is_dir() { code(&path) } else { fs::read_to_string(path).unwrap_or_default() })
+            .collect()
+    }
+
+    #[test]
+    fn the_relay_has_the_metrics_that_are_read() {
+        let relay = code(&towpath_stack::testing::root().join("relay/src"));
+        for (_, metric, _) in COUNTED {
+            assert!(relay.contains(&format!("\"{metric}\"")), "relay/src has no metric {metric}");
+        }
+    }
 
     #[test]
     fn a_counter_goes_on_over_a_death() {

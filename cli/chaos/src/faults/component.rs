@@ -1,8 +1,7 @@
-//! A component fails on one event: the line between relay and component answers in its place, or says nothing.
+//! A component fails on one event: the proxy between relay and component answers in its place, or doesn't answer.
 //!
-//! The event is one that comes by, of a service drawn by chance. What must become of it stands in the rules of delivery:
-//! a bounded number of tries or none before it is a dead letter, or a wait for as long as it takes. Events of other keys
-//! must be delivered meanwhile as if nothing were.
+//! Service and event are drawn by chance. The delivery rules say what must happen: a bounded number of tries before the event
+//! is a dead letter, a dead letter at once, or retries for as long as it takes. Events of other keys must go on meanwhile.
 
 mod watch;
 
@@ -129,7 +128,7 @@ impl Fault for Fails {
 async fn strike(stage: &Stage, fails: Fails, random: &mut StdRng) -> Result<Struck> {
     let lines = stage.lines()?;
     let receivers: Vec<&str> = stage.services.receivers().collect();
-    let service = receivers.choose(random).copied().context("no service hears anything")?;
+    let service = receivers.choose(random).copied().context("no service subscribes to anything")?;
     let watched = Arc::new(Mutex::new(Watch::new(service)));
     watch(lines, &watched, &fails.fate());
     let struck = observe(&watched, fails, random).await;

@@ -19,7 +19,7 @@ use crate::service::Service;
 use crate::stage::Stage;
 
 /// `limits.lease_ms`, and what a takeover needs beside the wait for it: the rebalance, and the events that piled up.
-const LONGEST: Duration = Duration::from_secs(10 + 5);
+const MAX_DELAY: Duration = Duration::from_secs(10 + 5);
 const LOOK: Duration = Duration::from_millis(500);
 
 const NOW: &str = "SELECT extract(epoch FROM clock_timestamp())::float8";
@@ -58,9 +58,9 @@ impl Continuity {
         let longest = delays.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         if let Some((event, seconds)) = longest {
             struck.note += &format!("; of {} events the slowest took {seconds:.1} s to be handled", delays.len());
-            let late = delays.iter().filter(|(_, delay)| *delay > LONGEST.as_secs_f64()).count();
+            let late = delays.iter().filter(|(_, delay)| *delay > MAX_DELAY.as_secs_f64()).count();
             if late > 0 {
-                let most = LONGEST.as_secs();
+                let most = MAX_DELAY.as_secs();
                 struck.broken.push(format!(
                     "{late} events waited longer than a lease and a moment ({most} s): {event} for {seconds:.1} s"
                 ));
@@ -85,7 +85,7 @@ impl Continuity {
             let handled = inventory.query(HANDLED, &[&self.since, &ids]).await?;
             let handled: BTreeMap<String, f64> = handled.iter().map(|row| (row.get(0), row.get(1))).collect();
             let now: f64 = order.query_one(NOW, &[]).await?.get(0);
-            if handled.len() == said.len() || begun.elapsed() > LONGEST + LOOK {
+            if handled.len() == said.len() || begun.elapsed() > MAX_DELAY + LOOK {
                 let waited = |(id, at): (String, f64)| {
                     let delay = handled.get(&id).unwrap_or(&now) - at;
                     (id, delay)

@@ -1,6 +1,6 @@
-//! Connections are cut at the moments at which nobody can know whether what was asked for has happened.
+//! Cuts connections at the moments after which the client can't know whether its request took effect.
 //!
-//! A cut hits one request. Which one is drawn by chance among those that pass, so that it may be any step of any order.
+//! A cut hits one request, drawn by chance among those that pass, so it can be any step of any order.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const LASTS: Duration = Duration::from_secs(7);
 /// After one cut and before the next: a client that tries again at once may be hit again, but not for ever.
 const PAUSE: Duration = Duration::from_millis(300);
 /// So many requests pass at most before one is hit.
-const MOST_PASS: usize = 12;
+const MAX_PASSED: usize = 12;
 /// On a line that is used at all something passes in this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// PostgreSQL lets go of a transaction that it hears nothing of after this: `idle_in_transaction_timeout_ms`.
@@ -133,7 +133,7 @@ async fn cut<'a, P: Protocol>(
     while begun.elapsed() < LASTS || cuts == 0 {
         let (Some(line), Some(fate)) = (lines.choose(random), fates.choose(random)) else { break };
         let before = line.struck();
-        line.once(random.random_range(0..=MOST_PASS), fate.clone(), which);
+        line.once(random.random_range(0..=MAX_PASSED), fate.clone(), which);
         // Where little passes, another line may have more.
         let _ = timeout(LASTS / 3, line.until_struck(before + 1)).await;
         line.pass();

@@ -15,7 +15,7 @@ const AWAY: Duration = Duration::from_secs(60);
 /// Publishers and consumers have found back by then.
 const AFTERWARDS: Duration = Duration::from_secs(15);
 
-/// The line to Kafka is cut for all relays. Nobody who places an order may notice: it is taken, and goes on afterwards.
+/// The line to Kafka is cut for all relays. No client that places an order may notice: the order is taken, and goes on afterwards.
 pub(super) struct KafkaAway;
 
 impl Fault for KafkaAway {

@@ -1,13 +1,13 @@
-//! The shape of topics and groups changes in the middle of load: partitions are added, and a stranger joins a group.
+//! Topics and groups change under load: partitions are added, and another member joins a consumer group.
 //!
 //! Adding partitions moves keys: a key's new events may stand in another partition than its old ones, and be delivered
 //! before them. That is why the relay never does it by itself, and why every handler of this application is right in
 //! every order of arrival. What must hold is that no event is skipped: a new partition is heard from its beginning,
-//! although nobody knew of it when the first event was written to it.
+//! although no consumer knew of it when the first event was written to it.
 //!
-//! Who joins the group is a real member, of the same protocol, and Kafka gives it its part of the partitions. It takes
-//! none of their events and commits nothing, as a relay would that joins and dies. So the events in its partitions wait
-//! until it leaves, and then are delivered from where the last commit stands.
+//! The stranger that joins is a real member with the same protocol, and Kafka assigns it its share of the partitions. It
+//! handles no event and commits nothing, like a relay that joins and dies. So the events in its partitions wait until it
+//! leaves, and then are delivered from the last commit.
 
 use std::time::{Duration, Instant};
 
@@ -130,7 +130,8 @@ impl Fault for Rebalanced {
     fn strike<'a>(&'a self, stage: &'a Stage, random: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
         Box::pin(async move {
             let groups = stage.services.groups();
-            let group = groups.get(random.random_range(0..groups.len().max(1))).context("nobody hears anything")?;
+            let group =
+                groups.get(random.random_range(0..groups.len().max(1))).context("no service subscribes to anything")?;
             let (config, group) = (client(stage)?, group.clone());
             let name = group.id.clone();
             let (partitions, settled) = spawn_blocking(move || join_and_leave(config, &group)).await??;

@@ -1,4 +1,4 @@
-//! What a neighbour does to a database: a person who ends all connections, or who holds a lock and goes for a coffee.
+//! Another session disturbs a database: it ends all connections, or holds a lock for long.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const TERMINATE: &str = "
     SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND usename IN ($1, 'towpath_relay')";
 
-/// Whether somebody waits for what this session holds.
+/// Whether another session waits for a lock of this one.
 const WAITS: &str =
     "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
 
@@ -68,7 +68,7 @@ impl Fault for BackendsTerminated {
     }
 }
 
-/// Somebody else holds a row that is needed. Who waits for it is given up by `lock_timeout` or by the caller's own
+/// Another session locks a row that is needed. A waiting statement is ended by `lock_timeout` or by the caller's own
 /// patience, and must be told to come back; no event may be lost over it.
 struct RowLocked(Held);
 
@@ -129,7 +129,7 @@ impl Fault for RowLocked {
             Held::Stock => "the stock that sells best",
             Held::Order => "an open order",
         };
-        format!("somebody else locks the row of {what} for {} s", HELD.as_secs())
+        format!("another session locks the row of {what} for {} s", HELD.as_secs())
     }
 
     fn duration(&self) -> Duration {
@@ -170,5 +170,5 @@ async fn hold(stage: &Stage, held: Held) -> Result<Struck> {
     }
     database.batch_execute("ROLLBACK").await.context("the lock was lost before its time")?;
     let (seconds, percent) = (HELD.as_secs(), waited * 100 / looks);
-    Ok(Struck::noted(format!("held the {name} {row} for {seconds} s; {percent} % of the time somebody waited for it")))
+    Ok(Struck::noted(format!("held the {name} {row} for {seconds} s; {percent} % of the time a session waited for it")))
 }

@@ -1,7 +1,7 @@
-//! The payment provider fails. The sandbox is told to, by the row in the payment database that it looks at with every
-//! call; the row says how long, so that it ends also where this program doesn't live to end it.
+//! The payment provider fails. A row in the payment database, which the sandbox reads with every call, tells it to, and for
+//! how long, so that the fault ends even if this program dies.
 //!
-//! Nobody who places an order may notice: a payment that can't be made now waits, and is made once, also where the
+//! No client that places an order may notice: a payment that can't be made now waits, and is made once, also where the
 //! provider took the money and its answer was lost.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::row::Row;
 use crate::service::Service;
 use crate::stage::Stage;
 
-/// More than one try of whoever is held back falls into it.
+/// Longer than one pause between two deliveries that are held back.
 const AWAY: Duration = Duration::from_secs(20);
 const SLOW: Duration = Duration::from_secs(30);
 /// The longest pause between two deliveries, and a call that still waits for its answer.

@@ -2,7 +2,7 @@
 //! the other. What each of these must leave unbroken is watched by [`Continuity`].
 //!
 //! What is stopped stays away for longer than a lease, so that the other pairs take its work over, also that of a relay
-//! whose own host is away: it can deliver to nobody, and leaves its partitions and timers to others until it can.
+//! whose own host is away: it can't deliver, and leaves its partitions and timers to others until it can.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

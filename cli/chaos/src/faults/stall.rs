@@ -1,6 +1,6 @@
 //! SIGSTOP of each part for a while, then SIGCONT: the process is there, its connections stand, and nothing answers.
 //!
-//! A PostgreSQL server is many processes: stopping the first alone would stop nobody's statements, so all of them stand
+//! A PostgreSQL server is many processes: stopping the first alone would stop no statement, so all of them stand
 //! still. The supervisor only starts again what has ended, and a part that stands still hasn't.
 
 use std::io::Write;

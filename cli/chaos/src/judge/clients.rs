@@ -1,4 +1,4 @@
-//! What clients saw: the faults that they may notice, and no others; and nobody ever hangs.
+//! What clients saw: only the faults that they may notice; and no call hangs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

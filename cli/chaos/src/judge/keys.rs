@@ -61,7 +61,7 @@ fn empty_answers(witness: &Witness, promise: &mut Promise) {
     }
 }
 
-/// Whoever was told of an order finds it: these calls are made with ids from answers alone.
+/// A client that was told of an order finds it: these calls are made with ids from answers alone.
 fn unknown_orders(witness: &Witness, rows: &HashMap<Uuid, &Placed>, promise: &mut Promise) {
     for seen in &witness.seen {
         let of_an_order = matches!(seen.call, Call::Order | Call::History | Call::Cancel);

@@ -1,4 +1,4 @@
-//! What a stack at rest looks like: no transaction left open, every shard and timer in somebody's hands.
+//! A stack at rest: no transaction is open, every shard has a publisher, every timer is called.
 
 use super::Promise;
 use crate::evidence::{Lease, Seen, Session, Timer};

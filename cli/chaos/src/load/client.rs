@@ -1,4 +1,4 @@
-//! One client: it places its order, and then does what else it came for.
+//! One client: it places its order, and then makes its other calls.
 
 use std::time::Duration;
 

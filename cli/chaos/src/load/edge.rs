@@ -1,4 +1,4 @@
-//! The clients' way to the edge: one call and its entry in the record, and the patience of a good client.
+//! How clients call the edge: one call and its entry in the record, and a good client's retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::record::{Call, Outcome, Record, Reply, Seen};
 /// How long a client waits for an answer, beyond what it asked to wait: longer than any fault may hold one up.
 const PATIENCE: Duration = Duration::from_secs(45);
 const FIRST_PAUSE_MS: u64 = 100;
-const LONGEST_PAUSE_MS: u64 = 2_000;
+const MAX_PAUSE_MS: u64 = 2_000;
 
 /// A call to be made, as often as it takes.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ fn is_final(reply: &Reply) -> bool {
 
 fn pause(attempt: usize, random: &mut StdRng) -> Duration {
     let doublings = u32::try_from(attempt - 1).unwrap_or(u32::MAX).min(8);
-    let most = (FIRST_PAUSE_MS << doublings).min(LONGEST_PAUSE_MS);
+    let most = (FIRST_PAUSE_MS << doublings).min(MAX_PAUSE_MS);
     Duration::from_millis(random.random_range(most / 2..=most))
 }
 
@@ -173,6 +173,6 @@ mod tests {
         let mut random = StdRng::seed_from_u64(1);
         let pauses: Vec<u64> = (1..=12).map(|attempt| pause(attempt, &mut random).as_millis() as u64).collect();
         assert!((50..=100).contains(&pauses[0]), "{pauses:?}");
-        assert!(pauses[8..].iter().all(|ms| (1_000..=LONGEST_PAUSE_MS).contains(ms)), "{pauses:?}");
+        assert!(pauses[8..].iter().all(|ms| (1_000..=MAX_PAUSE_MS).contains(ms)), "{pauses:?}");
     }
 }

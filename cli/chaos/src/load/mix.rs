@@ -1,5 +1,5 @@
-//! What clients do: drawn from the seed, each client's doings by themselves, so that a run repeats whatever its answers
-//! and their times are. Pure.
+//! What clients do, drawn from the seed for each client separately, so that a run repeats whatever answers come, and when.
+//! Pure.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a run sells: products and stock of its own, so that it touches nobody's.
+//! What a run sells: products and stock of its own, so that it touches no others.
 
 use anyhow::{Context, Result};
 use towpath_client::{Client, Money, NewLine, NewOrder, NewProduct, Product};

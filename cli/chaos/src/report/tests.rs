@@ -44,7 +44,7 @@ fn report(promises: Vec<Promise>) -> Report {
     };
     let placed = Placed { key: "k".into(), id: uuid::Uuid::nil(), status: "confirmed".into() };
     let evidence = Evidence { placed: vec![placed], handled: 7, ..Evidence::default() };
-    let counters = Counters([("events delivered", 1_009), (REDELIVERED, 3)].into());
+    let counters = Counters([("events delivered", 1_009), (DUPLICATES, 3)].into());
     let watched = Watched { counters, ..Watched::default() };
     let audit = towpath_audit::Report { invariants: Vec::new() };
     let windows = [window()];
@@ -75,7 +75,7 @@ fn a_clean_run_is_told_in_full() {
         "1 orders: 1 × confirmed",
         "4 answers: 3 × 202, 1 × 503",
         "1 repeated calls, 1 answers given once more",
-        "7 events handled, 3 deliveries of events that had been handled before",
+        "7 events handled, 3 duplicates",
         "1,009 events delivered",
         "the machine itself stood still for 2.0 s (disk) and 0.0 s (processor) at the longest",
         "Every promise was kept.",

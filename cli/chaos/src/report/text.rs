@@ -1,4 +1,4 @@
-//! The report as a person reads it, who doesn't know the code.
+//! The report as text, for a reader who doesn't know the code.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -65,12 +65,7 @@ impl Display for Totals {
             write!(f, ", {} clients not let in as 500 were there", self.unsent)?;
         }
         writeln!(f)?;
-        writeln!(
-            f,
-            "{} events handled, {} deliveries of events that had been handled before",
-            number(self.handled),
-            number(self.redelivered)
-        )?;
+        writeln!(f, "{} events handled, {} duplicates", number(self.handled), number(self.duplicates))?;
         let relays: Vec<String> = self.relays.iter().map(|(what, n)| format!("{} {what}", number(*n))).collect();
         writeln!(f, "relays counted: {}", relays.join(", "))?;
         let Self { processor_away_s: processor, disk_away_s: disk, .. } = self;

@@ -1,4 +1,4 @@
-//! Runs cargo, and reads along.
+//! Runs cargo, and reads its output.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
@@ -86,7 +86,7 @@ pub(super) async fn audit(stack: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Kills a process group when it is dropped. After an orderly end there is nobody in it.
+/// Kills a process group when it is dropped. After an orderly end the group is empty.
 struct Group(Option<Pid>);
 
 impl Drop for Group {

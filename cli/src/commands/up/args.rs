@@ -10,46 +10,46 @@ use crate::plan::Choice;
 #[command(after_help = "Examples:
   towpath up                        everything, in the foreground: Ctrl-C stops it, the data stays
   towpath up --detach               everything, in the background: `towpath down` stops it
-  towpath up --ports auto           beside something else that uses the usual ports
-  towpath up --port host=8080       one port, the others as usual
+  towpath up --ports auto           on free ports, beside another program that uses the default ones
+  towpath up --port host=8080       another port for one part
   towpath up --replicas 2           two pairs of relay and host, as two pods would be
   towpath up --no-host              all but the host; then `spin up` in the checkout, in another terminal
   towpath up --runtime spin         the same in one command, where Spin 4.1 is installed
   towpath up --servers compose      PostgreSQL, Kafka and Redis in containers, where Docker is installed
 
-A second `up` on a running stack says so, shows where everything is, and ends with exit status 0.
+A second `up` on a running stack says so, shows its parts, and exits with status 0.
 Ports: host 3000, relay 7070 and 7071 (relay-admin), postgres-product 5433, postgres-order 5434, postgres-payment 5435,
 postgres-inventory 5436, kafka 9092, kafka-external 29092, kafka-controller 9093, redis 6379; of a second replica host-2
-3001, relay-2 7072 and 7073 (relay-admin-2), and so on. All of it listens on 127.0.0.1 alone: there are no logins yet.
+3001, relay-2 7072 and 7073 (relay-admin-2), and so on. Everything listens on 127.0.0.1 only: there are no logins yet.
 The components' compiler: TOWPATH_WASM_TOOLCHAIN=rustup adds the target wasm32-wasip2 with rustup, =debian takes it from
 Debian's packages, =auto (the default) tries the first and falls back to the second.")]
 pub(crate) struct Args {
     /// Start in the background, and return once everything is ready
     #[arg(long, short)]
     pub(super) detach: bool,
-    /// Leave the components to a `spin up` of yours: writes Spin's .env into the checkout
+    /// Start no host: you run `spin up` yourself, with the .env that this writes into the checkout
     #[arg(long, conflicts_with = "runtime")]
     pub(super) no_host: bool,
-    /// What runs the components
+    /// The runtime of the components
     #[arg(long, value_enum, default_value = "embedded")]
     pub(super) runtime: Runtime,
-    /// How many pairs of relay and host: each host speaks to its own relay, each relay delivers to its own host
+    /// Number of pairs of relay and host: each host calls its own relay, each relay delivers to its own host
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(replica::MAX_REPLICAS)))]
     pub(super) replicas: u8,
-    /// Who runs PostgreSQL, Kafka and Redis
+    /// How PostgreSQL, Kafka and Redis run
     #[arg(long, value_enum, default_value = "native")]
     pub(super) servers: ServersChoice,
-    /// The usual ports, or free ones that are found, and kept for the next time
+    /// The default ports, or free ones, which the next `up --ports auto` uses again
     #[arg(long, value_enum, default_value = "default")]
     pub(super) ports: PortChoice,
-    /// Another port for one of them; can be repeated
+    /// Another port for one part; can be repeated
     #[arg(long, value_name = "NAME=PORT", value_parser = parse_assignment)]
     pub(super) port: Vec<(String, u16)>,
-    /// Build no components: those that were built last are run
+    /// Run the components as they were built last
     #[arg(long)]
     pub(super) no_build: bool,
-    /// For data that nobody needs tomorrow: the servers don't wait for the disk
+    /// For throw-away data: the servers don't wait for the disk
     #[arg(long, hide = true, env = "TOWPATH_THROW_AWAY", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) throw_away: bool,
     /// What `--detach` starts

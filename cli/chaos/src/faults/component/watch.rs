@@ -1,4 +1,4 @@
-//! Who watches the deliveries to one service, and picks the one that fails. Pure.
+//! Watches the deliveries to one service, and picks the one that fails. Pure.
 
 use std::time::{Duration, Instant};
 
