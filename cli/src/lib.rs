@@ -1,32 +1,13 @@
-//! What `./towpath` runs: a whole stack on one machine, from missing packages to a placed order.
-//!
-//! Each command is a module under `commands`. `up` and `test` supervise processes (`supervisor`); all others talk to the
-//! supervisor over its socket (`control`) or read what it wrote down (`state`). Data goes to stdout, all else to stderr.
-pub mod api;
-pub mod audit;
-pub mod bench;
-pub mod stack;
+#![doc = include_str!("../README.md")]
 
-mod chaos;
 mod commands;
-mod control;
 mod edge;
-mod home;
-mod number;
 mod plan;
-mod ports;
-mod process;
 mod progress;
-mod replica;
 mod screen;
-mod secrets;
 mod seed;
 mod servers;
-mod signals;
-mod state;
 mod supervisor;
-#[cfg(test)]
-mod testing;
 mod tools;
 mod wasm;
 
@@ -35,16 +16,24 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use towpath_stack::home::Home;
+use towpath_stack::terminal::say;
 
 use crate::commands::{dlq, down, logs, migrate, part, psql, reset, status, test, up};
-use crate::home::Home;
 
 /// An order platform at the edge: everything that it needs, by one command.
 #[derive(Debug, Parser)]
 #[command(name = "towpath", version, after_help = EXAMPLES, max_term_width = 120)]
 struct Cli {
     /// The folder of the stack: its data, logs and secrets
-    #[arg(long, global = true, value_name = "DIR", env = "TOWPATH_HOME", help_heading = "Which stack")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "TOWPATH_HOME",
+        hide_env_values = true,
+        help_heading = "Which stack"
+    )]
     #[arg(long_help = "The folder of the stack: its data, logs and secrets [default: .towpath in the checkout]")]
     home: Option<PathBuf>,
     #[command(subcommand)]
@@ -54,11 +43,12 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   towpath up                   start everything, and stay: Ctrl-C stops it
   towpath up --detach          start everything in the background
-  towpath status               what runs where
-  towpath logs relay -f        follow what the relay says
-  towpath psql order           look into a service's database
-  towpath down                 stop what runs in the background
-  towpath chaos                break it on purpose, and count what was lost or doubled
+  towpath status               every part: state, process, address
+  towpath logs relay -f        follow the relay's log
+  towpath psql order           open psql on the order service's database
+  towpath dlq list             list the events that a component refused
+  towpath down                 stop the stack that runs in the background
+  towpath chaos                break it on purpose, and count what was lost or duplicated
   towpath test                 run every test on servers of its own";
 
 #[derive(Debug, Subcommand)]
@@ -67,9 +57,9 @@ enum Command {
     Up(up::Args),
     /// Stop a stack that runs in the background
     Down(down::Args),
-    /// Show what runs where
+    /// Show every part: state, process, address
     Status(status::Args),
-    /// Show what the parts say
+    /// Show the logs of the parts
     Logs(logs::Args),
     /// Stop one part and leave it stopped
     Stop(part::StopArgs),
@@ -77,18 +67,18 @@ enum Command {
     Start(part::StartArgs),
     /// Stop one part and start it again
     Restart(part::RestartArgs),
-    /// List, show, replay and drop events that a component would not take
+    /// List, show, replay and drop dead letters: events that a component refused
     Dlq(dlq::Args),
-    /// Open a prompt in the database of a service
+    /// Open psql on the database of a service
     Psql(psql::Args),
     /// Bring the databases of a running stack to the newest schema
     Migrate(migrate::Args),
     /// Check the invariants in the databases of a running stack
-    Audit(audit::Args),
-    /// Measure, beside what does the same without Towpath
-    Bench(bench::Args),
-    /// Break a running stack on purpose, and count what was lost or doubled
-    Chaos(chaos::Args),
+    Audit(towpath_audit::Args),
+    /// Measure throughput and latency beside the same work without Towpath
+    Bench(towpath_bench::Args),
+    /// Break a running stack on purpose, and count what was lost or duplicated
+    Chaos(towpath_chaos::Args),
     /// Run the tests on servers of their own
     Test(test::Args),
     /// Delete all data of the stack
@@ -102,7 +92,7 @@ pub fn run() -> ExitCode {
     match execute(cli) {
         Ok(code) => code,
         Err(error) => {
-            progress::say(&format!("towpath: {error:#}"));
+            say(&format!("towpath: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -117,9 +107,9 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Reset(args) => supervising()?.block_on(reset::command(&args, &home)),
         Command::Logs(args) => supervising()?.block_on(logs::command(&args, &home)),
         Command::Migrate(args) => supervising()?.block_on(migrate::command(&args, &home)),
-        Command::Audit(args) => measuring()?.block_on(audit::command(&args, home.path())),
-        Command::Bench(args) => measuring()?.block_on(bench::command(&args, home.path())),
-        Command::Chaos(args) => Ok(measuring()?.block_on(chaos::command(&args, &home))),
+        Command::Audit(args) => measuring()?.block_on(towpath_audit::command(&args, &home)),
+        Command::Bench(args) => measuring()?.block_on(towpath_bench::command(&args)),
+        Command::Chaos(args) => Ok(measuring()?.block_on(towpath_chaos::command(&args, &home))),
         Command::Status(args) => status::command(&args, &home),
         Command::Stop(args) => part::stop(&args, &home),
         Command::Start(args) => part::start(&args, &home),
@@ -156,6 +146,34 @@ mod tests {
             let example = format!("towpath {}", command.get_name());
             assert!(help.contains(&example), "`{example} --help` has no example");
         }
+    }
+
+    /// `./towpath` prints this file where the program is not built yet.
+    #[test]
+    fn the_short_help_is_the_file_that_the_script_prints() {
+        let help = Cli::command().term_width(100).render_help().to_string();
+        let file = include_str!("help.txt");
+        assert!(help == file, "cli/src/help.txt differs from `towpath -h`. Make it this:\n{help}");
+    }
+
+    #[test]
+    fn the_help_names_every_database_and_its_port() {
+        let services = towpath_stack::testing::services();
+        let help = |command: &str| {
+            let cli = Cli::command();
+            let command = cli.find_subcommand(command).unwrap_or_else(|| panic!("no command {command}"));
+            command.get_after_help().map(ToString::to_string).unwrap_or_default().replace('\n', " ")
+        };
+        for (part, port) in towpath_stack::ports::usual(&services, 1).filter(|(part, _)| part.starts_with("postgres-"))
+        {
+            assert!(help("up").contains(&format!("{part} {port}")), "`towpath up --help` lacks {part} {port}");
+            for command in ["stop", "start", "restart"] {
+                assert!(help(command).contains(&part), "`towpath {command} --help` lacks {part}");
+            }
+        }
+        let names: Vec<&str> = services.databases().collect();
+        let line = format!("Services: {}", names.join(", "));
+        assert!(help("psql").contains(&line), "`towpath psql --help` lacks {line:?}");
     }
 
     #[test]

@@ -1,20 +1,21 @@
-//! The parts of a whole stack, and what is done between their starts.
+//! The parts of a whole stack, and the tasks between their starts (migrating, seeding).
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use towpath_stack::home::Home;
+use towpath_stack::ports::{self, Ports};
+use towpath_stack::programs;
+use towpath_stack::replica;
+use towpath_stack::services::Services;
+use towpath_stack::state::{Phase, Servers, State};
+use towpath_stack::surroundings::Surroundings;
 
-use crate::edge::{self, Runtime, Surroundings};
-use crate::home::Home;
-use crate::ports::Ports;
-use crate::replica;
-use crate::secrets::{DATABASES, Secrets};
+use crate::edge::{self, Runtime};
 use crate::seed;
 use crate::servers::kafka_jars::Jars;
 use crate::servers::{Place, compose, kafka, postgres, redis};
-use crate::state::{Phase, Servers, State};
 use crate::supervisor::spec::{PartSpec, Task};
 use crate::supervisor::{Plan, this_supervisor};
-use crate::tools;
 
 /// What was chosen on the command line.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +30,8 @@ pub(crate) struct Choice {
 
 impl Choice {
     /// The ports that its parts listen on.
-    pub(crate) fn ports(&self) -> Vec<String> {
-        let all = crate::ports::usual(self.replicas).map(|(name, _)| name);
+    pub(crate) fn ports(&self, services: &Services) -> Vec<String> {
+        let all = ports::usual(services, self.replicas).map(|(name, _)| name);
         // The controller of a container stays inside of it; without a host its port is for Spin.
         all.filter(|name| name != "kafka-controller" || self.servers == Servers::Native)
             .filter(|name| name != "host" || self.runtime.is_some())
@@ -49,20 +50,18 @@ pub(crate) fn stack(
     home: &Home,
     root: &Path,
     choice: Choice,
-    ports: Ports,
-    secrets: &Secrets,
+    surroundings: &Surroundings<'_>,
     jars: Option<&Jars>,
 ) -> Result<Plan> {
-    let surroundings = Surroundings { ports: &ports, secrets, servers: choice.servers };
-    let mut parts = servers(home, root, choice, &ports, secrets, jars)?;
-    let mut tasks = vec![edge::migrate_task(home, &surroundings)?];
+    let mut parts = servers(home, root, choice, surroundings, jars)?;
+    let mut tasks = vec![edge::migrate_task(home, surroundings)?];
     for pair in 1..=choice.replicas {
-        parts.push(edge::relay(home, pair, &surroundings)?);
+        parts.push(edge::relay(home, pair, surroundings)?);
     }
-    let urls = choice.urls(&ports)?;
+    let urls = choice.urls(surroundings.ports)?;
     if let Some(runtime) = choice.runtime {
         for pair in 1..=choice.replicas {
-            parts.push(edge::host(home, runtime, pair, &surroundings)?);
+            parts.push(edge::host(home, runtime, pair, surroundings)?);
         }
         tasks.extend(urls.first().map(|url| seed_task(home, url)));
     }
@@ -73,7 +72,7 @@ pub(crate) fn stack(
         servers: choice.servers,
         kafka_jars: jars.map(|jars| jars.folder.clone()),
         parts: Vec::new(),
-        ports,
+        ports: surroundings.ports.clone(),
     };
     Ok(Plan { parts, tasks, state })
 }
@@ -82,24 +81,24 @@ fn servers(
     home: &Home,
     root: &Path,
     choice: Choice,
-    ports: &Ports,
-    secrets: &Secrets,
+    surroundings: &Surroundings<'_>,
     jars: Option<&Jars>,
 ) -> Result<Vec<PartSpec>> {
     if choice.servers == Servers::Compose {
-        return compose::Project::new(home, &root.join("infra")).parts(ports, secrets);
+        return compose::Project::new(home, &root.join("infra")).parts(surroundings);
     }
+    let Surroundings { ports, services, secrets, .. } = *surroundings;
     let place = Place { home: home.clone(), native: root.join("infra/native"), throw_away: choice.throw_away };
     let mut parts = Vec::new();
-    for service in DATABASES {
-        let name = format!("postgres-{service}");
+    for service in services.databases() {
+        let name = ports::database(service);
         let port = ports.get(&name)?;
         let password = secrets.postgres(service).to_owned();
         let server = postgres::Server { place: place.clone(), name, port, password, max_connections: None };
         parts.push(server.part()?);
     }
     let jars = jars.context("Kafka's jars are not there")?;
-    parts.push(kafka::part(&place, ports, jars, &tools::java()?)?);
+    parts.push(kafka::part(&place, ports, jars, &programs::java()?)?);
     parts.push(redis::part(&place, ports.get("redis")?, secrets.redis())?);
     Ok(parts)
 }

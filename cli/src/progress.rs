@@ -1,6 +1,7 @@
-//! Says what a long command is doing, and at its end where the time went.
-use std::io::Write;
+//! Tells what a long command does, and how long each step took.
 use std::time::{Duration, Instant};
+
+use towpath_stack::terminal::say;
 
 /// A total below this needs no explanation.
 const WORTH_EXPLAINING: Duration = Duration::from_secs(30);
@@ -45,21 +46,6 @@ impl Progress {
     /// One line for the eye, with the time since the command began.
     pub(crate) fn say(&self, text: &str) {
         say(&format!("[{:5.1} s] {text}", self.began.elapsed().as_secs_f64()));
-    }
-}
-
-/// One line on stderr.
-pub(crate) fn say(text: &str) {
-    // Who closed our stderr doesn't want to read it.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-/// One line of data, on stdout.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        // `towpath logs | head` has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
     }
 }
 

@@ -1,10 +1,10 @@
-//! What `up` shows while it runs. On a terminal one block that is redrawn in place, elsewhere plain lines; both calm:
-//! nothing moves unless something happened. It goes to stderr, like everything that isn't data.
+//! What `up` shows while it runs, on stderr: on a terminal one block that is redrawn in place when something changes,
+//! elsewhere plain lines.
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
-use crate::state::{PartState, Phase};
+use towpath_stack::state::{PartState, Phase};
 
 /// Happenings that stay visible under the table.
 const REMEMBERED: usize = 5;

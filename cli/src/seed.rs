@@ -1,11 +1,10 @@
-//! A small catalogue with stock, so that there is something to order. It goes in by the public API, like anybody's, and
-//! can be repeated: the SKUs are taken then, and the keys of the deliveries are always the same.
+//! A small catalogue with stock, so that there is something to order. It is created through the public API. Seeding again
+//! changes nothing: the SKUs exist, and the idempotency keys of the stock are always the same.
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-
-use crate::api::{Answer, ApiError, Client, Money, NewProduct};
+use towpath_client::{Answer, ApiError, Client, Money, NewProduct};
 
 /// How long an edge that asks to come back later is asked again.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The components: a compiler that knows their target, and cargo, which builds what has changed.
+//! Builds the components: finds or installs a compiler for their target, and runs cargo.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -6,16 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use towpath_stack::checkout;
+use towpath_stack::terminal::say;
 
-use crate::home;
-use crate::progress::say;
-
-/// The component of each service.
-pub(crate) const COMPONENTS: [&str; 5] =
-    ["towpath-gateway", "towpath-product", "towpath-inventory", "towpath-order", "towpath-payment"];
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";
-/// How long rustup may look for a target that may not be there for it. A machine that can reach it takes a few seconds.
+/// Timeout for `rustup target add`: seconds where the network reaches it.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(90);
 /// `TOWPATH_WASM_TOOLCHAIN`.
 const SWITCH: &str = "TOWPATH_WASM_TOOLCHAIN";
@@ -84,7 +80,7 @@ async fn toolchain(root: &Path) -> Result<Toolchain> {
     match choice {
         Choice::Rustup => rustup(root).await,
         Choice::Debian => debian(root).await,
-        // Who fell back once needn't wait for the first way to fail again.
+        // After one fallback, don't wait again for rustup to fail.
         Choice::Auto if debian_folder()?.join(".done").exists() => debian(root).await,
         Choice::Auto => match rustup(root).await {
             Ok(toolchain) => Ok(toolchain),
@@ -127,7 +123,7 @@ async fn rustup(root: &Path) -> Result<Toolchain> {
 }
 
 fn debian_folder() -> Result<PathBuf> {
-    Ok(home::cache()?.join("wasm-toolchain"))
+    Ok(checkout::cache()?.join("wasm-toolchain"))
 }
 
 /// Runs the script that assembles it; it knows by itself when there is nothing to do.
@@ -136,7 +132,7 @@ async fn debian(root: &Path) -> Result<Toolchain> {
     let script = root.join("infra/wasm-toolchain.sh");
     let mut command = Command::new("bash");
     command.arg(&script).env("WASM_TOOLCHAIN_DIR", &folder).stdin(Stdio::null()).stdout(Stdio::null());
-    // The build of the standard library must not go to anybody's cache.
+    // The build of the standard library must not go to the caller's target folder.
     let status = command.env_remove("CARGO_TARGET_DIR").kill_on_drop(true).status().await.context("cannot run bash")?;
     if !status.success() {
         bail!("no compiler for {TARGET}: {} failed ({status}), see above", script.display());
@@ -147,6 +143,8 @@ async fn debian(root: &Path) -> Result<Toolchain> {
 
 #[cfg(test)]
 mod tests {
+    use towpath_stack::testing;
+
     use super::*;
 
     #[test]
@@ -159,17 +157,14 @@ mod tests {
         assert!(error.contains("nightly") && error.contains("debian"), "{error}");
     }
 
-    /// Each component of spin.toml is built, and stands where spin.toml looks for it.
+    /// Each component stands where spin.toml looks for it once its package is built.
     #[test]
-    fn components_are_those_of_the_manifest() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let manifest: toml::Table = std::fs::read_to_string(root.join("spin.toml")).unwrap().parse().unwrap();
-        let components = manifest["component"].as_table().unwrap();
-        assert_eq!(components.len(), COMPONENTS.len());
-        for package in COMPONENTS {
-            let name = package.trim_start_matches("towpath-");
-            let source = components[name]["source"].as_str().unwrap();
-            assert_eq!(root.join(source), built(root).join(format!("{}.wasm", package.replace('-', "_"))));
+    fn spin_toml_finds_what_is_built() {
+        for component in testing::services().components() {
+            let package = component.package.as_deref().unwrap_or_else(|| panic!("{} is not built", component.name));
+            let root = Path::new("/checkout");
+            let file = built(root).join(format!("{}.wasm", package.replace('-', "_")));
+            assert_eq!(root.join(&component.source), file, "spin.toml: source of {}", component.name);
         }
     }
 }

@@ -9,8 +9,9 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
+use towpath_client::{Client, NewOrder};
+
 use support::{Home, outcome, repository};
-use towpath_cli::api::{Client, NewOrder};
 
 const UP: [&str; 5] = ["up", "--detach", "--no-build", "--ports", "auto"];
 const UP_TWICE: [&str; 7] = ["up", "--detach", "--no-build", "--ports", "auto", "--replicas", "2"];
@@ -53,7 +54,7 @@ fn names(home: &Home) -> Vec<String> {
 
 async fn order(home: &Home) -> uuid::Uuid {
     let answer = client(home, 1).place(&NewOrder::paying("somebody", "LAMP-BOW", 1), "a-key", 20).await.unwrap();
-    let order: towpath_cli::api::Order = answer.expect(201).unwrap().read().unwrap();
+    let order: towpath_client::Order = answer.expect(201).unwrap().read().unwrap();
     assert_eq!(order.status, "confirmed");
     order.id
 }

@@ -1,22 +1,21 @@
 //! The services' databases, migrated for one test as every installation is, and copies of them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use reqwest::Url;
-use towpath_cli::audit::Databases;
+use towpath_audit::Databases;
 use towpath_relay::config::Config;
 use towpath_relay::migrate;
+use towpath_stack::services::Services;
 use uuid::Uuid;
 
-/// The services that have a database.
-pub const SERVICES: [&str; 4] = ["product", "order", "payment", "inventory"];
-
-/// Four databases; some may be shared with those that they were copied from. They go when this is dropped.
+/// A database for each service that has one; some may be shared with those that they were copied from. They go when this is dropped.
 #[derive(Debug)]
 pub struct TestDatabases {
     server: Server,
     /// By service: the name of its database.
-    names: [(&'static str, String); 4],
+    names: BTreeMap<String, String>,
     made: Vec<String>,
     roles: Vec<String>,
 }
@@ -60,17 +59,19 @@ impl Server {
 }
 
 impl TestDatabases {
-    /// Migrates four fresh databases as `towpath migrate` does.
+    /// Migrates fresh databases as `towpath migrate` does.
     ///
     /// # Panics
     /// Where that fails.
     pub async fn migrated() -> Self {
         let server = Server::from_environment();
         let id = format!("test_{}", &Uuid::now_v7().simple().to_string()[12..]);
-        let names = SERVICES.map(|service| (service, format!("{id}_{service}")));
-        let mut roles: Vec<String> = names.iter().map(|(_, name)| format!("{name}_app")).collect();
+        let services = Services::load().expect("relay.toml and spin.toml");
+        let names: BTreeMap<String, String> =
+            services.databases().map(|service| (service.to_owned(), format!("{id}_{service}"))).collect();
+        let mut roles: Vec<String> = names.values().map(|name| format!("{name}_app")).collect();
         roles.push(format!("{id}_relay"));
-        let made = names.iter().map(|(_, name)| name.clone()).collect();
+        let made = names.values().cloned().collect();
         let databases = Self { server, names, made, roles };
         databases.migrate().await;
         databases
@@ -102,9 +103,9 @@ impl TestDatabases {
     ///
     /// # Panics
     /// Where that fails.
-    pub async fn with(&self, service: &'static str, sql: &str) -> Self {
+    pub async fn with(&self, service: &str, sql: &str) -> Self {
         let mut names = self.names.clone();
-        let (_, name) = names.iter_mut().find(|(known, _)| *known == service).expect("a service");
+        let name = names.get_mut(service).expect("a service");
         let copy = format!("{name}_{}", &Uuid::new_v4().simple().to_string()[..8]);
         self.server.execute("postgres", &format!("CREATE DATABASE {copy} TEMPLATE {name}")).await;
         *name = copy.clone();
@@ -131,13 +132,11 @@ impl TestDatabases {
     /// Where an audit reads.
     #[must_use]
     pub fn for_audit(&self) -> Databases {
-        let url = |service| self.server.database(self.name(service));
-        Databases { product: url("product"), order: url("order"), payment: url("payment"), inventory: url("inventory") }
+        Databases::at(|service| self.server.database(self.name(service)))
     }
 
     fn name(&self, service: &str) -> &str {
-        let (_, name) = self.names.iter().find(|(known, _)| *known == service).expect("a service");
-        name
+        self.names.get(service).expect("a service")
     }
 }
 

@@ -15,7 +15,7 @@ mod shop;
 mod stack;
 mod wait;
 
-pub use databases::{SERVICES, TestDatabases};
+pub use databases::TestDatabases;
 pub use events::{Record, records_of};
 pub use own_stack::OwnStack;
 pub use refusal::{Wrong, assert_refused, assert_wrong_fields};

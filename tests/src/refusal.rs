@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use towpath_cli::api::{Answer, Problem};
+use towpath_client::{Answer, Problem};
 
 /// A field that a refusal must name, with its code.
 pub type Wrong<'a> = (&'a str, &'a str);

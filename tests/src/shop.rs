@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use towpath_cli::api::{Answer, ApiError, Client, Money, NewOrder, NewProduct, Order, Product, Stock, is_end_state};
-use towpath_cli::audit::{self, Databases, Scope};
+use towpath_audit::{Databases, Scope};
+use towpath_client::{Answer, ApiError, Client, Money, NewOrder, NewProduct, Order, Product, Stock, is_end_state};
 use uuid::Uuid;
 
 use crate::{DEADLINE, Stack, eventually};
@@ -183,7 +183,8 @@ impl Shop {
         let (orders, skus) = (self.lock(&self.orders).clone(), self.lock(&self.skus).clone());
         let scope = Scope::only(orders, skus);
         let databases = Databases::of(&self.stack.running());
-        let report = audit::settled(&databases, &scope, &[], deadline).await.expect("the databases can be read");
+        let report =
+            towpath_audit::settled(&databases, &scope, &[], deadline).await.expect("the databases can be read");
         assert!(report.is_clean(), "{report}");
     }
 

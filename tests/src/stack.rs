@@ -3,8 +3,9 @@
 use std::env;
 use std::path::PathBuf;
 
-use towpath_cli::api::Client;
-use towpath_cli::stack::Running;
+use towpath_client::Client;
+use towpath_stack::home::Home;
+use towpath_stack::running::Running;
 
 /// A running stack, by its home folder and its public URL.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ impl Stack {
     /// Its parts and its servers, as they are now.
     #[must_use]
     pub fn running(&self) -> Running {
-        Running::load(&self.home).unwrap_or_else(|cause| panic!("the stack of {}: {cause:#}", self.home.display()))
+        let running = Home::resolve(Some(&self.home)).and_then(|home| Running::of(&home));
+        running.unwrap_or_else(|cause| panic!("the stack of {}: {cause:#}", self.home.display()))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use towpath_cli::api::Order;
+use towpath_client::Order;
 use towpath_tests::{OwnStack, Shop, assert_refused, eventually};
 
 /// Room for the sweep's period, and for deliveries that back off while the database is away.

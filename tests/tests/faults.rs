@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use towpath_cli::api::{Client, NewOrder, Order};
+use towpath_client::{Client, NewOrder, Order};
 use towpath_tests::{OwnStack, Shop, eventually};
 
 /// Orders in a run.
@@ -20,7 +20,7 @@ const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Places an order as a client does that wants it: the same key again until there is an answer. What the edge says
 /// while a part is dead must be that it is unavailable, and nothing else.
-async fn place_until_taken(api: &Client, order: &NewOrder) -> towpath_cli::api::Answer {
+async fn place_until_taken(api: &Client, order: &NewOrder) -> towpath_client::Answer {
     let key = Shop::fresh_key();
     eventually("the order is taken", RECOVERY, || async {
         match api.place(order, &key, 0).await {
@@ -66,7 +66,7 @@ async fn all_orders_end_though_one_dies(own: &OwnStack, part: &str) {
     for id in ids {
         let order = eventually(&format!("order {id} ends"), RECOVERY, || async {
             match shop.api.order(id).await {
-                Ok(order) if towpath_cli::api::is_end_state(&order.status) => Ok(order),
+                Ok(order) if towpath_client::is_end_state(&order.status) => Ok(order),
                 other => Err(format!("{other:?}")),
             }
         })

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use towpath_stack::services::Services;
 use towpath_tests::TestDatabases;
 
 /// The texts of each service, by name.
@@ -32,6 +33,14 @@ async fn every_statement_can_be_prepared() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_service_with_a_database_is_looked_at() {
+    let services = Services::load().expect("relay.toml and spin.toml");
+    let databases: BTreeSet<&str> = services.databases().collect();
+    let looked_at = BTreeSet::from(STATEMENTS.map(|(service, _)| service));
+    assert_eq!(looked_at, databases, "STATEMENTS in tests/tests/statements.rs, and relay.toml");
 }
 
 #[test]

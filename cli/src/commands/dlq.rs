@@ -1,33 +1,37 @@
-//! `towpath dlq`: dead letters of a running stack. The relay's program has the command; it is run as the stack's relay
-//! is, by its environment.
+//! `towpath dlq`: dead letters of a running stack. The relay's program has the command; this one runs it with the
+//! environment of the stack's relay.
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use towpath_stack::checkout;
+use towpath_stack::home::Home;
+use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
+use towpath_stack::state::{Phase, State};
+use towpath_stack::surroundings::Surroundings;
 
-use crate::edge::{self, Surroundings};
-use crate::home::{self, Home};
-use crate::secrets::Secrets;
-use crate::state::{Phase, State};
+use crate::edge;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A component that answers 4xx to an event, or 500 each time, makes it a dead letter: it waits there for you.
+    after_help = "The relay writes an event to a dead letter topic when its component refuses it for good (400, 409, 410, 413, 415, 422), or
+answers 500 to every try. It stays there until you decide.
 
   list     one line for each (--json: one object)
-  show     all of it: why, headers, data
-  replay   deliver to that service again, in order per key, once what was wrong is mended
-  drop     give up for good (--yes)
+  show     everything: reason, headers, data
+  replay   deliver to that service again, in order per key, after you have repaired the cause
+  drop     delete for good (--yes)
 
 Each takes ids, or --service, --topic, --key, --reason, --since, --until; replay and drop also --all.
 
 Examples:
-  towpath dlq list                                      every event that a person has to decide on
+  towpath dlq list                                      every dead letter
   towpath dlq list --service payment --since 2h         of one service, of the last two hours
   towpath dlq show order.events.payment.dlq/7           all of one
   towpath dlq replay order.events.payment.dlq/7         deliver it again
   towpath dlq replay --service payment                  all of a service, in order per key
-  towpath dlq drop --key 0198f3 --reason refused --yes  give up for good
+  towpath dlq drop --key 0198f3 --reason refused --yes  delete for good
   towpath dlq list --help                               every option
   towpath --home /tmp/other dlq list                    of another stack: --home stands before dlq"
 )]
@@ -47,11 +51,12 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
         let none = || format!("no stack runs under {}: start it with `towpath up`", home.path().display());
         let state = state.with_context(none)?;
-        let secrets = Secrets::load(home)?;
-        let surroundings = Surroundings { ports: &state.ports, secrets: &secrets, servers: state.servers };
+        let (services, secrets) = (Services::load()?, Secrets::load(home)?);
+        let surroundings =
+            Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };
         relay.envs(surroundings.relay(1, false)?);
     }
-    let root = home::repository()?;
-    relay.env(edge::RELAY_CONFIG, edge::relay_config(&root)).arg0("towpath").arg("dlq").args(&args.arguments);
+    let root = checkout::repository()?;
+    relay.env(checkout::RELAY_CONFIG, checkout::relay_config(&root)).arg0("towpath").arg("dlq").args(&args.arguments);
     Err(relay.exec()).context("cannot run towpath-relay")
 }

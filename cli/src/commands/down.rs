@@ -3,10 +3,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use towpath_stack::control::{Request, ask};
+use towpath_stack::home::Home;
+use towpath_stack::terminal::say;
 
-use crate::control::{Request, ask};
-use crate::home::Home;
-use crate::progress::say;
 use crate::supervisor;
 
 /// All deadlines of all parts, one after the other, are shorter.

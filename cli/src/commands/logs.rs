@@ -1,4 +1,4 @@
-//! `towpath logs`: what the parts say.
+//! `towpath logs`: the logs of the parts.
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use towpath_stack::home::Home;
+use towpath_stack::terminal::print;
 
-use crate::home::Home;
-use crate::progress::print;
 use crate::supervisor::logs::last_lines;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -21,15 +21,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
   towpath logs kafka -n 200    the last 200 lines of Kafka
   towpath logs -f              follow everything
   towpath logs relay-2         the second replica's relay
-Names: the parts, and `migrate`, and `up` for what a stack in the background says of itself")]
+Names: the parts, `migrate`, and `up` for the supervisor of a stack in the background")]
 pub(crate) struct Args {
     /// The part; all of them without it
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// Go on until Ctrl-C
+    /// Follow new lines until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// How many lines to begin with
+    /// How many of the last lines to show first
     #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
     lines: usize,
 }
@@ -119,8 +119,8 @@ impl Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
     use std::io::Write;
+    use towpath_stack::testing::TempDir;
 
     #[test]
     fn following_goes_on_in_a_new_file_and_waits_for_whole_lines() {

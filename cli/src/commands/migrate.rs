@@ -2,12 +2,14 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use towpath_stack::home::Home;
+use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
+use towpath_stack::state::{Phase, State};
+use towpath_stack::surroundings::Surroundings;
+use towpath_stack::terminal::print;
 
-use crate::edge::{self, Surroundings};
-use crate::home::Home;
-use crate::progress::print;
-use crate::secrets::Secrets;
-use crate::state::{Phase, State};
+use crate::edge;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "`towpath up` migrates by itself. This is for a stack that runs while a migration is written.
@@ -22,8 +24,9 @@ pub(crate) async fn command(_args: &Args, home: &Home) -> Result<ExitCode> {
     let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
     let state =
         state.with_context(|| format!("no stack runs under {}: start it with `towpath up`", home.path().display()))?;
-    let secrets = Secrets::load(home)?;
-    let surroundings = Surroundings { ports: &state.ports, secrets: &secrets, servers: state.servers };
+    let (services, secrets) = (Services::load()?, Secrets::load(home)?);
+    let surroundings =
+        Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };
     for line in edge::migrate(home, surroundings.relay(1, true)?).await? {
         print(&line)?;
     }

@@ -2,10 +2,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-
-use crate::control::{Request, ask};
-use crate::home::Home;
-use crate::progress::say;
+use towpath_stack::control::{Request, ask};
+use towpath_stack::home::Home;
+use towpath_stack::terminal::say;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

@@ -1,13 +1,14 @@
-//! `towpath psql`: a prompt in the database of a service.
+//! `towpath psql`: psql on the database of a service.
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-
-use crate::home::Home;
-use crate::secrets::{DATABASES, Secrets};
-use crate::state::{Phase, State};
-use crate::tools;
+use towpath_stack::home::Home;
+use towpath_stack::ports;
+use towpath_stack::programs;
+use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
+use towpath_stack::state::{Phase, State};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -16,27 +17,29 @@ use crate::tools;
   towpath psql inventory -- -Atc 'select * from stock' | sort   for other programs
 Services: product, order, payment, inventory")]
 pub(crate) struct Args {
-    /// The service whose database it is
+    /// The service that owns the database
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// What psql is told beside the address
+    /// Arguments for psql
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }
 
 pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
-    if !DATABASES.contains(&args.service.as_str()) {
-        bail!("no service {:?} has a database: there are {}", args.service, DATABASES.join(", "));
+    let services = Services::load()?;
+    if !services.databases().any(|service| service == args.service) {
+        let known: Vec<&str> = services.databases().collect();
+        bail!("no service {:?} has a database: there are {}", args.service, known.join(", "));
     }
     let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
     let state =
         state.with_context(|| format!("no stack runs under {}: start it with `towpath up`", home.path().display()))?;
     let secrets = Secrets::load(home)?;
-    let program = match tools::in_path("psql") {
+    let program = match programs::in_path("psql") {
         Some(program) => program,
-        None => tools::postgres()?.programs.join("psql"),
+        None => programs::postgres()?.programs.join("psql"),
     };
-    let port = state.ports.get(&format!("postgres-{}", args.service))?;
+    let port = state.ports.get(&ports::database(&args.service))?;
     // By the environment: a command line is there for all to see.
     let error = Command::new(&program)
         .env("PGPASSWORD", secrets.postgres(&args.service))

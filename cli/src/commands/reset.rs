@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use towpath_stack::checkout;
+use towpath_stack::home::Home;
+use towpath_stack::terminal::say;
 
 use super::down;
 use crate::edge;
-use crate::home::{self, Home};
-use crate::progress::say;
 use crate::servers::{compose, postgres};
 
 #[derive(Debug, clap::Args)]
@@ -35,11 +36,11 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     down::stop(home).await?;
-    let root = home::repository()?;
+    let root = checkout::repository()?;
     if compose::was_used(home) {
         compose::Project::new(home, &root.join("infra")).remove().await?;
     }
-    // Only what Towpath itself makes: whatever else somebody keeps in that folder stays.
+    // Only what Towpath itself makes: other files in that folder stay.
     for folder in [home.data(), home.logs(), home.run(), postgres::fallback(home)] {
         remove(&folder, |path| std::fs::remove_dir_all(path))?;
     }
@@ -52,7 +53,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
 
 fn confirmed(home: &Home) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("nobody can be asked here: `towpath reset --yes` deletes all data without asking");
+        bail!("no terminal to ask on: `towpath reset --yes` deletes all data without asking");
     }
     let mut stderr = std::io::stderr().lock();
     write!(stderr, "This deletes all databases, topics and logs under {}. Type yes: ", home.path().display())?;

@@ -1,16 +1,17 @@
-//! `towpath status`: what runs where.
+//! `towpath status`: every part with its state, process and address.
 use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
+use towpath_stack::home::Home;
+use towpath_stack::ports;
+use towpath_stack::services::Services;
+use towpath_stack::state::{PartState, Phase, State};
+use towpath_stack::terminal::{print, say};
 
-use crate::home::Home;
-use crate::ports;
-use crate::progress::{print, say};
 use crate::screen::{Row, table};
-use crate::state::{PartState, Phase, State};
 
-/// Not everything is ready: what `systemctl status` answers for a service that doesn't run.
+/// Exit status while a part is not ready, as of `systemctl status` for a service that doesn't run.
 const NOT_RUNNING: u8 = 3;
 
 #[derive(Debug, clap::Args)]
@@ -45,7 +46,10 @@ struct PartReport<'a> {
 pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let state = State::current(home)?;
     let running = state.as_ref().filter(|state| state.phase != Phase::Stopped);
-    let rows = state.as_ref().map_or_else(never_started, rows);
+    let rows = match &state {
+        Some(state) => rows(state),
+        None => never_started(&Services::load()?),
+    };
     let urls = running.map_or(&[][..], |state| &state.urls);
     if args.json {
         print(&serde_json::to_string_pretty(&report(urls, &rows))?)?;
@@ -76,8 +80,8 @@ pub(crate) fn rows(state: &State) -> Vec<Row> {
 }
 
 /// What there would be.
-fn never_started() -> Vec<Row> {
-    let parts = ports::usual(1)
+fn never_started(services: &Services) -> Vec<Row> {
+    let parts = ports::usual(services, 1)
         .filter(|(name, _)| !matches!(name.as_str(), "kafka-external" | "kafka-controller" | "relay-admin"));
     let rows = parts.map(|(name, port)| Row {
         name,
@@ -124,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_stack_that_never_ran_has_the_eight_parts() {
-        let names: Vec<String> = never_started().into_iter().map(|row| row.name).collect();
+        let names: Vec<String> =
+            never_started(&towpath_stack::testing::services()).into_iter().map(|row| row.name).collect();
         let wanted = ["postgres-product", "postgres-order", "postgres-payment", "postgres-inventory", "kafka", "redis"];
         assert_eq!(names, [&wanted[..], &["relay", "host"]].concat());
     }

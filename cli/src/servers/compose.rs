@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use towpath_stack::home::{Home, write_atomically};
+use towpath_stack::ports;
+use towpath_stack::programs::in_path;
+use towpath_stack::services::environment_name;
+use towpath_stack::state::StopSignal;
+use towpath_stack::surroundings::Surroundings;
 
-use crate::home::{Home, write_atomically};
-use crate::ports::Ports;
-use crate::secrets::{DATABASES, Secrets};
-use crate::state::StopSignal;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
-use crate::tools::in_path;
 
 /// The compose project of one home.
 #[derive(Debug, Clone)]
@@ -33,8 +34,8 @@ impl Project {
         Self { home: home.clone(), arguments: arguments.map(ToOwned::to_owned).to_vec() }
     }
 
-    /// Fails in words where Docker isn't there, and makes the containers' network and volumes.
-    pub(crate) async fn prepare(&self, ports: &Ports, secrets: &Secrets) -> Result<()> {
+    /// Fails with instructions where Docker is missing, and makes the containers' network and volumes.
+    pub(crate) async fn prepare(&self, surroundings: &Surroundings<'_>) -> Result<()> {
         if in_path("docker").is_none() {
             bail!("`docker` is not installed: install Docker, or leave out --servers compose");
         }
@@ -43,17 +44,18 @@ impl Project {
         docker(&["compose", "version"]).await.context(no_plugin)?;
         let no_engine = "Docker's engine doesn't answer: start it, or leave out --servers compose";
         docker(&["info", "--format", "{{.ServerVersion}}"]).await.context(no_engine)?;
-        write_atomically(&variables_file(&self.home), &variables(ports, secrets)?, 0o600)?;
+        write_atomically(&variables_file(&self.home), &variables(surroundings)?, 0o600)?;
         let mut create: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         create.extend(["create", "--quiet-pull"]);
         docker(&create).await.context("the containers could not be made")
     }
 
     /// All servers as parts.
-    pub(crate) fn parts(&self, ports: &Ports, secrets: &Secrets) -> Result<Vec<PartSpec>> {
+    pub(crate) fn parts(&self, surroundings: &Surroundings<'_>) -> Result<Vec<PartSpec>> {
+        let Surroundings { ports, services, secrets, .. } = *surroundings;
         let mut parts = Vec::new();
-        for service in DATABASES {
-            let name = format!("postgres-{service}");
+        for service in services.databases() {
+            let name = ports::database(service);
             let address = ports.address(&name)?;
             let url = format!("postgres://postgres:{}@{address}/postgres", secrets.postgres(service));
             parts.push(self.part(&name, address, Probe::Postgres { url }));
@@ -113,12 +115,13 @@ fn project_name(home: &Home) -> String {
 }
 
 /// What compose.yaml leaves open.
-fn variables(ports: &Ports, secrets: &Secrets) -> Result<String> {
+fn variables(surroundings: &Surroundings<'_>) -> Result<String> {
+    let Surroundings { ports, services, secrets, .. } = *surroundings;
     let mut text = String::new();
-    for service in DATABASES {
-        let upper = service.to_uppercase();
+    for service in services.databases() {
+        let upper = environment_name(service);
         text.push_str(&format!("POSTGRES_{upper}_PASSWORD={}\n", secrets.postgres(service)));
-        text.push_str(&format!("POSTGRES_{upper}_PORT={}\n", ports.get(&format!("postgres-{service}"))?));
+        text.push_str(&format!("POSTGRES_{upper}_PORT={}\n", ports.get(&ports::database(service))?));
     }
     text.push_str(&format!("REDIS_PASSWORD={}\nREDIS_PORT={}\n", secrets.redis(), ports.get("redis")?));
     text.push_str(&format!("KAFKA_EXTERNAL_PORT={}\n", ports.get("kafka-external")?));
@@ -137,37 +140,50 @@ async fn docker(arguments: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use towpath_stack::ports::Ports;
+    use towpath_stack::secrets::Secrets;
+    use towpath_stack::state::Servers;
+    use towpath_stack::testing::{TempDir, root, services};
+
     use super::*;
-    use crate::testing::TempDir;
+
+    fn with_project(check: impl FnOnce(&Project, &Surroundings<'_>, &str)) {
+        let folder = TempDir::new();
+        let (home, services) = (folder.home(), services());
+        let (ports, secrets) = (Ports::defaults(&services, 1), Secrets::load_or_create(&home, &services).unwrap());
+        let servers = Servers::Compose;
+        let surroundings = Surroundings { ports: &ports, services: &services, secrets: &secrets, servers };
+        let infra = root().join("infra");
+        let file = std::fs::read_to_string(infra.join("compose/compose.yaml")).unwrap();
+        check(&Project::new(&home, &infra), &surroundings, &file);
+    }
 
     /// Every variable that compose.yaml asks for is given, and none is given that it doesn't know.
     #[test]
     fn compose_file_and_variables_agree() {
-        let folder = TempDir::new();
-        let home = Home::resolve(Some(folder.path())).unwrap();
-        home.create().unwrap();
-        let given = variables(&Ports::defaults(1), &Secrets::load_or_create(&home).unwrap()).unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let file = std::fs::read_to_string(root.join("infra/compose/compose.yaml")).unwrap();
-        let file: String = file.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
-        let asked: std::collections::BTreeSet<&str> =
-            file.split("${").skip(1).filter_map(|rest| rest.split([':', '}', '?', '-']).next()).collect();
-        let given: std::collections::BTreeSet<&str> = given.lines().filter_map(|line| line.split('=').next()).collect();
-        assert_eq!(asked, given);
+        with_project(|_, surroundings, file| {
+            let given = variables(surroundings).unwrap();
+            let file: String = file.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+            let asked: std::collections::BTreeSet<&str> =
+                file.split("${").skip(1).filter_map(|rest| rest.split([':', '}', '?', '-']).next()).collect();
+            let given: std::collections::BTreeSet<&str> =
+                given.lines().filter_map(|line| line.split('=').next()).collect();
+            assert_eq!(asked, given, "infra/compose/compose.yaml asks, relay.toml's services and `up` give");
+        });
     }
 
     #[test]
     fn services_of_the_compose_file_are_the_parts() {
-        let folder = TempDir::new();
-        let home = Home::resolve(Some(folder.path())).unwrap();
-        home.create().unwrap();
-        let secrets = Secrets::load_or_create(&home).unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let file = std::fs::read_to_string(root.join("infra/compose/compose.yaml")).unwrap();
-        let parts = Project::new(&home, &root.join("infra")).parts(&Ports::defaults(1), &secrets).unwrap();
-        assert_eq!(parts.len(), 6);
-        for part in parts {
-            assert!(file.contains(&format!("\n  {}:\n", part.name)), "{} is no service", part.name);
-        }
+        with_project(|project, surroundings, file| {
+            let parts = project.parts(surroundings).unwrap();
+            assert_eq!(parts.len(), 6);
+            for part in parts {
+                assert!(
+                    file.contains(&format!("\n  {}:\n", part.name)),
+                    "{} is no service of infra/compose/compose.yaml",
+                    part.name
+                );
+            }
+        });
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
+use towpath_stack::home::write_atomically;
+use towpath_stack::ports::Ports;
+use towpath_stack::programs::Java;
+use towpath_stack::state::StopSignal;
 
 use super::kafka_jars::Jars;
 use super::{Place, run};
-use crate::home::write_atomically;
-use crate::ports::Ports;
-use crate::state::StopSignal;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
-use crate::tools::Java;
 
 const HEAP: &str = "-Xmx256m";
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn listeners_follow_the_ports() {
-        let mut ports = Ports::defaults(1);
+        let mut ports = Ports::defaults(&towpath_stack::testing::services(), 1);
         ports.set("kafka", 21_000).unwrap();
         let text = settings(&ports, Path::new("/data/kafka")).unwrap();
         let listeners = "INTERNAL://127.0.0.1:21000,EXTERNAL://127.0.0.1:29092,CONTROLLER://127.0.0.1:9093";

@@ -8,8 +8,8 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
-
-use crate::{home, tools};
+use towpath_stack::checkout;
+use towpath_stack::programs;
 
 const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
@@ -32,7 +32,7 @@ impl Jars {
 fn folder(list: &str) -> Result<PathBuf> {
     let hash = Sha256::digest(list.as_bytes());
     let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    Ok(home::cache()?.join(format!("kafka-{short}")))
+    Ok(checkout::cache()?.join(format!("kafka-{short}")))
 }
 
 /// The jars, where they are there already.
@@ -53,7 +53,7 @@ pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
     let folder = folder(&list)?;
     let new = folder.with_extension(format!("new-{}", std::process::id()));
     // Maven looks for a Java too.
-    let java = tools::java()?;
+    let java = programs::java()?;
     let output = Command::new("mvn")
         .env("JAVA_HOME", java.home())
         .args(["--quiet", "--batch-mode", "--file"])
@@ -76,7 +76,7 @@ pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
         return Err(error.context("what Maven fetched is not Kafka as infra/native/kafka/sha256sums knows it"));
     }
     if let Err(error) = fs::rename(&new, &folder) {
-        // Somebody else was faster: then theirs is used, after the same check.
+        // Another process was faster: use its jars, after the same check.
         let _ = fs::remove_dir_all(&new);
         ensure!(folder.is_dir(), "cannot put {} in its place: {error}", folder.display());
     }
@@ -117,7 +117,7 @@ fn sha256(file: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use towpath_stack::testing::TempDir;
 
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use sha2::{Digest, Sha256};
+use towpath_stack::home::Home;
+use towpath_stack::programs::{self, Postgres};
+use towpath_stack::state::StopSignal;
 
 use super::{Place, run};
-use crate::home::Home;
-use crate::state::StopSignal;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
-use crate::tools::{self, Postgres};
 
 /// Where data goes that PostgreSQL's user could not reach under the home.
 const FALLBACK: &str = "/var/lib/towpath";
@@ -46,7 +46,7 @@ struct RunAs {
 impl Server {
     pub(crate) fn part(self) -> Result<PartSpec> {
         let data = data_folder(&self.place.home, &self.name)?;
-        let programs = tools::postgres_for(&data)?;
+        let programs = programs::postgres_for(&data)?;
         let run_as = run_as()?;
         let home = &self.place.home;
         let mut launch = launch(&programs, "postgres", run_as.as_ref()).args([
@@ -160,7 +160,7 @@ fn own(path: &Path, run_as: Option<&RunAs>) -> Result<()> {
     Ok(())
 }
 
-/// Fails in words where PostgreSQL's user can't reach its folder.
+/// Fails with instructions where PostgreSQL's user can't reach its folder.
 async fn reachable(folder: &Path, run_as: Option<&RunAs>) -> Result<()> {
     let Some(run_as) = run_as else { return Ok(()) };
     let mut test = Launch::new("test").args(["-w".into(), folder.as_os_str().to_owned()]);
@@ -186,7 +186,7 @@ fn data_folder(home: &Home, name: &str) -> Result<PathBuf> {
     fs::write(other.join(HOME_NAME), home.path().as_os_str().as_encoded_bytes())?;
     let folder = other.join(name);
     if usual.symlink_metadata().is_err() {
-        // The link went with the home that this data belonged to; another one has come to its place, with other passwords.
+        // A deleted home had the link to this data. A new home in its place has other passwords.
         remove(&folder)?;
         std::os::unix::fs::symlink(&folder, &usual)?;
     }
@@ -200,7 +200,7 @@ pub(crate) fn fallback(home: &Home) -> PathBuf {
     Path::new(FALLBACK).join(short)
 }
 
-/// Data whose home is gone is nobody's: whoever deletes the home means its data too.
+/// Removes data whose home was deleted.
 fn remove_orphans() {
     for entry in fs::read_dir(FALLBACK).into_iter().flatten().flatten() {
         let home = fs::read(entry.path().join(HOME_NAME)).map(|home| PathBuf::from(OsString::from_vec(home)));
@@ -229,7 +229,7 @@ fn remove(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use towpath_stack::testing::TempDir;
 
     #[test]
     fn a_closed_folder_on_the_way_is_noticed() {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::FutureExt;
+use towpath_stack::home::write_atomically;
+use towpath_stack::programs;
+use towpath_stack::state::StopSignal;
 
 use super::Place;
-use crate::home::write_atomically;
-use crate::state::StopSignal;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
-use crate::tools;
 
 pub(crate) fn part(place: &Place, port: u16, password: &str) -> Result<PartSpec> {
     let file = place.home.run().join("redis.conf");
@@ -21,7 +21,7 @@ pub(crate) fn part(place: &Place, port: u16, password: &str) -> Result<PartSpec>
         quoted(&place.native.join("redis.conf")),
         quoted(&folder),
     );
-    let launch = Launch::new(tools::redis()?).args([&file]);
+    let launch = Launch::new(programs::redis()?).args([&file]);
     Ok(PartSpec {
         name: "redis".to_owned(),
         address: format!("127.0.0.1:{port}"),

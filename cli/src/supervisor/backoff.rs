@@ -1,9 +1,9 @@
-//! How long to wait before a part that died is started again.
+//! The back-off between the death of a part and its next start.
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(10);
-/// Who was ready for this long is healthy again: its next death counts as the first.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// A part that was ready for this long counts as healthy: its next death is its first.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
 /// Doubles from one death to the next, up to a bound.
@@ -23,7 +23,7 @@ impl Backoff {
             self.next = FIRST;
         }
         let pause = self.next;
-        self.next = (pause * 2).min(LONGEST);
+        self.next = (pause * 2).min(MAX_PAUSE);
         pause
     }
 }
@@ -37,7 +37,7 @@ mod tests {
         let mut backoff = Backoff::new();
         let pauses: Vec<u128> = (0..8).map(|_| backoff.after_death(Duration::ZERO).as_millis()).collect();
         assert_eq!(pauses, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
-        assert_eq!(backoff.after_death(Duration::from_secs(29)), LONGEST);
+        assert_eq!(backoff.after_death(Duration::from_secs(29)), MAX_PAUSE);
         assert_eq!(backoff.after_death(Duration::from_secs(30)), FIRST);
     }
 }

@@ -1,12 +1,12 @@
-//! Starts parts and does tasks, each as soon as what it needs is there, all others at the same time.
+//! Starts parts and runs tasks, each as soon as its dependencies are ready, in parallel.
 use std::collections::HashMap;
 
 use anyhow::{Result, anyhow};
 use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use tokio::sync::mpsc;
 
+use super::events::Event;
 use super::part::Handle;
-use super::recorder::Event;
 use super::spec::Task;
 
 /// One step of starting. An error is text, since several that wait for the same step get it.

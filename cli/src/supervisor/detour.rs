@@ -1,34 +1,32 @@
-//! Parts that are told something else for a while, such as addresses behind which somebody listens in: they are started
-//! again with variables over their own, and once more without them afterwards.
+//! A detour: parts that run with other variables for a while, such as the addresses of fault proxies. The supervisor
+//! restarts them with these variables over their own, and once more without them afterwards.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use futures::future::join_all;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use towpath_stack::control::Environments;
+use towpath_stack::state::PartState;
 
 use super::part::Handle;
 use super::spec::Tier;
-use crate::state::PartState;
 
-/// By part: variables with their values.
-pub(crate) type Environments = BTreeMap<String, BTreeMap<String, String>>;
+/// Locked by the one detour that there can be.
+pub(crate) type DetourSlot = Arc<Mutex<()>>;
 
-/// Held by the one detour that there can be.
-pub(crate) type Road = Arc<Mutex<()>>;
-
-/// As long as it isn't ended, its parts start with its variables, whoever starts them.
+/// Until it is ended, every start of its parts uses its variables.
 pub(crate) struct Detour {
     parts: Vec<Handle>,
-    _road: OwnedMutexGuard<()>,
+    _slot: OwnedMutexGuard<()>,
 }
 
 impl Detour {
     /// Starts the parts again with these variables, and returns once they are ready. Where one doesn't get ready, all are
     /// as they were before.
-    pub(crate) async fn begin(all: &[Handle], road: &Road, environments: Environments) -> Result<Self> {
-        let Ok(road) = Arc::clone(road).try_lock_owned() else {
-            bail!("a detour holds already: there is one at a time, and it goes with the program that asked for it");
+    pub(crate) async fn begin(all: &[Handle], slot: &DetourSlot, environments: Environments) -> Result<Self> {
+        let Ok(slot) = Arc::clone(slot).try_lock_owned() else {
+            bail!("there is a detour already: one at a time, and it ends with the program that asked for it");
         };
         let mut parts = Vec::new();
         for (name, variables) in &environments {
@@ -39,7 +37,7 @@ impl Detour {
         for part in &parts {
             part.divert(environments.get(part.name()).cloned().unwrap_or_default());
         }
-        let detour = Self { parts, _road: road };
+        let detour = Self { parts, _slot: slot };
         match restart(&detour.parts).await {
             Ok(()) => Ok(detour),
             Err(error) => {
@@ -58,7 +56,7 @@ impl Detour {
     }
 }
 
-/// A misspelt variable would divert nothing, and nobody would notice.
+/// A misspelt variable would divert nothing, without an error.
 fn check(part: &Handle, variables: &BTreeMap<String, String>) -> Result<()> {
     let launch = &part.spec.launch;
     let known = |name: &&String| launch.environment.contains_key(*name) || launch.optional.contains(*name);
@@ -67,7 +65,7 @@ fn check(part: &Handle, variables: &BTreeMap<String, String>) -> Result<()> {
     bail!("{} reads no variable {unknown}: it reads {}", part.name(), known.join(", "))
 }
 
-/// Stops from the edge inwards and starts outwards, as the whole stack does. What somebody has stopped stays stopped.
+/// Stops from the edge inwards and starts outwards, as the whole stack does. A part that was stopped by command stays stopped.
 async fn restart(parts: &[Handle]) -> Result<()> {
     let stands = |part: &&Handle| part.status.borrow().state != PartState::Stopped;
     let running: Vec<&Handle> = parts.iter().filter(stands).collect();

@@ -1,12 +1,11 @@
-//! What a supervisor that was killed left running. Only processes that its state file proves to be its own are touched:
-//! same number, same start time, same boot.
+//! Stops what a killed supervisor left running. It touches only processes that the state file identifies: same pid, same
+//! start time, same boot.
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::{Instant, sleep};
-
-use crate::process::Identity;
-use crate::state::{PartRecord, State};
+use towpath_stack::process::Identity;
+use towpath_stack::state::{PartRecord, State};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -51,8 +50,8 @@ fn pid(process: &Identity) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::tests::{example, part};
     use std::process::{Command, Stdio};
+    use towpath_stack::testing::{example, part};
 
     #[tokio::test]
     async fn a_leftover_is_stopped_and_a_stranger_is_not() {

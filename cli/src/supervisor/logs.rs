@@ -1,4 +1,4 @@
-//! The log files of parts: opened for appending by the child itself, so nothing is lost when the supervisor dies.
+//! The log files of parts. Each child appends to its file itself, so nothing is lost when the supervisor dies.
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -46,8 +46,8 @@ pub(crate) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
 }
 
 fn shortened(line: &str) -> String {
-    const LONGEST: usize = 300;
-    match line.char_indices().nth(LONGEST) {
+    const MAX_LINE_CHARS: usize = 300;
+    match line.char_indices().nth(MAX_LINE_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
     }
@@ -56,7 +56,7 @@ fn shortened(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use towpath_stack::testing::TempDir;
 
     #[test]
     fn only_the_last_lines_of_the_last_run_are_shown() {

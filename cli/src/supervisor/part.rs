@@ -10,14 +10,14 @@ use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
+use towpath_stack::process::Identity;
+use towpath_stack::state::PartState;
 
 use super::backoff::Backoff;
+use super::events::{Event, recorded};
 use super::logs;
 use super::probe::Probe;
-use super::recorder::{Event, recorded};
 use super::spec::PartSpec;
-use crate::process::Identity;
-use crate::state::PartState;
 
 /// A part that dies this often before it was ever ready won't start: the cause is not chance.
 const TRIES_OF_FIRST_START: u32 = 3;
@@ -155,11 +155,11 @@ struct Actor {
 }
 
 enum End {
-    /// Somebody asked for it, and waits for this to be told.
+    /// By an order; its sender waits for the answer.
     Asked(oneshot::Sender<()>),
     /// By itself: how, and how long it had been ready.
     Died(String, Duration),
-    /// Nobody holds a handle any more.
+    /// All handles are gone.
     Abandoned,
 }
 
@@ -190,7 +190,7 @@ impl Actor {
         let _ = ordered.send(());
     }
 
-    /// Runs the part, again and again, until somebody stops it (`Some`) or nobody is left who could (`None`).
+    /// Runs the part, again and again, until an order stops it (`Some`) or all handles are gone (`None`).
     async fn keep_running(&mut self) -> Option<oneshot::Sender<()>> {
         let mut backoff = Backoff::new();
         loop {
@@ -208,7 +208,7 @@ impl Actor {
         }
     }
 
-    /// Waits before the next try: `Some(None)` is the time for it, `Some(Some)` somebody who wants it stopped.
+    /// Waits before the next try: `Some(None)` is the time for it, `Some(Some)` an order to stop.
     async fn pause(&mut self, how: String, pause: Duration) -> Option<Option<oneshot::Sender<()>>> {
         self.say(format!("{} {how}; starts again in {:.1} s", self.spec.name, pause.as_secs_f64()));
         self.change(|status| {
@@ -297,7 +297,7 @@ impl Actor {
         Ok(child)
     }
 
-    /// Asks the process to end, and kills its whole group where it doesn't within its deadline or somebody forces it.
+    /// Asks the process to end, and kills its whole group where it doesn't within its deadline or the stop is forced.
     async fn terminate(&mut self, child: &mut Child) {
         self.change(|status| status.state = PartState::Stopping);
         let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return };

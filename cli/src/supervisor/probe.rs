@@ -1,18 +1,17 @@
-//! Whether a part answers: each kind is asked in its own language, since an open port alone promises nothing.
+//! Whether a part answers. Each kind is asked in its own protocol: an open port alone says nothing.
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::home::Home;
-use crate::state::{Phase, State};
+use towpath_stack::home::Home;
+use towpath_stack::state::{Phase, State};
 
 /// One answer may take this long.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A metadata answer of one broker without topics is some hundred bytes.
-const LONGEST_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// How to see that a part is ready.
 #[derive(Clone)]
@@ -117,7 +116,7 @@ async fn kafka(address: &str) -> Result<()> {
     stream.write_i32(request.len() as i32).await?;
     stream.write_all(&request).await?;
     let length = usize::try_from(stream.read_i32().await?)?;
-    ensure!(length <= LONGEST_ANSWER, "an answer of {length} bytes: is this Kafka?");
+    ensure!(length <= MAX_ANSWER_BYTES, "an answer of {length} bytes: is this Kafka?");
     let mut answer = vec![0; length];
     stream.read_exact(&mut answer).await?;
     let brokers = brokers(&answer).context("an answer that is no metadata: is this Kafka?")?;

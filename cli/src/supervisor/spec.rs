@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::future::BoxFuture;
+use towpath_stack::state::StopSignal;
 
 use super::probe::Probe;
-use crate::state::StopSignal;
 
 /// Stopping goes from the edge inwards, so that each part can still finish what it has in flight with those behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

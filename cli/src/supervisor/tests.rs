@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::time::timeout;
+use towpath_stack::control::{Request, ask};
+use towpath_stack::process::Identity;
+use towpath_stack::state::{PartState, StopSignal};
+use towpath_stack::testing::TempDir;
+use towpath_stack::testing::example;
 
 use super::probe::Probe;
 use super::spec::{Launch, PartSpec, Tier};
 use super::*;
-use crate::control::{Request, ask};
-use crate::process::Identity;
-use crate::state::tests::example;
-use crate::state::{PartState, StopSignal};
-use crate::testing::TempDir;
 
 /// More than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -253,7 +253,7 @@ async fn a_deep_home_still_has_a_socket() {
     let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
     let home = Home::resolve(Some(&deep)).unwrap();
     home.create().unwrap();
-    let server = control::Server::listen(&home, Vec::new()).unwrap();
+    let server = Server::listen(&home, Vec::new()).unwrap();
     let _lock = home.lock().unwrap();
     let asking = tokio::task::spawn_blocking(move || ask(&home, &Request::Down));
     assert_eq!(asking.await.unwrap().unwrap(), "stopping");

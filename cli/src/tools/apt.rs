@@ -4,9 +4,10 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use towpath_stack::programs::in_path;
+use towpath_stack::terminal::say;
 
-use super::{Need, in_path};
-use crate::progress::say;
+use super::Need;
 
 /// Without this file's word, Debian's package makes a cluster on port 5432 and starts it.
 const CLUSTER_CONFIG: &str = "/etc/postgresql-common/createcluster.conf";

@@ -49,7 +49,8 @@ impl Home {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_towpath"));
         command.arg("--home").arg(&self.folder).args(arguments).stdin(Stdio::null());
-        command.env_remove("TOWPATH_ROOT").env_remove("TOWPATH_STEPS");
+        // The target folder may lie in another checkout.
+        command.env("TOWPATH_ROOT", repository()).env_remove("TOWPATH_STEPS");
         command
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use towpath_proxy::{Fate, Kafka, PRODUCE, Proxy};
+use towpath_fault_proxy::{Fate, Kafka, PRODUCE, Proxy};
 
 use crate::kafka::{key_and_number, records, records_now};
 use crate::support::{Servers, ServiceSetup, Setup, TestRelay, eventually};

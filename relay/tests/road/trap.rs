@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use towpath_proxy::{Fate, Http, Proxy};
+use towpath_fault_proxy::{Fate, Http, Proxy};
 use towpath_relay::delivery::dead_letter::Reason;
 use towpath_relay::dlq::{self, Filter};
 use towpath_wire::headers::{DELIVERY_ATTEMPT, EVENT_KEY};

@@ -3,7 +3,7 @@
 
 mod world;
 
-use towpath_cli::audit::{self, Answered, Report, Rules, Scope};
+use towpath_audit::{Answered, Report, Rules, Scope};
 use uuid::Uuid;
 
 /// One way to break the world: in whose database, by which SQL, and what the audit must find.
@@ -28,7 +28,7 @@ fn broken(report: &Report) -> Vec<u8> {
 #[tokio::test]
 async fn a_world_in_order_is_clean() {
     let world = world::in_order().await;
-    let report = audit::once(&world.for_audit(), &Scope::all(), &strictly()).await.expect("the audit reads");
+    let report = towpath_audit::once(&world.for_audit(), &Scope::all(), &strictly()).await.expect("the audit reads");
     assert!(report.is_settled(), "{report}");
     let examined: Vec<usize> = report.invariants.iter().map(|one| one.examined).collect();
     assert_eq!(examined, [5, 5, 2, 5, 3], "orders, orders, SKUs, orders, payments");
@@ -39,7 +39,7 @@ async fn each_break_is_caught_and_named() {
     let world = world::in_order().await;
     for Break { service, sql, finds, id } in BREAKS {
         let copy = world.with(service, sql).await;
-        let report = audit::once(&copy.for_audit(), &Scope::all(), &strictly()).await.expect("the audit reads");
+        let report = towpath_audit::once(&copy.for_audit(), &Scope::all(), &strictly()).await.expect("the audit reads");
         assert_eq!(broken(&report), *finds, "{service}: {sql}\n{report}");
         let named = report.invariants.iter().flat_map(|one| &one.broken).any(|finding| finding.id.ends_with(id));
         assert!(named, "{service}: {sql}: names {id}\n{report}");
@@ -51,7 +51,7 @@ async fn an_order_that_was_answered_and_is_not_there_is_caught() {
     let world = world::in_order().await;
     let look = async |answered: Answered| {
         let rules = Rules { grace_s: 0.0, answered: vec![answered] };
-        audit::once(&world.for_audit(), &Scope::all(), &rules).await.expect("the audit reads")
+        towpath_audit::once(&world.for_audit(), &Scope::all(), &rules).await.expect("the audit reads")
     };
     let confirmed: Uuid = world::CONFIRMED.parse().expect("an id");
     assert!(look(Answered { id: confirmed, key: Some("key-1".into()) }).await.is_clean());
@@ -65,7 +65,7 @@ async fn what_is_out_of_scope_is_not_looked_at() {
     let broken_elsewhere = world.with("inventory", "UPDATE stock SET on_hand = 99 WHERE sku = 'OAR'").await;
     let scope = |sku: &str| Scope::only(vec![world::CONFIRMED.parse().expect("an id")], vec![sku.into()]);
     let look = async |scope: &Scope| {
-        audit::once(&broken_elsewhere.for_audit(), scope, &strictly()).await.expect("the audit reads")
+        towpath_audit::once(&broken_elsewhere.for_audit(), scope, &strictly()).await.expect("the audit reads")
     };
     let report = look(&scope("ROPE")).await;
     assert!(report.is_settled(), "{report}");
@@ -83,14 +83,14 @@ async fn who_waits_for_quiet_sees_what_is_under_way_end() {
     let copy = world.with("payment", pending).await;
     let databases = copy.for_audit();
     let look = Rules { grace_s: 60.0, answered: Vec::new() };
-    let now = audit::once(&databases, &Scope::all(), &look).await.expect("the audit reads");
+    let now = towpath_audit::once(&databases, &Scope::all(), &look).await.expect("the audit reads");
     assert!(now.is_clean() && !now.is_settled(), "in flight: {now}");
-    let late = audit::settled(&databases, &Scope::all(), &[], std::time::Duration::ZERO).await.expect("reads");
+    let late = towpath_audit::settled(&databases, &Scope::all(), &[], std::time::Duration::ZERO).await.expect("reads");
     assert_eq!(broken(&late), [5], "{late}");
 
     let everything = Scope::all();
     let (settled, ()) = tokio::join!(
-        audit::settled(&databases, &everything, &[], std::time::Duration::from_secs(30)),
+        towpath_audit::settled(&databases, &everything, &[], std::time::Duration::from_secs(30)),
         copy.execute(
             "payment",
             "UPDATE refunds SET status = 'succeeded', provider_reference = 're-3';

@@ -1,7 +1,7 @@
 //! Orders that their customer takes back.
 
 use futures::future::join_all;
-use towpath_cli::api::Order;
+use towpath_client::Order;
 use towpath_tests::{DEADLINE, Shop, assert_refused, eventually};
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use towpath_cli::api::{Answer, Money, NewProduct, Page, Product};
+use towpath_client::{Answer, Money, NewProduct, Page, Product};
 use towpath_tests::{Shop, assert_refused};
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! The edge itself.
 
 use reqwest::Method;
-use towpath_cli::api::ApiError;
+use towpath_client::ApiError;
 use towpath_tests::{Shop, Stack, assert_refused};
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
-use towpath_cli::api::{Order, Product};
+use towpath_client::{Order, Product};
 use towpath_tests::{DEADLINE, Record, Shop, eventually, records_of};
 use uuid::Uuid;
 

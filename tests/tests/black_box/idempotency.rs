@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use towpath_cli::api::{Order, Page};
+use towpath_client::{Order, Page};
 use towpath_tests::{Shop, assert_refused};
 
 /// How many orders the shop's customer has, as the API tells.

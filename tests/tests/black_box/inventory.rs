@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use serde_json::json;
-use towpath_cli::api::{Money, NewProduct};
+use towpath_client::{Money, NewProduct};
 use towpath_tests::{Shop, assert_refused};
 
 #[tokio::test]

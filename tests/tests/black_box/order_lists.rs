@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use towpath_cli::api::{Order, Page};
+use towpath_client::{Order, Page};
 use towpath_tests::{Shop, assert_refused};
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! An order's road from placed to its end.
 
 use reqwest::Method;
-use towpath_cli::api::{Money, NewOrder, Order, is_end_state};
+use towpath_client::{Money, NewOrder, Order, is_end_state};
 use towpath_tests::{DEADLINE, Shop, assert_refused, assert_wrong_fields, eventually};
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn a_change_with_something_wrong_is_refused_by_field() {
         let call = shop.api.call(Method::PATCH, &path).header("if-match", tag).json(&json!({ "name": "B" }));
         let _ = assert_refused(&call.send().await.expect("an answer"), status, code);
     }
-    let untouched: towpath_cli::api::Product =
+    let untouched: towpath_client::Product =
         shop.api.get(&path).send().await.and_then(|answer| answer.read()).expect("the product");
     assert_eq!(untouched, product);
     shop.close().await;

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use towpath_cli::api::Money;
+use towpath_client::Money;
 use towpath_tests::{Shop, Wrong, assert_refused, assert_wrong_fields};
 
 /// A body that is right, to make wrong ones of.

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use towpath_stack::home::{Home, Lock};
+use towpath_stack::terminal::say;
 use uuid::Uuid;
 
 use crate::commands::down;
-use crate::home::{Home, Lock};
-use crate::progress::say;
 use crate::servers::postgres;
 
 /// The folder of one run. Whoever made it holds its lock.
@@ -108,10 +108,10 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Identity;
-    use crate::state::tests::{example, part};
-    use crate::testing::TempDir;
     use std::process::{Command, Stdio};
+    use towpath_stack::process::Identity;
+    use towpath_stack::testing::TempDir;
+    use towpath_stack::testing::{example, part};
 
     #[tokio::test]
     async fn what_a_killed_run_left_is_stopped_and_removed() {

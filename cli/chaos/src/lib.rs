@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod command;
+mod evidence;
+mod fault;
+mod faults;
+mod judge;
+mod lines;
+mod load;
+mod machine;
+mod quiet;
+mod record;
+mod replay;
+mod report;
+mod row;
+mod run;
+mod schedule;
+mod service;
+mod stage;
+mod strikes;
+
+pub use command::{Args, command};

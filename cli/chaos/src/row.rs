@@ -1,0 +1,50 @@
+//! The rows of docs/promises.md: each fault belongs to one.
+
+/// A group of faults that test one promise: a row of docs/promises.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Row {
+    /// SIGKILL of a part.
+    Kill,
+    /// SIGSTOP of a part for some seconds.
+    Stall,
+    /// One of two pairs of host and relay goes and comes back, by force or gracefully.
+    Replicas,
+    /// A connection is cut at a chosen moment.
+    Cut,
+    /// Kafka away for long.
+    KafkaAway,
+    /// The payment provider fails.
+    Provider,
+    /// Redis forgets everything.
+    RedisEmptied,
+    /// A component fails on one event.
+    Component,
+    /// Partitions added, the consumer groups rebalanced.
+    Partitions,
+    /// PostgreSQL ends all connections, or another session holds a lock.
+    Postgres,
+}
+
+impl Row {
+    /// As `--faults` and the report name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Stall => "stall",
+            Self::Replicas => "replicas",
+            Self::Cut => "cut",
+            Self::KafkaAway => "kafka-away",
+            Self::Provider => "provider",
+            Self::RedisEmptied => "redis-emptied",
+            Self::Component => "component",
+            Self::Partitions => "partitions",
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// Whether its faults break lines.
+    pub(crate) fn needs_lines(self) -> bool {
+        matches!(self, Self::Cut | Self::KafkaAway | Self::Component)
+    }
+}

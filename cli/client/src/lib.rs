@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod client;
+mod requests;
+mod types;
+
+pub use answer::{Answer, ApiError};
+pub use client::{Call, Client};
+pub use requests::{NewLine, NewOrder, NewProduct};
+pub use types::{HistoryEntry, Line, Money, Order, Page, Payment, Problem, Product, Stock, WrongField, is_end_state};

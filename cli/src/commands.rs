@@ -1,0 +1,14 @@
+//! One module per command. `audit`, `bench` and `chaos` are crates of their own.
+pub(crate) mod dlq;
+pub(crate) mod down;
+pub(crate) mod logs;
+pub(crate) mod migrate;
+pub(crate) mod part;
+pub(crate) mod psql;
+pub(crate) mod reset;
+pub(crate) mod status;
+pub(crate) mod test;
+pub(crate) mod up;
+
+/// How a shell reports a program that Ctrl-C ended.
+pub(crate) const INTERRUPTED: u8 = 130;

@@ -1,0 +1,128 @@
+//! `towpath test`: runs the tests on servers that it starts before and throws away after, beside any running stack.
+mod place;
+mod runner;
+mod servers;
+mod stripe;
+mod tally;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use towpath_stack::checkout;
+use towpath_stack::home::Home;
+use towpath_stack::services::Services;
+use towpath_stack::signals::Signals;
+use towpath_stack::terminal::{print, say};
+
+use self::place::TestPlace;
+use self::runner::Run;
+use self::servers::TestPlan;
+use self::tally::Tally;
+use super::INTERRUPTED;
+use super::up::prepare_servers;
+use crate::progress::Progress;
+use crate::screen::Screen;
+use crate::supervisor::Supervisor;
+use crate::wasm;
+
+/// The component that the host's own tests run.
+const GUEST: &str = "towpath-host-guest";
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Starts a PostgreSQL, a Kafka, a Redis and a stripe-mock, and where the black-box tests are among the
+chosen ones a whole stack, all on ports and folders of their own. Afterwards nothing of it is left; only after a failure
+the logs stay until the next run.
+
+Examples:
+  towpath test                                   everything
+  towpath test -p towpath-relay                  the tests of one package
+  towpath test -p towpath-relay outbox           those whose names contain a word
+  towpath test -p towpath-tests --test black_box the black box alone
+  towpath test -- --nocapture                    what follows -- goes to the tests
+
+Exit status: 0 where every test passed, 1 where one failed or none was run."
+)]
+pub(crate) struct Args {
+    /// What `cargo test` is told: packages, filters
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let mut progress = Progress::begin();
+    let began = Instant::now();
+    home.create()?;
+    let run = Run::new(&args.arguments);
+    let place = TestPlace::new(home).await?;
+    let prepared = tokio::select! {
+        prepared = prepare(&run, &place, &mut progress) => Some(prepared),
+        () = signals.next() => None,
+    };
+    let outcome = match prepared {
+        Some(Ok(plan)) => with_servers(&run, &place, plan, &mut progress, &mut signals).await,
+        Some(Err(error)) => Err(error),
+        None => Ok(None),
+    };
+    let passed = matches!(&outcome, Ok(Some(tally)) if tally.is_success());
+    let left = tokio::select! {
+        left = place.clean(passed) => left,
+        () = signals.next() => bail!("stopped before everything was cleaned up: the next `towpath test` does it"),
+    };
+    let Some(tally) = outcome? else { return Ok(ExitCode::from(INTERRUPTED)) };
+    left?;
+    for line in progress.summary() {
+        say(&line);
+    }
+    for line in tally.summary(began.elapsed()) {
+        print(&line)?;
+    }
+    if !passed {
+        say(&format!("The logs of the servers stay in {} until the next run.", place.path().display()));
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// All that can be done before a server is started.
+async fn prepare(run: &Run, place: &TestPlace, progress: &mut Progress) -> Result<TestPlan> {
+    let root = checkout::repository()?;
+    let jars = prepare_servers(&root, progress).await?;
+    let stripe = progress.step("stripe-mock", stripe::program()).await?;
+    progress.say("Building the components");
+    let services = Services::load()?;
+    let packages: Vec<&str> = services.packages().chain([GUEST]).collect();
+    progress.step("components", wasm::build(&root, &packages)).await?;
+    progress.say("Building the tests");
+    progress.step("tests' build", run.build(&root)).await?;
+    servers::plan(place, &root, &services, &jars, &stripe, run.wants_stack())
+}
+
+/// Runs the tests on their servers; none where a signal came first. Either way the servers have stopped afterwards.
+async fn with_servers(
+    run: &Run,
+    place: &TestPlace,
+    plan: TestPlan,
+    progress: &mut Progress,
+    signals: &mut Signals,
+) -> Result<Option<Tally>> {
+    let root = checkout::repository()?;
+    let (supervisor, tasks) = Supervisor::new(place.home(), place.lock()?, plan.plan, Screen::lines())?;
+    let work = async {
+        progress.step("servers", supervisor.boot(tasks)).await?;
+        let tally = progress.step("tests", run.run(&root, &plan.environment)).await?;
+        if run.wants_stack() && tally.is_success() {
+            progress.say("Auditing the stack that the tests have used");
+            runner::audit(&place.stack()).await?;
+        }
+        Ok(tally)
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome.map(Some),
+        () = signals.next() => Ok(None),
+    };
+    supervisor.shut_down(signals.next()).await;
+    drop(plan.reserved);
+    outcome
+}

@@ -1,0 +1,163 @@
+//! The folder of a stack. One home is one stack: its data, logs, secrets and the socket of its supervisor, so that two stacks
+//! (a developer's and a test's) share nothing.
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::checkout;
+
+/// The folder of one stack, absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The home that the user named, or `.towpath` in the checkout.
+    pub fn resolve(named: Option<&Path>) -> Result<Self> {
+        let path = match named {
+            Some(path) => path.to_path_buf(),
+            None => checkout::repository()?.join(".towpath"),
+        };
+        Ok(Self(std::path::absolute(&path).with_context(|| format!("no absolute path for {}", path.display()))?))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the servers keep.
+    pub fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    /// The folder of the log files.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    /// The log file of a part.
+    pub fn log(&self, part: &str) -> PathBuf {
+        self.logs().join(format!("{part}.log"))
+    }
+
+    /// What belongs to one run: state, ports, lock, socket.
+    pub fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
+    /// Where [`State`](crate::state::State) is written.
+    pub fn state_file(&self) -> PathBuf {
+        self.run().join("state.json")
+    }
+
+    /// Where automatic ports are remembered.
+    pub fn ports_file(&self) -> PathBuf {
+        self.run().join("ports.json")
+    }
+
+    /// Where [`Secrets`](crate::secrets::Secrets) are kept.
+    pub fn secrets_file(&self) -> PathBuf {
+        self.0.join("secrets.env")
+    }
+
+    /// Set once the catalogue was seeded; it goes with the data.
+    pub fn seeded_file(&self) -> PathBuf {
+        self.data().join("seeded")
+    }
+
+    /// Makes the folders. `run` is for this user alone; `data` can be passed through, since PostgreSQL may run as
+    /// another user than the caller (its own folder is closed to all others).
+    pub fn create(&self) -> Result<()> {
+        for (folder, mode) in [(self.0.clone(), 0o755), (self.data(), 0o711), (self.logs(), 0o755), (self.run(), 0o700)]
+        {
+            fs::create_dir_all(&folder)
+                .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)))
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The supervisor's lock: its holder owns the stack. It ends with the process, however that ends.
+    pub fn lock(&self) -> Result<Option<Lock>> {
+        let path = self.run().join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// Whether some supervisor holds this home.
+    pub fn is_held(&self) -> Result<bool> {
+        Ok(self.run().is_dir() && self.lock()?.is_none())
+    }
+}
+
+/// Held as long as the supervisor lives.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child that is being started has it too until it has become its program, and with
+    /// it the lock (flock(2)).
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// Replaces a file in one step, so that no reader sees half of it; `mode` holds from its first byte on.
+pub fn write_atomically(path: &Path, content: &str, mode: u32) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".new-{}", std::process::id()));
+    let new = path.with_file_name(name);
+    let _ = fs::remove_file(&new);
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(mode)
+        .open(&new)
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+
+    #[test]
+    fn only_one_supervisor_holds_a_home() {
+        let folder = TempDir::new();
+        let home = Home::resolve(Some(folder.path())).unwrap();
+        home.create().unwrap();
+        let held = home.lock().unwrap();
+        assert!(held.is_some());
+        assert!(home.is_held().unwrap());
+        drop(held);
+        assert!(!home.is_held().unwrap());
+    }
+
+    #[test]
+    fn a_home_that_does_not_exist_is_not_held() {
+        let folder = TempDir::new();
+        let home = Home::resolve(Some(&folder.path().join("nothing"))).unwrap();
+        assert!(!home.is_held().unwrap());
+    }
+
+    #[test]
+    fn files_are_replaced_with_their_mode() {
+        let folder = TempDir::new();
+        let file = folder.path().join("secrets.env");
+        write_atomically(&file, "one", 0o600).unwrap();
+        write_atomically(&file, "two", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "two");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

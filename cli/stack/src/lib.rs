@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+pub mod checkout;
+pub mod control;
+pub mod home;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod replica;
+pub mod running;
+pub mod secrets;
+pub mod services;
+pub mod signals;
+pub mod state;
+pub mod surroundings;
+pub mod terminal;
+pub mod testing;

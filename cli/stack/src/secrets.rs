@@ -1,0 +1,205 @@
+//! Passwords and tokens of one stack: generated once, kept in `secrets.env` (0600) under the home.
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use rand::RngExt;
+
+use crate::home::{Home, write_atomically};
+use crate::services::{Services, environment_name};
+
+/// All secrets by name. Its `Debug` shows names alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets(BTreeMap<String, String>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Secrets {
+    /// Reads the secrets, and makes those that don't exist yet.
+    pub fn load_or_create(home: &Home, services: &Services) -> Result<Self> {
+        let file = home.secrets_file();
+        let known = match std::fs::read_to_string(&file) {
+            Ok(text) => parse(&text).with_context(|| format!("{} is damaged", file.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if let Some(part) = first_data_folder(home) {
+                    bail!(
+                        "{} is gone, but the data of {part} was made with its passwords: put it back, or start anew \
+                         with `towpath reset`",
+                        file.display()
+                    );
+                }
+                BTreeMap::new()
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
+        let mut all = known.clone();
+        for name in names(services) {
+            all.entry(name).or_insert_with(random);
+        }
+        if all != known {
+            write_atomically(&file, &render(&all), 0o600)?;
+        }
+        Ok(Self(all))
+    }
+
+    /// Reads the secrets of a stack that exists.
+    pub fn load(home: &Home) -> Result<Self> {
+        let file = home.secrets_file();
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}: `towpath up` makes it", file.display()))?;
+        Ok(Self(parse(&text).with_context(|| format!("{} is damaged", file.display()))?))
+    }
+
+    /// The superuser's password of a service's PostgreSQL.
+    pub fn postgres(&self, service: &str) -> &str {
+        self.get(&postgres_name("ADMIN", service))
+    }
+
+    /// The password of the role that a service's own SQL runs as.
+    pub fn app(&self, service: &str) -> &str {
+        self.get(&postgres_name("APP", service))
+    }
+
+    /// The password of the role of the relay's own work.
+    pub fn relay(&self, service: &str) -> &str {
+        self.get(&postgres_name("RELAY", service))
+    }
+
+    /// Redis's password.
+    pub fn redis(&self) -> &str {
+        self.get("REDIS_PASSWORD")
+    }
+
+    /// What a component shows to the relay.
+    pub fn token(&self, service: &str) -> &str {
+        self.get(&token_name(service))
+    }
+
+    /// What the relay shows to a component.
+    pub fn delivery_token(&self, service: &str) -> &str {
+        self.get(&delivery_token_name(service))
+    }
+
+    fn get(&self, name: &str) -> &str {
+        // `names` lists every name that the callers above form for a service of relay.toml.
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+fn postgres_name(role: &str, service: &str) -> String {
+    format!("POSTGRES_{role}_PASSWORD_{}", environment_name(service))
+}
+
+fn token_name(service: &str) -> String {
+    format!("TOKEN_{}", environment_name(service))
+}
+
+fn delivery_token_name(service: &str) -> String {
+    format!("DELIVERY_TOKEN_{}", environment_name(service))
+}
+
+fn names(services: &Services) -> Vec<String> {
+    let databases =
+        services.databases().flat_map(|service| ["ADMIN", "APP", "RELAY"].map(|role| postgres_name(role, service)));
+    let tokens = services.callers().map(token_name).chain(services.receivers().map(delivery_token_name));
+    databases.chain(tokens).chain(["REDIS_PASSWORD".to_owned()]).collect()
+}
+
+/// 192 bits as hex: safe in a URL, a header, a configuration file and a shell, without quoting.
+fn random() -> String {
+    let bytes: [u8; 24] = rand::rng().random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn parse(text: &str) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        else {
+            bail!("line {} is not NAME=VALUE", number + 1);
+        };
+        found.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(found)
+}
+
+fn render(secrets: &BTreeMap<String, String>) -> String {
+    let mut text = String::from("# Made by `towpath up`, once. The data folders were made with these passwords.\n");
+    for (name, value) in secrets {
+        text.push_str(&format!("{name}={value}\n"));
+    }
+    text
+}
+
+fn first_data_folder(home: &Home) -> Option<String> {
+    let entries = std::fs::read_dir(home.data()).ok()?;
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .find(|name| name.starts_with("postgres-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TempDir, services};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn secrets_are_made_once_and_closed_to_others() {
+        let folder = TempDir::new();
+        let home = folder.home();
+        let first = Secrets::load_or_create(&home, &services()).unwrap();
+        let mode = std::fs::metadata(home.secrets_file()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(Secrets::load_or_create(&home, &services()).unwrap(), first);
+        assert_eq!(Secrets::load(&home).unwrap(), first);
+        for service in services().databases() {
+            let all = [first.postgres(service), first.app(service), first.relay(service), first.token(service)];
+            assert!(all.iter().all(|secret| secret.len() == 48), "{service}");
+        }
+        for service in services().receivers() {
+            assert_eq!(first.delivery_token(service).len(), 48, "{service}");
+        }
+        assert_ne!(first.token("gateway"), first.token("order"));
+        assert_eq!(first.redis().len(), 48);
+    }
+
+    #[test]
+    fn a_secret_that_is_new_joins_the_old_ones() {
+        let folder = TempDir::new();
+        let home = folder.home();
+        std::fs::write(home.secrets_file(), "REDIS_PASSWORD=kept\n").unwrap();
+        let secrets = Secrets::load_or_create(&home, &services()).unwrap();
+        assert_eq!(secrets.redis(), "kept");
+        assert_eq!(secrets.token("order").len(), 48);
+    }
+
+    #[test]
+    fn lost_secrets_of_existing_data_are_an_error_with_a_way_out() {
+        let folder = TempDir::new();
+        let home = folder.home();
+        std::fs::create_dir(home.data().join("postgres-order")).unwrap();
+        let error = Secrets::load_or_create(&home, &services()).unwrap_err().to_string();
+        assert!(error.contains("postgres-order") && error.contains("towpath reset"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_names_its_line_and_debug_shows_no_value() {
+        let folder = TempDir::new();
+        let home = folder.home();
+        std::fs::write(home.secrets_file(), "REDIS_PASSWORD=kept\nnonsense\n").unwrap();
+        let error = format!("{:#}", Secrets::load_or_create(&home, &services()).unwrap_err());
+        assert!(error.contains("line 2"), "{error}");
+        std::fs::write(home.secrets_file(), "REDIS_PASSWORD=hidden\n").unwrap();
+        assert!(!format!("{:?}", Secrets::load(&home).unwrap()).contains("hidden"));
+    }
+}
