@@ -41,8 +41,14 @@ pub(crate) async fn build(root: &Path, packages: &[&str]) -> Result<()> {
     for package in packages {
         cargo.args(["-p", package]);
     }
-    // What a surrounding `cargo` sets for its own build is none of this one's business.
-    cargo.envs(&toolchain).env_remove("CARGO_TARGET_DIR").current_dir(root).stdin(Stdio::null()).kill_on_drop(true);
+    // What is set for the native build is not for this one, which has a compiler of its own.
+    cargo
+        .envs(&toolchain)
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let status = cargo.stdout(Stdio::null()).status().await.context("cannot run cargo: is rustup's folder in PATH?")?;
     if !status.success() {
         bail!("the components don't build ({status}): see above");

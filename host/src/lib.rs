@@ -21,6 +21,7 @@ use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -37,14 +38,19 @@ use server::Server;
 pub use server::Stopped;
 pub use variables::Variables;
 
+/// Something that is waited for. Boxed here, so that this crate has the code of the whole host, and not each crate that
+/// runs it.
+pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Runs an application until `stop`. Then finishes the requests in flight until `force` or the drain timeout.
 ///
 /// The error is [`Faults`] if the application is wrong, and can be corrected by its author.
-pub async fn run(
-    options: Options,
-    stop: impl Future<Output = ()>,
-    force: impl Future<Output = ()>,
-) -> anyhow::Result<Stopped> {
+#[must_use]
+pub fn run(options: Options, stop: Work<()>, force: Work<()>) -> Work<anyhow::Result<Stopped>> {
+    Box::pin(serve(options, stop, force))
+}
+
+async fn serve(options: Options, stop: Work<()>, force: Work<()>) -> anyhow::Result<Stopped> {
     // Listens first: a port that is in use is an error before the components are compiled.
     let listener = if options.check { None } else { Some(listen(&options).await?) };
     let started = Instant::now();

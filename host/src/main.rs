@@ -42,11 +42,11 @@ fn main() -> ExitCode {
 async fn serve(options: Options) -> anyhow::Result<Stopped> {
     let (mut stop, mut force) = (Signals::new()?, Signals::new()?);
     // Both see every signal: the first one stops, the second one forces.
-    let force = async {
+    let force = async move {
         force.next().await;
         force.next().await;
     };
-    run(options, async { stop.next().await }, force).await
+    run(options, Box::pin(async move { stop.next().await }), Box::pin(force)).await
 }
 
 /// The signals that ask the host to stop.

@@ -1,4 +1,5 @@
 //! `towpath test`: runs the tests on servers that it starts before and throws away after, beside any running stack.
+mod choice;
 mod place;
 mod runner;
 mod servers;
@@ -15,12 +16,13 @@ use towpath_stack::services::Services;
 use towpath_stack::signals::Signals;
 use towpath_stack::terminal::{print, say};
 
+use self::choice::{Choice, Need, Workspace};
 use self::place::TestPlace;
 use self::runner::Run;
-use self::servers::TestPlan;
+use self::servers::{Made, TestPlan};
 use self::tally::Tally;
 use super::INTERRUPTED;
-use super::up::prepare_servers;
+use super::up::{prepare_kafka, prepare_programs};
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::supervisor::Supervisor;
@@ -31,14 +33,15 @@ const GUEST: &str = "towpath-host-guest";
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Starts a PostgreSQL, a Kafka, a Redis and a stripe-mock, and where the black-box tests are among the
-chosen ones a whole stack, all on ports and folders of their own. Afterwards nothing of it is left; only after a failure
-the logs stay until the next run.
+    after_help = "Finds out which test programs the chosen tests are in and what those need (their Cargo.toml says it, under
+package.metadata.needs), builds and starts that and no more, on ports and folders of its own, and removes it afterwards.
+After a failure the logs stay until the next run.
 
 Examples:
   towpath test                                   everything
-  towpath test -p towpath-relay                  the tests of one package
-  towpath test -p towpath-relay outbox           those whose names contain a word
+  towpath test replay                            the tests with this in their names, or in their modules'
+  towpath test -p towpath-order                  the tests of one package: these need no server
+  towpath test -p towpath-relay outbox           of one package, those whose names contain a word
   towpath test -p towpath-tests --test black_box the black box alone
   towpath test -- --nocapture                    what follows -- goes to the tests
 
@@ -55,14 +58,18 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let mut progress = Progress::begin();
     let began = Instant::now();
     home.create()?;
-    let run = Run::new(&args.arguments);
+    let split = args.arguments.iter().position(|argument| argument == "--").unwrap_or(args.arguments.len());
+    let (chosen, tests) = args.arguments.split_at(split);
+    let root = checkout::repository()?;
+    let choice = Workspace::load(&root).await?.choose(chosen)?;
+    let run = Run::new(&choice, tests);
     let place = TestPlace::new(home).await?;
     let prepared = tokio::select! {
-        prepared = prepare(&run, &place, &mut progress) => Some(prepared),
+        prepared = prepare(&choice, &run, &place, &mut progress) => Some(prepared),
         () = signals.next() => None,
     };
     let outcome = match prepared {
-        Some(Ok(plan)) => with_servers(&run, &place, plan, &mut progress, &mut signals).await,
+        Some(Ok(plan)) => with_servers(&choice, &run, &place, plan, &mut progress, &mut signals).await,
         Some(Err(error)) => Err(error),
         None => Ok(None),
     };
@@ -79,28 +86,41 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     for line in tally.summary(began.elapsed()) {
         print(&line)?;
     }
-    if !passed {
+    if !passed && !choice.needs.is_empty() {
         say(&format!("The logs of the servers stay in {} until the next run.", place.path().display()));
     }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// All that can be done before a server is started.
-async fn prepare(run: &Run, place: &TestPlace, progress: &mut Progress) -> Result<TestPlan> {
+async fn prepare(choice: &Choice, run: &Run, place: &TestPlace, progress: &mut Progress) -> Result<TestPlan> {
     let root = checkout::repository()?;
-    let jars = prepare_servers(&root, progress).await?;
-    let stripe = progress.step("stripe-mock", stripe::program()).await?;
-    progress.say("Building the components");
+    let needs = &choice.needs;
+    let any = |what: fn(Need) -> bool| needs.iter().copied().any(what);
+    let mut made = Made { jars: None, stripe: None };
+    if any(Need::kafka) {
+        made.jars = Some(prepare_kafka(&root, progress).await?);
+    } else if any(Need::programs) {
+        prepare_programs(progress).await?;
+    }
+    if needs.contains(&Need::StripeMock) {
+        made.stripe = Some(progress.step("stripe-mock", stripe::program()).await?);
+    }
     let services = Services::load()?;
-    let packages: Vec<&str> = services.packages().chain([GUEST]).collect();
-    progress.step("components", wasm::build(&root, &packages)).await?;
+    let components = services.packages().filter(|_| any(Need::components));
+    let packages: Vec<&str> = components.chain(needs.contains(&Need::Guest).then_some(GUEST)).collect();
+    if !packages.is_empty() {
+        progress.say("Building the components");
+        progress.step("components", wasm::build(&root, &packages)).await?;
+    }
     progress.say("Building the tests");
     progress.step("tests' build", run.build(&root)).await?;
-    servers::plan(place, &root, &services, &jars, &stripe, run.wants_stack())
+    servers::plan(place, &root, &services, needs, &made)
 }
 
 /// Runs the tests on their servers; none where a signal came first. Either way the servers have stopped afterwards.
 async fn with_servers(
+    choice: &Choice,
     run: &Run,
     place: &TestPlace,
     plan: TestPlan,
@@ -112,7 +132,7 @@ async fn with_servers(
     let work = async {
         progress.step("servers", supervisor.boot(tasks)).await?;
         let tally = progress.step("tests", run.run(&root, &plan.environment)).await?;
-        if run.wants_stack() && tally.is_success() {
+        if choice.needs.contains(&Need::Stack) && tally.is_success() {
             progress.say("Auditing the stack that the tests have used");
             runner::audit(&place.stack()).await?;
         }

@@ -28,7 +28,7 @@ use crate::servers::compose;
 use crate::supervisor::{self, Plan, Supervisor};
 
 pub(crate) use self::args::Args;
-pub(crate) use self::machine::prepare_servers;
+pub(crate) use self::machine::{prepare_kafka, prepare_programs};
 
 pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     if args.no_host && args.replicas > 1 {

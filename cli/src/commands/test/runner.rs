@@ -10,12 +10,10 @@ use tokio::process::Command;
 use towpath_stack::state::StopSignal;
 use towpath_stack::terminal::print;
 
+use super::choice::Choice;
 use super::tally::Tally;
 use crate::edge::binary;
 use crate::supervisor::spec::Launch;
-
-/// The package of the tests that need a whole stack.
-const BLACK_BOX: &str = "towpath-tests";
 
 /// One `cargo test`.
 #[derive(Debug)]
@@ -27,21 +25,10 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(arguments: &[String]) -> Self {
-        let split = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
-        let (given, tests) = arguments.split_at(split);
-        let mut cargo: Vec<String> = ["test", "--release", "--no-fail-fast"].map(ToOwned::to_owned).to_vec();
-        if packages(given).is_empty() {
-            cargo.push("--workspace".to_owned());
-        }
-        cargo.extend(given.iter().cloned());
-        Self { cargo, tests: tests.to_vec() }
-    }
-
-    /// Whether the tests that need a whole stack are among the chosen ones.
-    pub(super) fn wants_stack(&self) -> bool {
-        let packages = packages(&self.cargo);
-        packages.iter().any(|package| matches!(*package, "--workspace" | "--all" | BLACK_BOX))
+    /// `choice` and `tests` are what cargo is told before and after `--`.
+    pub(super) fn new(choice: &Choice, tests: &[String]) -> Self {
+        let cargo = ["test", "--release", "--no-fail-fast"].into_iter().map(ToOwned::to_owned);
+        Self { cargo: cargo.chain(choice.cargo.iter().cloned()).collect(), tests: tests.to_vec() }
     }
 
     /// Builds the tests, so that no server waits for a compiler.
@@ -93,51 +80,6 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-/// The packages that these arguments choose.
-fn packages(arguments: &[String]) -> Vec<&str> {
-    let mut packages = Vec::new();
-    let mut arguments = arguments.iter().map(String::as_str);
-    while let Some(argument) = arguments.next() {
-        match argument {
-            "-p" | "--package" => packages.extend(arguments.next()),
-            "--workspace" | "--all" => packages.push(argument),
-            _ => {
-                let joined = argument.strip_prefix("--package=").or_else(|| argument.strip_prefix("-p"));
-                packages.extend(joined);
-            }
-        }
-    }
-    packages
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(arguments: &[&str]) -> Run {
-        Run::new(&arguments.iter().map(|argument| (*argument).to_owned()).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn without_a_package_it_is_the_workspace_and_needs_a_stack() {
-        let all = run(&["--", "--nocapture"]);
-        assert_eq!(all.cargo, ["test", "--release", "--no-fail-fast", "--workspace"]);
-        assert_eq!(all.tests, ["--", "--nocapture"]);
-        assert!(all.wants_stack());
-        assert!(run(&["a_filter"]).wants_stack());
-    }
-
-    #[test]
-    fn only_the_black_box_needs_a_stack() {
-        let relay = run(&["-p", "towpath-relay", "outbox"]);
-        assert_eq!(relay.cargo[3..], ["-p", "towpath-relay", "outbox"]);
-        assert!(!relay.wants_stack());
-        for chosen in [&["-p", BLACK_BOX][..], &["-ptowpath-tests"], &["--package=towpath-tests"], &["--workspace"]] {
-            assert!(run(chosen).wants_stack(), "{chosen:?}");
         }
     }
 }

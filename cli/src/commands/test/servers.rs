@@ -1,5 +1,5 @@
 //! The servers of a test run: one of each kind, where every test makes databases and topics of its own.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
 use towpath_stack::state::{Phase, Servers, State, StopSignal};
 
+use super::choice::Need;
 use super::place::TestPlace;
 use crate::edge::binary;
 use crate::servers::kafka_jars::Jars;
@@ -26,6 +27,12 @@ const CONNECTIONS: u32 = 400;
 /// All tests come from one address; the limit's own test sets its own.
 const NO_RATE_LIMIT: &str = "100000";
 
+/// What was fetched or built for the servers, as far as they are needed.
+pub(super) struct Made {
+    pub(super) jars: Option<Jars>,
+    pub(super) stripe: Option<PathBuf>,
+}
+
 /// The servers, and what tests are told of them.
 pub(super) struct TestPlan {
     pub(super) plan: Plan,
@@ -38,9 +45,8 @@ pub(super) fn plan(
     place: &TestPlace,
     root: &Path,
     services: &Services,
-    jars: &Jars,
-    stripe: &Path,
-    with_stack: bool,
+    needs: &BTreeSet<Need>,
+    made: &Made,
 ) -> Result<TestPlan> {
     let home = place.home();
     let (ports, reserved) = Ports::automatic(home, &PORTS)?;
@@ -54,28 +60,44 @@ pub(super) fn plan(
         password: password.clone(),
         max_connections: Some(CONNECTIONS),
     };
-    let mut parts = vec![
-        server.part()?,
-        kafka::part(&files, &ports, jars, &programs::java()?)?,
-        redis::part(&files, ports.get("redis")?, &password)?,
-        stripe_mock(place, &ports, stripe)?,
-    ];
+    let mut parts = Vec::new();
     let mut environment = BTreeMap::new();
     let mut tell = |name: &str, value: String| environment.insert(name.to_owned(), value);
-    let postgres = ports.address("postgres")?;
-    tell("TOWPATH_TEST_POSTGRES", format!("postgres://postgres:{password}@{postgres}/postgres"));
-    tell("TOWPATH_TEST_KAFKA", ports.address("kafka")?);
-    tell("TOWPATH_TEST_REDIS", format!("redis://:{password}@{}", ports.address("redis")?));
-    tell("TOWPATH_TEST_STRIPE", format!("http://{}", ports.address("stripe-mock")?));
-    tell("TOWPATH_TEST_REDIS_SERVER", programs::redis()?.display().to_string());
-    tell("TOWPATH_TEST_GUEST", guest(root).display().to_string());
     tell("TOWPATH_TEST_CLI", command()?.display().to_string());
     tell("TOWPATH_THROW_AWAY", "1".to_owned());
     tell("TMPDIR", place.temporary().display().to_string());
-    if with_stack {
-        tell("TOWPATH_TEST_STACK_HOME", place.stack().display().to_string());
-        tell("TOWPATH_TEST_STACK_URL", format!("http://{}", ports.address("stack")?));
-        parts.push(stack(place, &ports)?);
+    for need in needs {
+        match need {
+            Need::Postgres => {
+                let address = ports.address("postgres")?;
+                tell("TOWPATH_TEST_POSTGRES", format!("postgres://postgres:{password}@{address}/postgres"));
+                parts.push(server.part()?);
+            }
+            Need::Kafka => {
+                tell("TOWPATH_TEST_KAFKA", ports.address("kafka")?);
+                let jars = made.jars.as_ref().context("Kafka's jars were not fetched")?;
+                parts.push(kafka::part(&files, &ports, jars, &programs::java()?)?);
+            }
+            Need::Redis => {
+                tell("TOWPATH_TEST_REDIS", format!("redis://:{password}@{}", ports.address("redis")?));
+                tell("TOWPATH_TEST_REDIS_SERVER", programs::redis()?.display().to_string());
+                parts.push(redis::part(&files, ports.get("redis")?, &password)?);
+            }
+            Need::StripeMock => {
+                tell("TOWPATH_TEST_STRIPE", format!("http://{}", ports.address("stripe-mock")?));
+                let program = made.stripe.as_ref().context("stripe-mock was not built")?;
+                parts.push(stripe_mock(place, &ports, program)?);
+            }
+            Need::Guest => {
+                tell("TOWPATH_TEST_GUEST", guest(root).display().to_string());
+            }
+            Need::Stack => {
+                tell("TOWPATH_TEST_STACK_HOME", place.stack().display().to_string());
+                tell("TOWPATH_TEST_STACK_URL", format!("http://{}", ports.address("stack")?));
+                parts.push(stack(place, &ports)?);
+            }
+            Need::OwnStacks => {}
+        }
     }
     let state = State {
         phase: Phase::Starting,
@@ -83,7 +105,7 @@ pub(super) fn plan(
         urls: Vec::new(),
         servers: Servers::Native,
         ports,
-        kafka_jars: Some(jars.folder.clone()),
+        kafka_jars: made.jars.as_ref().map(|jars| jars.folder.clone()),
         parts: Vec::new(),
     };
     Ok(TestPlan { plan: Plan { parts, tasks: Vec::new(), state }, environment, reserved })

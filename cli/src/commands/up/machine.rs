@@ -26,7 +26,7 @@ pub(super) async fn prepare(
     progress: &mut Progress,
 ) -> Result<Machine> {
     let jars = match servers {
-        Servers::Native => Some(prepare_servers(root, progress).await?),
+        Servers::Native => Some(prepare_kafka(root, progress).await?),
         Servers::Compose => {
             let missing = tools::missing(Wanted { servers: false, kafka_jars: false });
             progress.step("packages", tools::install(&missing)).await?;
@@ -40,8 +40,14 @@ pub(super) async fn prepare(
     Ok(Machine { jars })
 }
 
-/// The programs of native servers, and Kafka's jars.
-pub(crate) async fn prepare_servers(root: &Path, progress: &mut Progress) -> Result<Jars> {
+/// Installs the programs of native servers.
+pub(crate) async fn prepare_programs(progress: &mut Progress) -> Result<()> {
+    let missing = tools::missing(Wanted { servers: true, kafka_jars: false });
+    progress.step("packages", tools::install(&missing)).await
+}
+
+/// Installs the programs of native servers, and fetches Kafka's jars.
+pub(crate) async fn prepare_kafka(root: &Path, progress: &mut Progress) -> Result<Jars> {
     let native = root.join("infra/native");
     let present = kafka_jars::present(&native)?;
     let missing = tools::missing(Wanted { servers: true, kafka_jars: present.is_none() });

@@ -1,0 +1,81 @@
+//! What stands in which file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file that is longer asks to be two.
+const MAX_LINES: usize = 500;
+/// Words of the one application that this repository brings: the relay carries any.
+const BUSINESS: &[&str] =
+    &["sku", "stripe", "inventory", "payment", "customer", "basket", "checkout", "order_id", "orders", "refund"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// All Rust files below a folder of the repository, by their path in it.
+fn sources(below: &str) -> Vec<(String, String)> {
+    let root = root();
+    let mut found = Vec::new();
+    let mut folders = vec![root.join(below)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if entry.is_dir() && !name.starts_with('.') && name != "target" {
+                folders.push(entry);
+            } else if name.ends_with(".rs") {
+                let path = entry.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+                found.push((path, fs::read_to_string(&entry).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{below} has no Rust file");
+    found
+}
+
+fn none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_module_is_laid_out_as_a_file_beside_its_folder() {
+    let wrong = |path: &String| path.ends_with("/mod.rs") && path.contains("/src/");
+    let faults: Vec<String> = sources("").into_iter().map(|(path, _)| path).filter(wrong).collect();
+    none(&faults);
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_likes() {
+    let long = sources("").into_iter().filter(|(_, text)| text.lines().count() > MAX_LINES);
+    none(
+        &long
+            .map(|(path, text)| format!("{path}: {} lines, {MAX_LINES} at most", text.lines().count()))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn the_relay_has_no_word_of_the_application() {
+    let mut faults = Vec::new();
+    for (path, text) in sources("relay") {
+        for (number, line) in text.lines().enumerate() {
+            let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for word in words.filter(|word| BUSINESS.contains(&word.to_ascii_lowercase().as_str())) {
+                faults.push(format!("{path}:{}: {word}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    none(&faults);
+}
+
+/// The pure rules of a service can be read, and tested, without anything that reaches the world.
+#[test]
+fn rules_of_a_domain_do_no_io() {
+    let rules = |path: &str| path.ends_with("/domain.rs") || path.contains("/domain/");
+    let mut faults = Vec::new();
+    for (path, text) in sources("components").into_iter().filter(|(path, _)| rules(path)) {
+        let io = ["spin_sdk", "std::fs", "std::net::Tcp", ".await", "sdk::relay", "sdk::outbound::send", "sdk::serve"];
+        faults.extend(io.iter().filter(|word| text.contains(**word)).map(|word| format!("{path}: {word}")));
+    }
+    none(&faults);
+}
