@@ -53,13 +53,6 @@ pub(super) fn plan(
     // These servers are thrown away: one password does for both.
     let password = Secrets::load_or_create(home, services)?.redis().to_owned();
     let files = Place { home: home.clone(), native: root.join("infra/native"), throw_away: true };
-    let server = postgres::Server {
-        place: files.clone(),
-        name: "postgres".to_owned(),
-        port: ports.get("postgres")?,
-        password: password.clone(),
-        max_connections: Some(CONNECTIONS),
-    };
     let mut parts = Vec::new();
     let mut environment = BTreeMap::new();
     let mut tell = |name: &str, value: String| environment.insert(name.to_owned(), value);
@@ -71,6 +64,13 @@ pub(super) fn plan(
             Need::Postgres => {
                 let address = ports.address("postgres")?;
                 tell("TOWPATH_TEST_POSTGRES", format!("postgres://postgres:{password}@{address}/postgres"));
+                let server = postgres::Server {
+                    place: files.clone(),
+                    name: "postgres".to_owned(),
+                    port: ports.get("postgres")?,
+                    password: password.clone(),
+                    max_connections: Some(CONNECTIONS),
+                };
                 parts.push(server.part()?);
             }
             Need::Kafka => {
