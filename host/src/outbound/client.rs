@@ -16,7 +16,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, lookup_host};
-use tower::Service;
+use tower_service::Service;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::allowed::default_port;
