@@ -8,6 +8,7 @@ mod body;
 mod caller;
 mod listen;
 mod observe;
+mod problem;
 
 use std::sync::Arc;
 
@@ -20,11 +21,13 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use towpath_wire::{CachePut, Code, QueryRequest, RateLimitRequest, TransactionRequest};
 
-use crate::error::{Failure, Result};
-use crate::state::Relay;
-use crate::{cache, query, rate_limit, transaction};
+use crate::failure::{Failure, Result};
+use crate::keys::check_key;
+use crate::redis::rate_limit;
+use crate::relay::Relay;
+use crate::{query, unit_of_work};
 
-pub use admin::admin_router;
+pub(crate) use admin::admin_router;
 pub(crate) use listen::serve;
 
 use body::Json;
@@ -57,7 +60,7 @@ pub const ROUTES: &[Route] = &[
 ];
 
 /// The interface for services.
-pub fn router(relay: Arc<Relay>) -> Router {
+pub(crate) fn router(relay: Arc<Relay>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
         router = router.route(route.path, handler(route.call));
@@ -84,7 +87,7 @@ fn handler(call: &str) -> MethodRouter<Arc<Relay>> {
 
 /// The unit of work is a task of its own: a caller who goes away takes nothing with him.
 async fn transactions(caller: Caller, Json(request): Json<TransactionRequest>) -> Result<Response> {
-    Ok(json(StatusCode::OK, &transaction::run(&caller.service, request, caller.trace).await?))
+    Ok(json(StatusCode::OK, &unit_of_work::run(&caller.service, request, caller.trace).await?))
 }
 
 /// A caller who goes away ends his query, and his wait.
@@ -101,25 +104,26 @@ async fn queries(mut caller: Caller, Json(request): Json<QueryRequest>) -> Resul
 }
 
 async fn cache_get(caller: Caller, Key(key): Key) -> Result<Response> {
-    cache::check_key(&caller.service, "The key", &key)?;
-    Ok(json(StatusCode::OK, &cache::get(&caller.service, &key).await?))
+    check_key(caller.service.limits(), "The key", &key)?;
+    Ok(json(StatusCode::OK, &caller.service.cache.get(&key).await?))
 }
 
 async fn cache_put(caller: Caller, Key(key): Key, Json(entry): Json<CachePut>) -> Result<StatusCode> {
-    cache::check_key(&caller.service, "The key", &key)?;
-    cache::put(&caller.service, &key, &entry).await?;
+    check_key(caller.service.limits(), "The key", &key)?;
+    caller.service.cache.put(&key, &entry).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn cache_delete(caller: Caller, Key(key): Key) -> Result<StatusCode> {
-    cache::check_key(&caller.service, "The key", &key)?;
-    cache::delete(&caller.service, &key).await?;
+    check_key(caller.service.limits(), "The key", &key)?;
+    caller.service.cache.delete(&key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn rate_limit_take(caller: Caller, Key(key): Key, Json(request): Json<RateLimitRequest>) -> Result<Response> {
-    cache::check_key(&caller.service, "The key", &key)?;
-    Ok(json(StatusCode::OK, &rate_limit::take(&caller.service, &key, request).await?))
+    check_key(caller.service.limits(), "The key", &key)?;
+    let service = &caller.service;
+    Ok(json(StatusCode::OK, &rate_limit::take(&service.redis, &service.name, &key, request).await?))
 }
 
 async fn openapi() -> Response {

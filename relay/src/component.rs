@@ -1,5 +1,8 @@
 //! Calls to a service's component: deliveries and timers, as HTTP requests with its token.
 
+mod headers;
+mod verdict;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +16,11 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::config::ComponentConfig;
-use crate::delivery::verdict::{Answer, retry_after};
+use verdict::retry_after;
+
+pub use headers::encode;
+pub(crate) use headers::put;
+pub(crate) use verdict::{Answer, Verdict};
 
 /// A component that can't be reached for longer than this is left to other relays: they may have one that can. Longer than
 /// one takes that only starts again.
@@ -24,9 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Shorter than servers keep idle connections, so that no request meets one that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer's body is read.
-const LONGEST_BODY: usize = 64 << 10;
+const MAX_BODY_BYTES: usize = 64 << 10;
 /// How much of it a log line or a dead letter repeats.
-const LONGEST_DETAIL: usize = 500;
+const MAX_DETAIL_CHARS: usize = 500;
 
 /// Where a service's component is. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -135,10 +142,10 @@ async fn detail(response: Response<Incoming>) -> String {
     if empty {
         return String::new();
     }
-    let body = Limited::new(response.into_body(), LONGEST_BODY).collect().await;
+    let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await;
     let bytes = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_DETAIL).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL_CHARS).collect()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -4,35 +4,24 @@
 //! and delivers what others say to components, in order per key. It knows nothing of the application: `relay.toml`
 //! ([`config`]) names the services, their databases, topics and routes.
 
-mod background;
-pub mod cache;
-pub mod cloudevents;
-pub mod codec;
+pub mod api;
+mod backoff;
 mod component;
 pub mod config;
-pub mod db;
-pub mod delivery;
-pub mod dlq;
-pub mod error;
+pub mod events;
+mod failure;
 pub mod kafka;
-pub mod lifecycle;
-pub mod metrics;
-pub mod migrate;
-pub mod outbox;
-pub mod purge;
+mod keys;
+mod lifecycle;
+pub mod postgres;
 pub mod query;
-mod ranges;
-pub mod rate_limit;
 pub mod redis;
-mod road;
-pub mod server;
-pub mod state;
-pub mod statement;
+mod relay;
+mod service;
+mod shards;
 pub mod telemetry;
-pub mod timer;
-pub mod topics;
-pub mod transaction;
-pub mod wakeup;
+mod timers;
+pub mod unit_of_work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +33,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::state::Relay;
+use crate::telemetry::metrics;
+
+pub use failure::Failure;
+pub use lifecycle::Lifecycle;
+pub use relay::Relay;
+pub use service::Service;
 
 /// A relay at work.
 #[derive(Debug)]
@@ -67,7 +61,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let _ = metrics::recorder();
     let relay = Relay::new(config)?;
     spawn_background(&relay);
-    road::start(&relay)?;
+    timers::start(&relay);
+    events::start(&relay)?;
     spawn_servers(&relay, listener, admin_listener);
     Ok(Running { relay, address, admin_address })
 }
@@ -84,7 +79,7 @@ fn spawn_background(relay: &Arc<Relay>) {
     spawn(relay.wakeups.clone().send(relay.redis.clone(), stop()).boxed());
     spawn(relay.wakeups.clone().receive(relay.redis.clone(), stop()).boxed());
     for service in relay.services.values() {
-        spawn(service.invalidations.clone().catch_up(relay.redis.clone(), stop()).boxed());
+        spawn(service.cache.clone().catch_up(stop()).boxed());
     }
     let stop = stop();
     spawn(stop.run_until_cancelled_owned(metrics::upkeep()).map(|_| ()).boxed());
@@ -95,11 +90,11 @@ fn spawn_servers(relay: &Arc<Relay>, listener: TcpListener, admin_listener: TcpL
     let life = &relay.lifecycle;
     let serve = |listener, router, tracker: &tokio_util::task::TaskTracker, stop: &CancellationToken| {
         let limits = relay.config.limits.clone();
-        let server = server::serve(listener, router, limits, tracker.clone(), stop.clone(), life.forced.clone());
+        let server = api::serve(listener, router, limits, tracker.clone(), stop.clone(), life.forced.clone());
         tracker.spawn(server);
     };
-    serve(listener, server::router(Arc::clone(relay)), &life.takers, &life.stop_taking);
-    serve(admin_listener, server::admin_router(Arc::clone(relay)), &life.background, &life.stop_background);
+    serve(listener, api::router(Arc::clone(relay)), &life.takers, &life.stop_taking);
+    serve(admin_listener, api::admin_router(Arc::clone(relay)), &life.background, &life.stop_background);
 }
 
 impl Running {

@@ -79,7 +79,7 @@ impl Lifecycle {
             ended = timeout_at(at, tracker.wait()) => ended.is_ok() && !self.forced.is_cancelled(),
         };
         if !ended {
-            tracing::warn!(stage, left = tracker.len(), "gave up waiting for what is in flight");
+            tracing::warn!(stage, left = tracker.len(), "stopping now: the shutdown deadline passed or a second signal came; work in flight is dropped");
             self.forced.cancel();
         }
         ended

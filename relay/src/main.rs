@@ -11,7 +11,8 @@ use commands::dlq;
 use futures::Stream;
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_relay::config::{Config, Limits};
-use towpath_relay::{migrate, run, telemetry};
+use towpath_relay::postgres::migrate;
+use towpath_relay::{run, telemetry};
 
 /// For a bad configuration: EX_USAGE of sysexits.h.
 const BAD_CONFIGURATION: u8 = 64;

@@ -9,15 +9,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 use towpath_wire::{Code, Consistency, QueryRequest, QueryResponse, StepResult, Wait};
 
-use crate::cache::{self, Lookup, check_key};
-use crate::codec::TextParameter;
 use crate::config::Limits;
-use crate::db::{Pool, Prepared, Session, Trouble, answer, collect, encode, send};
-use crate::error::{Failure, Result};
-use crate::state::Service;
-use crate::statement;
-use crate::transaction::{refused, statement_size};
-use crate::wakeup::Space;
+use crate::failure::{Failure, Result};
+use crate::keys::check_key;
+use crate::postgres::codec::TextParameter;
+use crate::postgres::statement;
+use crate::postgres::{Pool, Prepared, Session, Trouble, answer, collect, encode, send};
+use crate::redis::Space;
+use crate::redis::cache::Lookup;
+use crate::service::Service;
 
 /// How often a read is tried again after its connection was lost, or the schema changed under it.
 const RETRIES: u32 = 2;
@@ -32,12 +32,12 @@ pub async fn run(service: &Arc<Service>, request: QueryRequest) -> Result<QueryR
         return wait_for_a_row(service, &request, wait).await;
     }
     let Some(cached) = &request.cache else { return read(service, &request).await };
-    match cache::find_query(service, &request, cached).await? {
+    match service.cache.find_query(&request, cached).await? {
         Lookup::Hit(response) => Ok(response),
         Lookup::Off => read(service, &request).await,
         Lookup::Miss(fill) => {
             let response = read(service, &request).await?;
-            fill.store(service, &response).await;
+            fill.store(&service.cache, &response).await;
             Ok(response)
         }
     }
@@ -46,8 +46,8 @@ pub async fn run(service: &Arc<Service>, request: QueryRequest) -> Result<QueryR
 fn check(service: &Service, request: &QueryRequest) -> Result<()> {
     let limits = service.limits();
     service.database()?;
-    statement_size(limits, &request.sql, request.params.len())?;
-    statement::check_read(&request.sql).map_err(refused)?;
+    statement::check_size(limits, &request.sql, request.params.len())?;
+    statement::check_read(&request.sql)?;
     let Some(wait) = &request.wait else { return Ok(()) };
     if request.cache.is_some() {
         return Err(Failure::malformed("A query that waits can't be cached: leave out `cache` or `wait`"));
@@ -61,7 +61,7 @@ fn check(service: &Service, request: &QueryRequest) -> Result<()> {
     if wait.timeout_ms > limits.wait_timeout_ms {
         return Err(Failure::limit("wait_timeout_ms", limits.wait_timeout_ms, "wait.timeout_ms is too long"));
     }
-    wait.keys.iter().try_for_each(|key| check_key(service, "A wake-up key", key))
+    wait.keys.iter().try_for_each(|key| check_key(limits, "A wake-up key", key))
 }
 
 /// Looks, and looks again whenever somebody says so, until there is a row.

@@ -1,4 +1,4 @@
-//! Logs and traces.
+//! Logs, traces and metrics.
 //!
 //! Logs go to stderr, one JSON object per line or for a person. Traces are exported over OTLP where an endpoint is
 //! configured; where there is none the relay still passes the context of a request on, so that the trace of whoever
@@ -6,6 +6,7 @@
 
 mod context;
 mod export;
+pub(crate) mod metrics;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -74,7 +75,7 @@ impl Telemetry {
 /// Makes `span` follow what came in, before it is entered, and answers the context that goes on from here: the span's
 /// own where spans are exported, otherwise what came in, or the beginning of a new trace.
 #[must_use]
-pub fn follow(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
+pub(crate) fn follow(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
     if EXPORTS.load(Ordering::Relaxed)
         && let Some(context) = export::follow(span, incoming.as_ref())
     {

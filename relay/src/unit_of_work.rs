@@ -20,16 +20,15 @@ use tokio::time::{Instant, sleep};
 use towpath_wire::{Code, TransactionRequest, TransactionResponse};
 use tracing::Instrument as _;
 
-use crate::cache;
-use crate::db::{Claim, Session, Trouble};
-use crate::error::{Failure, Result};
-use crate::metrics::{UNITS_KNOWN, UNITS_REPEATED};
-use crate::state::{Database, Service};
+use crate::backoff::Backoff;
+use crate::failure::{Failure, Result};
+use crate::postgres::{Claim, Database, Session, Trouble};
+use crate::redis::Space;
+use crate::service::Service;
 use crate::telemetry::TraceContext;
-use crate::wakeup::Space;
+use crate::telemetry::metrics::{DUPLICATES, UNITS_REPEATED};
 
 use attempt::Done;
-pub(crate) use check::{refused, statement_size};
 use unit::Unit;
 
 /// How often a unit of work is begun again after its connection was lost before it committed.
@@ -37,7 +36,7 @@ const LOSSES: u32 = 2;
 /// How often it is begun again because the schema changed under its statements.
 const STALE: u32 = 2;
 /// The longest wait between two tries.
-const LONGEST_BACKOFF: Duration = Duration::from_millis(500);
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
 /// Runs a unit of work to its end, also when the returned future is dropped.
 ///
@@ -62,12 +61,12 @@ async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceCo
     let unit = Unit::new(&service, request, &trace)?;
     let done = match until_done(&service, database, &unit).await? {
         Ended::Committed(done) => done,
-        Ended::Duplicate => {
-            count_known(&service, "event");
+        Ended::EventDuplicate => {
+            count_duplicate(&service, "inbox");
             return Ok(TransactionResponse { duplicate: true, ..TransactionResponse::default() });
         }
-        Ended::Replayed(answer) => {
-            count_known(&service, "key");
+        Ended::RequestDuplicate(answer) => {
+            count_duplicate(&service, "idempotency_key");
             let answer = Some(serde_json::from_str(&answer).map_err(Failure::internal)?);
             return Ok(TransactionResponse { replayed: true, answer, ..TransactionResponse::default() });
         }
@@ -76,32 +75,31 @@ async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceCo
     Ok(TransactionResponse { results: done.results, event_ids: unit.event_ids, ..TransactionResponse::default() })
 }
 
-/// It had been done before, and nothing was done now.
-fn count_known(service: &Service, by: &'static str) {
-    counter!(UNITS_KNOWN, "service" => Arc::clone(&service.name), "by" => by).increment(1);
+fn count_duplicate(service: &Service, found_by: &'static str) {
+    counter!(DUPLICATES, "service" => Arc::clone(&service.name), "found_by" => found_by).increment(1);
 }
 
 /// Tells everybody who is concerned. None of this can fail the unit of work: it has committed.
 async fn after_commit(service: &Service, unit: &Unit, done: &Done) {
     service.outbox_wake.notify(done.shards);
     service.wakeups.notify(Space::Service, &service.name, &unit.request.notify);
-    if !unit.request.invalidate.is_empty() {
-        cache::invalidate_tags(service, &unit.request.invalidate).await;
-    }
+    service.cache.invalidate(&unit.request.invalidate).await;
 }
 
 /// How a unit of work ended well.
 enum Ended {
     Committed(Done),
-    Duplicate,
-    /// The first answer, as JSON.
-    Replayed(String),
+    /// The inbox holds its event's id: nothing ran.
+    EventDuplicate,
+    /// Its idempotency key is taken by the same request: nothing ran, this is the first answer as JSON.
+    RequestDuplicate(String),
 }
 
 async fn until_done(service: &Service, database: &Database, unit: &Unit) -> Result<Ended> {
     let limits = service.limits();
     let deadline = Instant::now() + Duration::from_millis(limits.transaction_timeout_ms);
-    let mut backoff = Duration::from_millis(limits.contention_backoff_ms);
+    let first = Duration::from_millis(limits.contention_backoff_ms);
+    let mut contention = Backoff::new(first, MAX_BACKOFF.max(first)).failures();
     let (mut contentions, mut losses, mut stale) = (1, 0, 0);
     loop {
         let trouble = match attempt::attempt(service, database, unit, deadline).await {
@@ -115,14 +113,13 @@ async fn until_done(service: &Service, database: &Database, unit: &Unit) -> Resu
                 None => continue,
             },
             Trouble::Contention(failure) => {
-                let wait = backoff.mul_f64(rand::random_range(0.5..1.5));
+                let wait = contention.next().mul_f64(rand::random_range(0.5..1.5));
                 if contentions == limits.contention_attempts || Instant::now() + wait >= deadline {
                     return Err(failure);
                 }
                 repeated(service, "contention");
                 contentions += 1;
                 sleep(wait).await;
-                backoff = (backoff * 2).min(LONGEST_BACKOFF);
             }
             Trouble::Lost(_) if losses < LOSSES && Instant::now() < deadline => {
                 repeated(service, "lost");
@@ -143,15 +140,15 @@ fn repeated(service: &Service, reason: &'static str) {
 
 async fn claimed(database: &Database, unit: &Unit, claim: Claim) -> Result<Option<Ended>> {
     match claim {
-        Claim::Duplicate => Ok(Some(Ended::Duplicate)),
-        Claim::InFlight => {
+        Claim::EventDuplicate => Ok(Some(Ended::EventDuplicate)),
+        Claim::KeyInFlight => {
             Err(Failure::new(Code::IdempotencyInFlight, "A request with this idempotency key is in flight"))
         }
-        Claim::Reused => {
+        Claim::KeyReused => {
             let detail = "This idempotency key was used for a request with another hash";
             Err(Failure::new(Code::IdempotencyReused, detail))
         }
-        Claim::Replay => Ok(first_answer(database, unit).await?.map(Ended::Replayed)),
+        Claim::RequestDuplicate => Ok(first_answer(database, unit).await?.map(Ended::RequestDuplicate)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use reqwest::Url;
 use towpath_cli::audit::Databases;
 use towpath_relay::config::Config;
-use towpath_relay::migrate;
+use towpath_relay::postgres::migrate;
 use uuid::Uuid;
 
 /// The services that have a database.

@@ -18,16 +18,16 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::json;
-use crate::db::Session;
-use crate::metrics::{POOL_CONNECTIONS, POOL_WAITING, REDIS_UP, recorder};
-use crate::migrate;
-use crate::state::{Database, Relay, Service};
+use crate::postgres::{Database, Pool, Session, migrate};
+use crate::relay::Relay;
+use crate::service::Service;
+use crate::telemetry::metrics::{POOL_CONNECTIONS, POOL_WAITING, REDIS_UP, recorder};
 
 /// How long one dependency may take to show that it is there.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// `/healthz`, `/readyz`, `/metrics`.
-pub fn admin_router(relay: Arc<Relay>) -> Router {
+pub(crate) fn admin_router(relay: Arc<Relay>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -123,7 +123,7 @@ async fn metrics(State(relay): State<Arc<Relay>>) -> Response {
         let pools = [
             ("app", Some(database.app.status())),
             ("relay", Some(database.relay.status())),
-            ("replica", database.replica.as_ref().map(crate::db::Pool::status)),
+            ("replica", database.replica.as_ref().map(Pool::status)),
         ];
         for (name, status) in pools {
             let Some(status) = status else { continue };

@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::config::Limits;
-use crate::error::{Failure, Result};
-use crate::state::{Relay, Service};
+use crate::failure::{Failure, Result};
+use crate::relay::Relay;
+use crate::service::Service;
 
 /// A body of JSON that is exactly a `T`.
 pub(super) struct Json<T>(pub(super) T);

@@ -10,10 +10,11 @@ use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use towpath_wire::Code;
 
-use crate::error::{Failure, Result};
-use crate::metrics::{QUERIES_WAITING, REQUESTS_IN_FLIGHT};
-use crate::state::{Relay, Service};
+use crate::failure::{Failure, Result};
+use crate::relay::Relay;
+use crate::service::Service;
 use crate::telemetry::TraceContext;
+use crate::telemetry::metrics::{QUERIES_WAITING, REQUESTS_IN_FLIGHT};
 
 /// The service whose token a request shows.
 ///

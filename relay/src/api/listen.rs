@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use crate::config::Limits;
-use crate::metrics::CONNECTIONS;
+use crate::telemetry::metrics::CONNECTIONS;
 use tokio_util::task::TaskTracker;
 
 /// After accepting failed, most likely for want of file descriptors.
@@ -58,7 +58,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
         match listener.accept().await {
             Ok((stream, _)) => return Some((stream, permit)),
             Err(cause) => {
-                tracing::warn!(%cause, "a connection can't be accepted");
+                tracing::warn!(%cause, "accepting a connection failed; retrying");
                 tokio::time::sleep(PAUSE).await;
             }
         }

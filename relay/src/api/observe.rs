@@ -15,9 +15,9 @@ use tracing::{Instrument, Span, field, info_span};
 use super::ROUTES;
 use super::body::BodyLimits;
 use super::caller::authenticate;
-use crate::error::{Failure, Result};
-use crate::metrics::{PANICS, REQUEST_SECONDS, REQUESTS};
-use crate::state::Relay;
+use crate::failure::{Failure, Result};
+use crate::relay::Relay;
+use crate::telemetry::metrics::{PANICS, REQUEST_SECONDS, REQUESTS};
 use crate::telemetry::{TraceContext, follow};
 
 /// The one call that anybody may make.

@@ -1,5 +1,5 @@
 //! `towpath-relay dlq`: what a person does with dead letters. What letters are, and what becomes of them, is decided in
-//! [`towpath_relay::dlq`]; here are the words.
+//! [`towpath_relay::events::dead_letters`]; here are the words.
 //!
 //! Data goes to stdout, words for a person to stderr. Nothing is replayed or dropped unless ids, a filter or `--all` say
 //! which letters are meant, and what was asked for by id and isn't there makes the exit status 1.
@@ -14,8 +14,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use towpath_relay::config::Config;
-use towpath_relay::delivery::dead_letter::Reason;
-use towpath_relay::dlq::{self, Filter, Letter};
+use towpath_relay::events::dead_letters::{self, Filter, Letter, Reason};
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
@@ -151,7 +150,7 @@ async fn read(
     Reading { which, json }: &Reading,
     show: fn(&[Letter], bool) -> anyhow::Result<String>,
 ) -> anyhow::Result<bool> {
-    let letters = dlq::list(config, &which.filter(config)?).await?;
+    let letters = dead_letters::list(config, &which.filter(config)?).await?;
     nothing(which, &letters);
     print::out(&show(&letters, *json)?)?;
     Ok(found(which, &letters))
@@ -161,8 +160,8 @@ async fn settle(config: &Config, Settling { which, all, json }: &Settling, done:
     said_which(which, *all)?;
     let filter = which.filter(config)?;
     let settled = match done {
-        "replayed" => dlq::replay(config, &filter).await,
-        _ => dlq::drop(config, &filter).await,
+        "replayed" => dead_letters::replay(config, &filter).await,
+        _ => dead_letters::drop(config, &filter).await,
     };
     let settled = settled.context("some may be done: `dlq list` shows which letters are open")?;
     nothing(which, &settled);
@@ -176,7 +175,7 @@ async fn settle(config: &Config, Settling { which, all, json }: &Settling, done:
 
 async fn preview(config: &Config, Settling { which, all, json }: &Settling) -> anyhow::Result<bool> {
     said_which(which, *all)?;
-    let letters = dlq::list(config, &which.filter(config)?).await?;
+    let letters = dead_letters::list(config, &which.filter(config)?).await?;
     print::out(&print::list(&letters, *json)?)?;
     found(which, &letters);
     anyhow::bail!("nothing was dropped: with --yes, {} would be", print::letters(letters.len()))

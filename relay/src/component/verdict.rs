@@ -1,9 +1,6 @@
-//! What an answer of a component means for an event, and when to try again: pure rules.
+//! The verdict: what a component's answer means for an event or a timer. Pure rules.
 
 use std::time::Duration;
-
-/// The longest that a component may make an event wait by `Retry-After`.
-pub(crate) const RETRY_AFTER_AT_MOST: Duration = Duration::from_secs(300);
 
 /// What a component said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,31 +62,8 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// Waits that double up to a limit, with jitter, so that those who failed together don't come back together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Backoff {
-    pub(crate) first: Duration,
-    pub(crate) most: Duration,
-}
-
-impl Backoff {
-    /// The wait before the try after `failed` failed ones. `random` is in 0..1.
-    pub(crate) fn wait(self, failed: u32, random: f64) -> Duration {
-        let doubled = self.first.saturating_mul(1 << failed.saturating_sub(1).min(30));
-        doubled.min(self.most).mul_f64(0.5 + random / 2.0)
-    }
-
-    /// The same, where the component named a time: never earlier than that, and a little later each by its own.
-    pub(crate) fn wait_at_least(self, failed: u32, named: Option<Duration>, random: f64) -> Duration {
-        match named {
-            None => self.wait(failed, random),
-            Some(named) => named.min(RETRY_AFTER_AT_MOST).mul_f64(1.0 + random / 10.0),
-        }
-    }
-}
-
 /// Reads `Retry-After`: seconds, or a date. `now` is in seconds since 1970.
-pub(crate) fn retry_after(value: &str, now: i64) -> Option<Duration> {
+pub(super) fn retry_after(value: &str, now: i64) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -100,8 +74,6 @@ pub(crate) fn retry_after(value: &str, now: i64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn verdict(status: u16, retry_after: Option<Duration>) -> Verdict {
@@ -132,25 +104,6 @@ mod tests {
         assert_eq!(retry_after(date, 784_111_999), Some(Duration::ZERO));
         for wrong in ["", "-1", "soon", "1.5", "Sun, 06 Nov"] {
             assert_eq!(retry_after(wrong, 0), None, "{wrong}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn waits_grow_up_to_the_limit(first in 1u64..1000, most in 1u64..100_000, failed in 1u32..u32::MAX, random in 0.0..1.0) {
-            let backoff = Backoff { first: Duration::from_millis(first), most: Duration::from_millis(most) };
-            let wait = backoff.wait(failed, random);
-            prop_assert!(wait <= backoff.most);
-            prop_assert!(wait >= backoff.first.min(backoff.most) / 2);
-            prop_assert!(backoff.wait(failed.saturating_add(1), random) >= wait);
-        }
-
-        #[test]
-        fn a_named_time_is_honoured(named in 0u64..10_000, failed in 1u32..100, random in 0.0..1.0) {
-            let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
-            let wait = backoff.wait_at_least(failed, Some(Duration::from_secs(named)), random);
-            prop_assert!(wait >= Duration::from_secs(named).min(RETRY_AFTER_AT_MOST));
-            prop_assert!(wait <= RETRY_AFTER_AT_MOST.mul_f64(1.1));
         }
     }
 }

@@ -1,7 +1,10 @@
 //! `[limits]`: what one request, one service and the relay may take. Every limit has a safe default, and a request that
 //! exceeds one is answered with an error that names it.
 
+use std::time::Duration;
+
 use super::reader::Section;
+use crate::backoff::Backoff;
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])* $name:ident: $kind:ty = $default:expr, $least:expr, $most:expr;)*) => {
@@ -140,4 +143,12 @@ limits! {
     delivery_backoff_ms: u64 = 100, 1, 600_000;
     /// The longest wait between two deliveries.
     delivery_backoff_max_ms: u64 = 10_000, 1, 3_600_000;
+}
+
+impl Limits {
+    /// Between two deliveries of one event, and between two calls of a timer.
+    pub(crate) fn delivery_backoff(&self) -> Backoff {
+        let ms = Duration::from_millis;
+        Backoff::new(ms(self.delivery_backoff_ms), ms(self.delivery_backoff_max_ms))
+    }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use crate::telemetry::TraceContext;
 
 /// The one version there is.
-pub const SPECVERSION: &str = "1.0";
+pub(crate) const SPECVERSION: &str = "1.0";
 
 /// An event, whatever mode it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,32 +11,35 @@
 //! batch or not.
 
 mod book;
+pub mod headers;
+mod letter;
+mod read;
+mod reason;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{Config, KafkaConfig};
-use crate::delivery::dead_letter::{PREFIX, Reason, headers};
 use crate::kafka::{self, Log, REQUEST_TIMEOUT, Record, blocking, record_bytes};
-use crate::topics;
 use book::{ACTION, Book, SETTLED};
+use read::{Place, places, read};
 
+pub use reason::Reason;
+
+pub use letter::Letter;
+
+pub(crate) use letter::{Cause, record};
 pub(crate) use watch::watch;
 
 /// Letters that are settled in one transaction.
 const BATCH: usize = 200;
-/// How long reading a topic may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Which letters are meant: all of these hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -66,78 +69,10 @@ impl Filter {
     }
 }
 
-/// A dead letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
-    /// Its name: the dead letter topic and its offset there.
-    pub id: String,
-    /// The service that didn't take it.
-    pub service: String,
-    /// Why; `None` where somebody else wrote it.
-    pub reason: Option<Reason>,
-    /// What the component said last, or what is wrong with the event.
-    pub detail: String,
-    /// How often it was delivered.
-    pub attempts: u32,
-    /// The status of the last answer.
-    pub status: Option<u16>,
-    /// When it was given up.
-    pub time: Option<Timestamp>,
-    /// Where it came from: topic, partition, offset.
-    pub origin: String,
-    /// How often it had been replayed before.
-    pub replays: u32,
-    /// The event's key.
-    pub key: Option<String>,
-    /// The event's id.
-    pub event_id: Option<String>,
-    /// The event's type.
-    pub event_type: Option<String>,
-    /// All of it.
-    pub record: Record,
-}
-
-impl Letter {
-    fn of(record: Record) -> Self {
-        let text = |name: &str| record.header(name).unwrap_or_default().to_owned();
-        let event = |name: &str| record.header(name).map(str::to_owned);
-        Self {
-            id: format!("{}/{}", record.topic, record.offset),
-            service: text(headers::SERVICE),
-            reason: Reason::of(&text(headers::REASON)),
-            detail: text(headers::DETAIL),
-            attempts: text(headers::ATTEMPTS).parse().unwrap_or_default(),
-            status: text(headers::STATUS).parse().ok(),
-            time: text(headers::TIME).parse().ok(),
-            origin: [headers::TOPIC, headers::PARTITION, headers::OFFSET].map(text).join("/"),
-            replays: text(headers::REPLAYS).parse().unwrap_or_default(),
-            key: record.key_text(),
-            event_id: event("ce_id"),
-            event_type: event("ce_type"),
-            record,
-        }
-    }
-
-    /// The event again, for the service alone.
-    fn replayed(&self, topic: &str) -> Record {
-        let event = |(name, _): &&(String, Option<Bytes>)| !name.starts_with(PREFIX);
-        let mut headers: Vec<_> = self.record.headers.iter().filter(event).cloned().collect();
-        headers.push((headers::REPLAYS.to_owned(), Some((self.replays + 1).to_string().into())));
-        Record { topic: topic.to_owned(), headers, ..self.record.clone() }
-    }
-}
-
 #[derive(Clone, Copy)]
 enum Action {
     Replay,
     Drop,
-}
-
-/// A dead letter topic, and where its letters are replayed into.
-struct Place {
-    service: String,
-    letters: String,
-    retries: String,
 }
 
 /// The open letters, oldest first per topic.
@@ -147,7 +82,7 @@ struct Place {
 pub async fn list(config: &Config, filter: &Filter) -> anyhow::Result<Vec<Letter>> {
     let kafka = kafka_of(config)?;
     let mut found = Vec::new();
-    for place in places(config, filter) {
+    for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
         let book = read(kafka, &place.letters).await?;
         found.extend(book.open().filter(|letter| filter.takes(letter)).cloned());
     }
@@ -183,7 +118,7 @@ async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Res
     let kafka = kafka_of(config)?;
     let largest = config.services.values().map(|service| record_bytes(service.limits.event_bytes)).max();
     let mut settled = Vec::new();
-    for place in places(config, filter) {
+    for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
         // Fences whoever else settles letters of this service, so that what is read next is what is.
         let producer = open(kafka, &place.service, largest.unwrap_or_default() + (64 << 10)).await?;
         let mut book = read(kafka, &place.letters).await?;
@@ -259,81 +194,10 @@ async fn trim(kafka: &KafkaConfig, topic: &str, book: &Book) {
         Ok::<_, KafkaError>(())
     };
     if let Err(error) = trimmed.await {
-        tracing::debug!(topic, %error, "settled letters couldn't be deleted");
+        tracing::debug!(topic, %error, "deleting settled dead letters failed");
     }
 }
 
 fn kafka_of(config: &Config) -> anyhow::Result<&KafkaConfig> {
     config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("relay.toml has no [kafka], so there are no dead letters"))
-}
-
-fn places(config: &Config, filter: &Filter) -> Vec<Place> {
-    let mut places = Vec::new();
-    let wanted = |name: &&String| filter.service.as_ref().is_none_or(|service| service == *name);
-    for name in config.services.keys().filter(wanted) {
-        let heard: BTreeSet<&str> = config.services[name].subscriptions.iter().map(|s| s.topic.as_str()).collect();
-        for topic in heard.into_iter().filter(|topic| filter.topic.as_deref().is_none_or(|wanted| wanted == *topic)) {
-            places.push(Place {
-                service: name.clone(),
-                letters: topics::dead_letters(topic, name),
-                retries: topics::retries(topic, name),
-            });
-        }
-    }
-    places
-}
-
-/// Reads a dead letter topic to its end; one that doesn't exist has no letters.
-async fn read(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Book> {
-    let consumer = consumer(kafka)?;
-    let topic = topic.to_owned();
-    let book = blocking(move || {
-        let mut book = Book::default();
-        let read = read_to_end(&consumer, &topic, |record| book.read(record));
-        match read {
-            Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition,
-            )) => Ok(book),
-            Err(error) => Err(error),
-            Ok(()) => Ok(book),
-        }
-    });
-    Ok(book.await?)
-}
-
-fn consumer(kafka: &KafkaConfig) -> Result<BaseConsumer<Log>, KafkaError> {
-    let mut config = kafka::client(kafka, "dlq");
-    config
-        .set("group.id", format!("{}.dlq", kafka.prefix))
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .set("fetch.wait.max.ms", "20");
-    config.create_with_context(Log::new("dlq"))
-}
-
-fn read_to_end(consumer: &BaseConsumer<Log>, topic: &str, mut take: impl FnMut(Record)) -> Result<(), KafkaError> {
-    let mut from = TopicPartitionList::new();
-    from.add_partition_offset(topic, 0, Offset::Beginning)?;
-    consumer.assign(&from)?;
-    let began = Instant::now();
-    while began.elapsed() < PATIENCE {
-        match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(message)) => take(Record::of(&message)),
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-            Some(Err(error)) => {
-                let passing = error.rdkafka_error_code().is_some_and(|code| {
-                    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, Resolve};
-                    [AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, Resolve].contains(&code)
-                });
-                if !passing {
-                    return Err(error);
-                }
-            }
-            None => {}
-        }
-    }
-    Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
 }

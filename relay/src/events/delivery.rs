@@ -33,15 +33,14 @@
 //! members are dynamic and leave when they stop.
 
 mod consumer;
-pub mod dead_letter;
 mod group;
+mod intake;
 mod lane;
 mod lanes;
 mod membership;
 mod partition;
 mod routes;
 mod tracker;
-pub(crate) mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,14 +51,14 @@ use tokio_util::sync::CancellationToken;
 use crate::component::{Component, LEFT_TO_OTHERS_AFTER};
 use crate::config::KafkaConfig;
 use crate::kafka::{Log, dispose, on_a_thread};
-use crate::state::Service;
+use crate::service::Service;
 use group::Group;
 
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// Delivers to a service's component until the relay stops calling. `topics_ready`: the topics exist;
 /// `drain`: how long deliveries that are under way may take to end then.
-pub async fn deliver(
+pub(crate) async fn deliver(
     service: Arc<Service>,
     kafka: Arc<KafkaConfig>,
     dead_letters: FutureProducer<Log>,
@@ -86,14 +85,14 @@ pub async fn deliver(
         };
         let thread = format!("deliver-{}", service.name);
         if let Err(error) = on_a_thread(thread, move |abandoned| poll.run(&abandoned)).await? {
-            tracing::error!(service = &*service.name, cause = %error, "the consumer is of no use any more; making another");
+            tracing::error!(service = &*service.name, cause = %error, "the Kafka consumer failed for good; starting another");
             let _ = stop.run_until_cancelled(tokio::time::sleep(RESTART_AFTER)).await;
         }
         dispose(group);
         if component.unreached_for() > LEFT_TO_OTHERS_AFTER {
             tracing::warn!(
                 service = &*service.name,
-                "the component can't be reached: its events are left to other relays"
+                "the component can't be reached; leaving its events to other relays until it can"
             );
             if stop.run_until_cancelled(component.until_reached()).await.is_some() {
                 tracing::info!(service = &*service.name, "the component can be reached again");

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// More than anybody writes: a text that unfolds into more was not written here.
-const MOST: i64 = 1_000_000;
+const MAX_NUMBERS: i64 = 1_000_000;
 
 /// Writes ascending numbers.
 pub(crate) fn encode(numbers: &[i64]) -> String {
@@ -23,7 +23,7 @@ pub(crate) fn decode(text: &str) -> Option<Vec<i64>> {
     for run in text.split(',').filter(|run| !run.is_empty()) {
         let (first, last) = run.split_once('-').unwrap_or((run, run));
         let (first, last): (i64, i64) = (first.parse().ok()?, last.parse().ok()?);
-        if first < 0 || last < first || last - first >= MOST - numbers.len() as i64 {
+        if first < 0 || last < first || last - first >= MAX_NUMBERS - numbers.len() as i64 {
             return None;
         }
         numbers.extend(first..=last);
@@ -57,7 +57,7 @@ mod tests {
         #[test]
         fn no_text_is_too_much(text in "[0-9,-]{0,30}") {
             if let Some(seqs) = decode(&text) {
-                prop_assert!(seqs.len() <= MOST as usize);
+                prop_assert!(seqs.len() <= MAX_NUMBERS as usize);
             }
         }
     }

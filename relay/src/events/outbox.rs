@@ -50,47 +50,48 @@ use std::time::Duration;
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::config::KafkaConfig;
-use crate::kafka::record_bytes;
-use crate::metrics as names;
-use crate::state::Service;
-use crate::topics;
+use crate::kafka::{record_bytes, topics};
+use crate::service::Service;
+use crate::telemetry::metrics as names;
 use producer::Setup;
 use publisher::{End, Publisher};
 
-const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
-const WAIT_AT_MOST: Duration = Duration::from_secs(2);
+/// Between two publishers, and between two tries at a batch.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// Publishes a service's outbox until `stop`, then what is left, and gives its shards up. `topics_ready`: the topics
 /// exist.
-pub async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topics_ready: CancellationToken) {
+pub(crate) async fn publish(
+    service: Arc<Service>,
+    kafka: Arc<KafkaConfig>,
+    topics_ready: CancellationToken,
+) -> anyhow::Result<()> {
     let stop = service.lifecycle.stop_publishing.clone();
     if stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
-        return;
+        return Ok(());
     }
-    let setup = setup(&service, &kafka);
+    let (setup, role) = (setup(&service, &kafka), service.relay_role()?);
     let mut predecessor = None;
-    let mut wait = WAIT_AT_FIRST;
+    let mut failed = 0_u32;
     loop {
-        let mut publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone());
+        let mut publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone(), role.clone());
         let end = publisher.run(predecessor.take()).await;
         let (cause, started) = match end {
-            End::Stopped => return,
+            End::Stopped => return Ok(()),
             End::Failed(cause) => (cause, false),
             End::Lost(cause) => (cause, true),
         };
-        if started {
-            wait = WAIT_AT_FIRST;
-        }
+        failed = if started { 1 } else { failed.saturating_add(1) };
         predecessor = publisher.into_predecessor();
         let service = &*service.name;
         counter!(names::OUTBOX_FAILURES, "service" => service.to_owned(), "reason" => "lost").increment(1);
-        tracing::warn!(service, cause = format!("{cause:#}"), "the publisher of the outbox begins anew");
-        let jittered = wait.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        if stop.run_until_cancelled(tokio::time::sleep(jittered)).await.is_none() {
-            return;
+        tracing::warn!(service, cause = format!("{cause:#}"), "the outbox publisher failed; starting another");
+        let wait = BACKOFF.jittered(failed, rand::random());
+        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            return Ok(());
         }
-        wait = (wait * 2).min(WAIT_AT_MOST);
     }
 }
 

@@ -5,7 +5,7 @@
 //! | `T` | as declared | events; declared under `[kafka.topics."T"]` |
 //! | `T.S.dlq` | 1 | dead letters of service S, which hears T; kept until somebody drops or replays them |
 //! | `T.S.retry` | 1 | replayed dead letters; the group of S hears it beside T |
-//! | `PREFIX.S.outbox` | 4 | the journal of S's publishers; compacted. See [`crate::outbox`] |
+//! | `PREFIX.S.outbox` | 4 | the journal of S's publishers; compacted. See [`crate::events::outbox`] |
 //!
 //! A topic that exists is taken as it is. Where it has another number of partitions than declared the relay says so and
 //! changes nothing: Kafka can't take partitions away, and adding some moves keys to other partitions, where their new
@@ -18,6 +18,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::config::{Config, KafkaConfig, ServiceConfig};
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
 
@@ -25,8 +26,7 @@ use crate::kafka::{self, Log, REQUEST_TIMEOUT};
 pub const JOURNAL_PARTITIONS: u32 = 4;
 /// What Kafka takes at most unless a topic says otherwise.
 const KAFKA_RECORD_BYTES: usize = 1_048_588;
-const WAIT_AT_FIRST: Duration = Duration::from_millis(200);
-const WAIT_AT_MOST: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// The dead letters of a service that hears `topic`.
 #[must_use]
@@ -42,13 +42,13 @@ pub fn retries(topic: &str, service: &str) -> String {
 
 /// The journal of a service's publishers.
 #[must_use]
-pub fn journal(kafka: &KafkaConfig, service: &str) -> String {
+pub(crate) fn journal(kafka: &KafkaConfig, service: &str) -> String {
     format!("{}.{service}.outbox", kafka.prefix)
 }
 
 /// The consumer group of a service.
 #[must_use]
-pub fn group(kafka: &KafkaConfig, service: &str) -> String {
+pub(crate) fn group(kafka: &KafkaConfig, service: &str) -> String {
     format!("{}.{service}", kafka.prefix)
 }
 
@@ -62,19 +62,19 @@ struct Wanted {
 }
 
 /// Creates what is missing; tries until it has worked, or `stop`.
-pub async fn keep_trying(config: &Config, stop: &CancellationToken) {
+pub(crate) async fn keep_trying(config: &Config, stop: &CancellationToken) {
     let Some(kafka) = &config.kafka else { return };
-    let mut wait = WAIT_AT_FIRST;
+    let mut failures = BACKOFF.failures();
     while let Err(cause) = ensure(config, kafka).await {
+        let wait = failures.next();
         tracing::warn!(
             cause = format!("{cause:#}"),
             retry_in_ms = wait.as_millis() as u64,
-            "the topics aren't there yet"
+            "creating or checking the Kafka topics failed; retrying"
         );
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return;
         }
-        wait = (wait * 2).min(WAIT_AT_MOST);
     }
 }
 
@@ -184,13 +184,19 @@ async fn create(admin: &AdminClient<Log>, missing: &[&Wanted]) -> anyhow::Result
 fn compare(topic: &Wanted, actual: u32) {
     let (name, declared) = (topic.name.as_str(), topic.partitions);
     if actual < declared {
-        let message = "the topic has fewer partitions than declared and is used as it is: adding some moves keys, whose \
-                       new events may then overtake old ones; do it with Kafka's own tools at a quiet moment";
-        tracing::warn!(topic = name, declared, actual, message);
+        tracing::warn!(
+            topic = name,
+            declared,
+            actual,
+            "the topic has fewer partitions than declared; the relay uses it as it is"
+        );
     } else if actual > declared {
-        let message = "the topic has more partitions than declared and is used as it is: Kafka can't take any away; \
-                       declare what it has";
-        tracing::warn!(topic = name, declared, actual, message);
+        tracing::warn!(
+            topic = name,
+            declared,
+            actual,
+            "the topic has more partitions than declared; the relay uses it as it is"
+        );
     }
 }
 
@@ -211,7 +217,7 @@ async fn check_settings(admin: &AdminClient<Log>, config: &Config, wanted: &[Wan
                     setting,
                     declared,
                     actual,
-                    "the topic's setting isn't what is declared"
+                    "a setting of the topic differs from relay.toml; the relay leaves it as it is"
                 );
             }
         }
@@ -226,9 +232,13 @@ fn check_retention(config: &Config, topic: &str, retention_ms: Option<i64>) {
         if u64::try_from(retention_ms).is_ok_and(|kept| kept < inbox_retention_ms) {
             continue;
         }
-        let message = "Kafka keeps events longer than the ids of handled ones are kept: an event that is delivered \
-                       again after that is handled again; raise limits.inbox_retention_ms or lower retention.ms";
-        tracing::warn!(topic, service = service.name, retention_ms, inbox_retention_ms, message);
+        tracing::warn!(
+            topic,
+            service = service.name,
+            retention_ms,
+            inbox_retention_ms,
+            "Kafka keeps events longer than the inbox keeps their ids"
+        );
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, Error};
 
 use super::prepared::Prepared;
-use crate::codec::{Declared, Form};
-use crate::statement::{Assignment, Column, assignments};
+use crate::postgres::codec::{Declared, Form};
+use crate::postgres::statement::{Assignment, Column, assignments};
 
 const COLUMNS: &str = "SELECT attname::text, atttypmod FROM pg_catalog.pg_attribute \
     WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped ORDER BY attnum";

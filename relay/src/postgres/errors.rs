@@ -5,18 +5,18 @@ use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use towpath_wire::Code;
 
-use crate::error::Failure;
+use crate::failure::Failure;
 
 /// What stopped a statement or a transaction.
 #[derive(Debug)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// A serialization failure or a deadlock: the same again may work.
     Contention(Failure),
     /// The connection is gone, and with it whatever wasn't committed.
     Lost(Failure),
     /// The schema changed under a prepared statement: prepared anew it works.
     Stale(Failure),
-    /// The event or the key was claimed before.
+    /// The claim on the event id or the idempotency key failed.
     Claimed(Claim),
     /// Anything else; the same again won't help.
     Failed(Failure),
@@ -24,21 +24,21 @@ pub enum Trouble {
 
 /// What the functions of the schema `towpath` found, as their errors say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// The event has been handled.
-    Duplicate,
-    /// The idempotency key was used by the same request.
-    Replay,
-    /// The idempotency key was used by another request.
-    Reused,
-    /// The idempotency key is in flight.
-    InFlight,
+pub(crate) enum Claim {
+    /// A duplicate: a unit of work with this event id in its inbox has committed.
+    EventDuplicate,
+    /// A duplicate: a unit of work with this idempotency key and request hash has committed.
+    RequestDuplicate,
+    /// A unit of work with this idempotency key and another request hash has committed.
+    KeyReused,
+    /// A unit of work with this idempotency key has not ended yet.
+    KeyInFlight,
 }
 
 impl Trouble {
     /// Reads an error of the driver.
     #[must_use]
-    pub fn of(error: Error) -> Self {
+    pub(crate) fn of(error: Error) -> Self {
         match error.as_db_error() {
             Some(db) => Self::of_server(&db.clone(), error),
             // Parameters are encoded before they reach the driver, so what is left is the connection.
@@ -81,19 +81,19 @@ impl Trouble {
 
     /// A statement that returns what has no form in JSON.
     #[must_use]
-    pub fn unsupported(what: String) -> Self {
+    pub(crate) fn unsupported(what: String) -> Self {
         Self::Failed(Failure::new(Code::StatementRefused, what))
     }
 
     /// A state that can't be.
     #[must_use]
-    pub fn impossible() -> Self {
+    pub(crate) fn impossible() -> Self {
         Self::Failed(Failure::internal(anyhow::anyhow!("a statement was prepared and not found")))
     }
 
     /// The same, with its failure changed.
     #[must_use]
-    pub fn map(self, change: impl FnOnce(Failure) -> Failure) -> Self {
+    pub(crate) fn map(self, change: impl FnOnce(Failure) -> Failure) -> Self {
         match self {
             Self::Contention(failure) => Self::Contention(change(failure)),
             Self::Lost(failure) => Self::Lost(change(failure)),
@@ -105,7 +105,7 @@ impl Trouble {
 
     /// What the caller sees where nothing more can be done.
     #[must_use]
-    pub fn into_failure(self) -> Failure {
+    pub(crate) fn into_failure(self) -> Failure {
         match self {
             Self::Contention(failure) | Self::Lost(failure) | Self::Stale(failure) | Self::Failed(failure) => failure,
             Self::Claimed(claim) => Failure::internal(anyhow::anyhow!("an unexpected claim: {claim:?}")),
@@ -115,10 +115,10 @@ impl Trouble {
 
 fn claim(code: &SqlState) -> Option<Claim> {
     match code.code() {
-        "TP001" => Some(Claim::Duplicate),
-        "TP002" => Some(Claim::Replay),
-        "TP003" => Some(Claim::Reused),
-        "TP004" => Some(Claim::InFlight),
+        "TP001" => Some(Claim::EventDuplicate),
+        "TP002" => Some(Claim::RequestDuplicate),
+        "TP003" => Some(Claim::KeyReused),
+        "TP004" => Some(Claim::KeyInFlight),
         _ => None,
     }
 }
@@ -172,7 +172,7 @@ fn parameter_of(context: &str) -> Option<usize> {
 
 /// Why there is no connection.
 #[must_use]
-pub fn no_connection(error: PoolError<Error>) -> Failure {
+pub(super) fn no_connection(error: PoolError<Error>) -> Failure {
     match error {
         PoolError::Timeout(TimeoutType::Wait) => {
             Failure::new(Code::Overloaded, "No connection to the database came free in time (limits.pool_wait_ms)")

@@ -17,6 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, NoTls};
 
 use super::pool::{Pool, SERVER};
+use crate::backoff::Backoff;
 
 /// The fate of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +42,7 @@ impl Outcome {
     }
 }
 
-const FIRST_WAIT: Duration = Duration::from_millis(5);
-const LONGEST_WAIT: Duration = Duration::from_millis(250);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(250));
 
 /// A transaction, as it can be asked for later.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +64,7 @@ pub async fn resolve(pool: &Pool, transaction: &Transaction<'_>, deadline: Insta
     let mut config = pool.manager().config().clone();
     // Only the primary knows; a standby may be behind.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-    let mut wait = FIRST_WAIT;
+    let mut failures = BACKOFF.failures();
     loop {
         match timeout_at(deadline, ask(&config, transaction)).await {
             Err(_) => return Outcome::Unknown,
@@ -72,11 +72,11 @@ pub async fn resolve(pool: &Pool, transaction: &Transaction<'_>, deadline: Insta
             Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the server can't be asked yet what became of a commit"),
         }
+        let wait = failures.next();
         if Instant::now() + wait >= deadline {
             return Outcome::Unknown;
         }
         sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 

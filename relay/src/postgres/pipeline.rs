@@ -9,10 +9,10 @@ use tokio_postgres::Error;
 use super::errors::Trouble;
 
 /// A request on the wire.
-pub type Sent<'a, T> = Pin<Box<MaybeDone<BoxFuture<'a, Result<T, Error>>>>>;
+pub(crate) type Sent<'a, T> = Pin<Box<MaybeDone<BoxFuture<'a, Result<T, Error>>>>>;
 
 /// Puts a request on the wire, behind those that were sent before: the driver sends it when its future is first polled.
-pub async fn send<'a, T>(request: impl Future<Output = Result<T, Error>> + Send + 'a) -> Sent<'a, T> {
+pub(crate) async fn send<'a, T>(request: impl Future<Output = Result<T, Error>> + Send + 'a) -> Sent<'a, T> {
     let mut sent = Box::pin(maybe_done(request.boxed()));
     let _ = poll!(sent.as_mut());
     sent
@@ -22,7 +22,7 @@ pub async fn send<'a, T>(request: impl Future<Output = Result<T, Error>> + Send 
 ///
 /// # Errors
 /// What the server says, or that it is gone.
-pub async fn answer<T>(mut sent: Sent<'_, T>) -> Result<T, Trouble> {
+pub(crate) async fn answer<T>(mut sent: Sent<'_, T>) -> Result<T, Trouble> {
     sent.as_mut().await;
     let answer = sent.as_mut().take_output().ok_or_else(Trouble::impossible)?;
     answer.map_err(Trouble::of)

@@ -18,7 +18,7 @@ pub type Pool = managed::Pool<Manager>;
 ///
 /// # Errors
 /// Where it can't be built.
-pub fn pool(url: &PostgresUrl, size: usize, limits: &Limits, instance: &str) -> anyhow::Result<Pool> {
+pub(super) fn pool(url: &PostgresUrl, size: usize, limits: &Limits, instance: &str) -> anyhow::Result<Pool> {
     let wait = Duration::from_millis(limits.pool_wait_ms);
     let manager = Manager::new(url, limits, instance);
     // Who waits for a connection to be made waits no longer than who waits for one to come back.

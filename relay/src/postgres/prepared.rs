@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use tokio_postgres::types::Type;
 
-use crate::codec::{Declared, Decoder, Form};
+use crate::postgres::codec::{Declared, Decoder, Form};
 
 /// A prepared statement, with what is needed to fill and to read it.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     pub(super) statement: tokio_postgres::Statement,
     /// Its parameters.
-    pub parameters: Vec<Form>,
+    pub(crate) parameters: Vec<Form>,
     /// The names of its columns.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// Reads its rows.
-    pub decoder: Decoder,
+    pub(crate) decoder: Decoder,
     /// What the columns take that parameters go into unchanged: index of the parameter and declaration.
-    pub declared: Vec<(usize, Declared)>,
+    pub(crate) declared: Vec<(usize, Declared)>,
 }
 
 impl Prepared {

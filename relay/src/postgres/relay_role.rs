@@ -1,55 +1,47 @@
-//! The relay's own statements, run beside the services' work: leases, the outbox, timers, purging.
+//! The relay's own role in a service's database: leases, the outbox, timers, retention. Its statements run beside the
+//! service's, over a pool of their own.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::timeout;
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
 
-use crate::db::Session;
-use crate::state::Service;
+use super::{Database, Pool, Session};
+use crate::config::Limits;
 
-/// The relay's role in one service's database.
+/// Runs the relay's own statements.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
-    service: Arc<Service>,
-    limit: Duration,
+pub(crate) struct RelayRole {
+    pool: Pool,
+    timeout: Duration,
 }
 
 /// Parameters with their types: sent with the statement, in one round trip.
 pub(crate) type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
-impl Store {
-    pub(crate) fn new(service: Arc<Service>) -> Self {
-        // PostgreSQL ends a statement by itself; this covers a server that says nothing at all.
-        let limit = Duration::from_millis(service.limits().statement_timeout_ms) + Duration::from_secs(1);
-        Self { service, limit }
+impl RelayRole {
+    pub(crate) fn new(database: &Database, limits: &Limits) -> Self {
+        // PostgreSQL ends a statement by itself; this covers a server that doesn't answer at all.
+        let timeout = Duration::from_millis(limits.statement_timeout_ms) + Duration::from_secs(1);
+        Self { pool: database.relay.clone(), timeout }
     }
 
-    pub(crate) fn service(&self) -> &Service {
-        &self.service
-    }
-
-    /// One statement, as a transaction of its own. Where it fails or doesn't answer in time, its connection is closed.
+    /// Runs one statement as a transaction of its own. Closes its connection where it fails or doesn't answer in time.
     pub(crate) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> anyhow::Result<Vec<Row>> {
-        self.with(async |client| client.query_typed(sql, parameters).await).await
+        let mut session = Session::take(&self.pool).await?;
+        session.opens();
+        let rows = timeout(self.timeout, session.client().query_typed(sql, parameters))
+            .await
+            .with_context(|| format!("PostgreSQL didn't answer within {:?}", self.timeout))??;
+        session.closed();
+        Ok(rows)
     }
 
-    /// One statement that returns one row.
+    /// Runs one statement that returns one row.
     pub(crate) async fn row(&self, sql: &str, parameters: Parameters<'_>) -> anyhow::Result<Row> {
         self.rows(sql, parameters).await?.pop().context("the statement returned no row")
-    }
-
-    async fn with<T>(&self, work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>) -> anyhow::Result<T> {
-        let mut session = Session::take(&self.service.database()?.relay).await?;
-        session.opens();
-        let result = timeout(self.limit, work(session.client()))
-            .await
-            .with_context(|| format!("PostgreSQL said nothing for {:?}", self.limit))??;
-        session.closed();
-        Ok(result)
     }
 }
 

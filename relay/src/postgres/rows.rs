@@ -11,16 +11,16 @@ use towpath_wire::{Code, StepResult};
 use super::errors::Trouble;
 use super::prepared::Prepared;
 use super::session::Session;
-use crate::codec::{self, TextParameter, Undecodable, Unfit};
 use crate::config::Limits;
-use crate::error::Failure;
+use crate::failure::Failure;
+use crate::postgres::codec::{self, TextParameter, Undecodable, Unfit};
 
 /// The parameters of a statement, each checked. Where one doesn't fit its column as that was declared when the
 /// statement was prepared, the declaration is looked up again first: the column may have become wider.
 ///
 /// # Errors
 /// `invalid_parameter`, with the parameter's number.
-pub async fn encode<'a>(
+pub(crate) async fn encode<'a>(
     session: &mut Session,
     sql: &str,
     prepared: &Arc<Prepared>,
@@ -70,7 +70,7 @@ fn invalid(index: usize, detail: String) -> Failure {
 ///
 /// # Errors
 /// What PostgreSQL says, or a limit that was exceeded.
-pub async fn collect(
+pub(crate) async fn collect(
     rows: RowStream,
     prepared: &Prepared,
     limits: &Limits,

@@ -14,9 +14,9 @@ use super::declared;
 use super::errors::{Trouble, no_connection};
 use super::pool::{Manager, Pool};
 use super::prepared::Prepared;
-use crate::codec::TextParameter;
-use crate::error::Failure;
-use crate::metrics::CONNECTIONS_DISCARDED;
+use crate::failure::Failure;
+use crate::postgres::codec::TextParameter;
+use crate::telemetry::metrics::CONNECTIONS_DISCARDED;
 
 /// How long a ROLLBACK may wait behind what was sent before it, before the connection is given up.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_millis(100);
@@ -72,7 +72,7 @@ impl Session {
     ///
     /// A connection with a cancel request under way is never used again. PostgreSQL has no answer to such a request, so
     /// nobody knows when it comes ("Canceling Requests in Progress"): it would end the next statement, somebody else's.
-    pub async fn roll_back(mut self) {
+    pub(crate) async fn roll_back(mut self) {
         if !self.open {
             return;
         }
@@ -85,7 +85,7 @@ impl Session {
     ///
     /// # Errors
     /// What PostgreSQL says of the first that it refuses.
-    pub async fn prepare(&mut self, texts: &[&str]) -> Result<Vec<Arc<Prepared>>, (usize, Trouble)> {
+    pub(crate) async fn prepare(&mut self, texts: &[&str]) -> Result<Vec<Arc<Prepared>>, (usize, Trouble)> {
         let statements = &mut self.connection().statements;
         let known: Vec<_> = texts.iter().map(|sql| statements.get(sql)).collect();
         let mut prepared = Vec::with_capacity(texts.len());
@@ -114,31 +114,35 @@ impl Session {
     ///
     /// # Errors
     /// What PostgreSQL says.
-    pub async fn prepare_again(&mut self, sql: &str) -> Result<Arc<Prepared>, Trouble> {
+    pub(crate) async fn prepare_again(&mut self, sql: &str) -> Result<Arc<Prepared>, Trouble> {
         self.connection().statements.forget(sql);
         let mut prepared = self.prepare(&[sql]).await.map_err(|(_, trouble)| trouble)?;
         prepared.pop().ok_or_else(Trouble::impossible)
     }
 
     /// Forgets every prepared statement: the schema has changed under them.
-    pub fn forget_statements(&mut self) {
+    pub(crate) fn forget_statements(&mut self) {
         self.connection().statements.forget_all();
     }
 
     /// Lets go of the connection without asking the server to stop what it does: a COMMIT may still be under way.
-    pub fn abandon(mut self) {
+    pub(crate) fn abandon(mut self) {
         if let Some(connection) = self.connection.take() {
             Object::take(connection).abandon();
         }
     }
 
     /// Sends one of the relay's own statements. The request is on its way as soon as the future was polled once.
-    pub async fn send_own(&self, prepared: &Prepared, parameters: &[&(dyn ToSql + Sync)]) -> Result<RowStream, Error> {
+    pub(crate) async fn send_own(
+        &self,
+        prepared: &Prepared,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<RowStream, Error> {
         self.client().query_raw(&prepared.statement, parameters.iter().copied()).await
     }
 
     /// Sends a statement. The request is on its way as soon as the future was polled once.
-    pub async fn send(&self, prepared: &Prepared, parameters: &[TextParameter<'_>]) -> Result<RowStream, Error> {
+    pub(crate) async fn send(&self, prepared: &Prepared, parameters: &[TextParameter<'_>]) -> Result<RowStream, Error> {
         self.client().query_raw(&prepared.statement, parameters).await
     }
 }

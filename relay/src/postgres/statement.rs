@@ -8,8 +8,13 @@
 mod assignment;
 mod scan;
 
-pub use assignment::{Assignment, Column};
+use towpath_wire::Code;
+
+use crate::config::Limits;
+use crate::failure::{Failure, at_most};
 use scan::{Scanner, Token};
+
+pub use assignment::{Assignment, Column};
 
 /// What a statement is, by its first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,12 @@ pub enum Verb {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(String);
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::new(Code::StatementRefused, refused.to_string())
+    }
+}
 
 const ALLOWED: &str = "allowed are SELECT, INSERT, UPDATE, DELETE, MERGE and VALUES, with or without WITH";
 
@@ -52,6 +63,18 @@ pub fn check(sql: &str) -> Result<Verb, Refused> {
         }
     }
     Ok(verb)
+}
+
+/// Refuses a statement that is too long or has too many parameters.
+///
+/// # Errors
+/// `limit_exceeded`, with the name of the limit.
+pub(crate) fn check_size(limits: &Limits, sql: &str, parameters: usize) -> Result<(), Failure> {
+    if sql.len() > limits.statement_bytes {
+        let detail = format_args!("The statement has {} bytes", sql.len());
+        return Err(Failure::limit("statement_bytes", limits.statement_bytes, detail));
+    }
+    at_most("parameters", limits.parameters, parameters)
 }
 
 /// The parameters that a statement stores unchanged, each with its column.

@@ -14,20 +14,21 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::error::Failure;
-use crate::metrics::REDIS_FAILURES;
+use crate::failure::Failure;
+use crate::telemetry::metrics::REDIS_FAILURES;
 
 /// How often the keeper looks whether the connection still answers.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-const RECONNECT_AT_FIRST: Duration = Duration::from_millis(50);
-const RECONNECT_AT_MOST: Duration = Duration::from_secs(1);
+/// Between two tries to connect.
+pub(super) const RECONNECT: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 /// Calls that may be queued on the connection before further ones wait for their turn.
 const QUEUE: usize = 1024;
 
 /// Why a call to Redis came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum RedisFailure {
+pub(crate) enum RedisFailure {
     /// It was away already when the call came.
     #[error("Redis is away")]
     Away,
@@ -69,7 +70,7 @@ impl Redis {
     ///
     /// # Errors
     /// Where the URL isn't one.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let client = Client::open(config.redis.url.expose())?;
         let info = client.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -84,19 +85,19 @@ impl Redis {
 
     /// What every key and channel starts with, without a colon at its end.
     #[must_use]
-    pub fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
     /// The client, for whoever needs a connection of its own.
     #[must_use]
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     /// How long one call may take.
     #[must_use]
-    pub fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
@@ -110,7 +111,7 @@ impl Redis {
     ///
     /// # Errors
     /// Where Redis is away, slow, or refuses.
-    pub async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         commands: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, RedisFailure> {
@@ -138,7 +139,7 @@ impl Redis {
     ///
     /// # Errors
     /// Where Redis is away, slow, or refuses.
-    pub async fn command<T: FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T, RedisFailure> {
+    pub(crate) async fn command<T: FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T, RedisFailure> {
         self.call(async |connection| command.query_async(connection).await).await
     }
 
@@ -158,15 +159,15 @@ impl Redis {
     }
 
     async fn keep_for_ever(&self) {
-        let mut wait = RECONNECT_AT_FIRST;
+        let mut failures = RECONNECT.failures();
         loop {
             match self.connect().await {
                 Ok(connection) => {
-                    tracing::info!("Redis is connected");
-                    wait = RECONNECT_AT_FIRST;
+                    tracing::info!("connected to Redis");
+                    failures.reset();
                     self.link.send_replace(Link::Up(connection.clone()));
                     let failure = self.until_it_fails(connection).await;
-                    tracing::warn!(cause = %failure, "Redis was lost");
+                    tracing::warn!(cause = %failure, "the connection to Redis broke; reconnecting");
                     // A broken line is often back at once; one that hangs is not, and nobody shall wait for it.
                     let slow = matches!(failure, RedisFailure::Slow(_));
                     self.link.send_replace(if slow { Link::Away } else { Link::Connecting });
@@ -178,10 +179,9 @@ impl Redis {
                         first
                     });
                     if first {
-                        tracing::warn!(cause = %failure, "Redis can't be reached; trying on");
+                        tracing::warn!(cause = %failure, "Redis can't be reached; retrying");
                     }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RECONNECT_AT_MOST);
+                    tokio::time::sleep(failures.next()).await;
                 }
             }
         }

@@ -3,19 +3,19 @@
 //! A bucket is one number: the theoretical arrival time, at which it will be full again. Redis' own clock decides, so
 //! that relays whose clocks differ agree. The key goes away by itself when the bucket is full.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use ::redis::Script;
 use metrics::counter;
 use towpath_wire::{RateLimitAnswer, RateLimitRequest};
 
-use crate::error::{Failure, Result};
-use crate::metrics::RATE_LIMITED;
-use crate::state::Service;
+use super::Redis;
+use crate::failure::{Failure, Result};
+use crate::telemetry::metrics::RATE_LIMITED;
 
-const LONGEST_PERIOD_MS: u64 = 366 * 86_400_000;
+const MAX_PERIOD_MS: u64 = 366 * 86_400_000;
 /// Beyond it a token takes less time than a number in the script can tell apart.
-const MOST_PER_MILLISECOND: u64 = 10_000;
+const MAX_PER_MILLISECOND: u64 = 10_000;
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rate_limit.lua")));
 
@@ -23,15 +23,20 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rate_
 ///
 /// # Errors
 /// `malformed_request` for a bucket that can't be, `unavailable` while Redis is away.
-pub async fn take(service: &Service, key: &str, request: RateLimitRequest) -> Result<RateLimitAnswer> {
+pub(crate) async fn take(
+    redis: &Redis,
+    service: &Arc<str>,
+    key: &str,
+    request: RateLimitRequest,
+) -> Result<RateLimitAnswer> {
     check(&request)?;
-    let key = format!("{}:{}:r:{key}", service.redis.prefix(), service.name);
+    let key = format!("{}:{service}:r:{key}", redis.prefix());
     let mut script = TAKE.key(key);
     script.arg(request.rate).arg(request.period_ms).arg(request.burst).arg(request.cost);
     let (allowed, remaining, reset_after_ms, retry_after_ms): (bool, u32, u64, u64) =
-        service.redis.call(async |connection| script.invoke_async(connection).await).await?;
+        redis.call(async |connection| script.invoke_async(connection).await).await?;
     let result = if allowed { "allowed" } else { "denied" };
-    counter!(RATE_LIMITED, "service" => service.name.clone(), "result" => result).increment(1);
+    counter!(RATE_LIMITED, "service" => Arc::clone(service), "result" => result).increment(1);
     Ok(RateLimitAnswer { allowed, limit: request.burst, remaining, reset_after_ms, retry_after_ms })
 }
 
@@ -40,10 +45,10 @@ fn check(request: &RateLimitRequest) -> Result<()> {
     if rate == 0 || period_ms == 0 || burst == 0 {
         return Err(Failure::malformed("rate, period_ms and burst must be at least 1"));
     }
-    if period_ms > LONGEST_PERIOD_MS {
-        return Err(Failure::malformed(format!("period_ms must be {LONGEST_PERIOD_MS} at most")));
+    if period_ms > MAX_PERIOD_MS {
+        return Err(Failure::malformed(format!("period_ms must be {MAX_PERIOD_MS} at most")));
     }
-    if u64::from(rate) > period_ms.saturating_mul(MOST_PER_MILLISECOND) {
+    if u64::from(rate) > period_ms.saturating_mul(MAX_PER_MILLISECOND) {
         return Err(Failure::malformed("rate must be 10000 per millisecond at most"));
     }
     if cost > burst {

@@ -18,9 +18,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{RECONNECT, Redis};
+use crate::backoff::Failures;
 use crate::config::Config;
-use crate::metrics::WAKEUPS;
-use crate::redis::Redis;
+use crate::telemetry::metrics::WAKEUPS;
 
 /// Wake-ups that wait for Redis; further ones stay within the process.
 const QUEUE: usize = 4096;
@@ -28,8 +29,6 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 /// How often a silent subscription is asked whether it still stands.
 const PING_EVERY: Duration = Duration::from_secs(5);
-const RECONNECT_AT_FIRST: Duration = Duration::from_millis(50);
-const RECONNECT_AT_MOST: Duration = Duration::from_secs(1);
 
 /// Whose keys: those that services choose can't collide with the relay's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +67,7 @@ struct Message {
 impl Wakeups {
     /// An empty registry.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let (outgoing, queue) = mpsc::channel(QUEUE);
         Self(Arc::new(Inner {
             instance: config.relay.instance.clone(),
@@ -128,7 +127,7 @@ impl Wakeups {
     }
 
     /// Carries wake-ups to other relays until told to stop.
-    pub async fn send(self, redis: Redis, stop: CancellationToken) {
+    pub(crate) async fn send(self, redis: Redis, stop: CancellationToken) {
         let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut queue) = queue {
             let _ = stop.run_until_cancelled(self.send_for_ever(&redis, &mut queue)).await;
@@ -146,35 +145,34 @@ impl Wakeups {
             }
             // Lost with Redis: the slow second look covers it.
             if let Err(failure) = redis.call(async |c| pipeline.query_async::<()>(c).await).await {
-                tracing::debug!(cause = %failure, "wake-ups stayed within the process");
+                tracing::debug!(cause = %failure, "sending wake-ups to other relays failed");
             }
         }
     }
 
     /// Hears wake-ups of other relays until told to stop.
-    pub async fn receive(self, redis: Redis, stop: CancellationToken) {
+    pub(crate) async fn receive(self, redis: Redis, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.receive_for_ever(&redis)).await;
     }
 
     async fn receive_for_ever(&self, redis: &Redis) {
-        let mut wait = RECONNECT_AT_FIRST;
+        let mut failures = RECONNECT.failures();
         loop {
-            if let Err(cause) = self.receive_until_it_fails(redis, &mut wait).await {
-                tracing::debug!(%cause, "the subscription to wake-ups was lost; trying on");
+            if let Err(cause) = self.receive_until_it_fails(redis, &mut failures).await {
+                tracing::debug!(%cause, "the subscription to wake-ups broke; reconnecting");
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RECONNECT_AT_MOST);
+            tokio::time::sleep(failures.next()).await;
         }
     }
 
-    async fn receive_until_it_fails(&self, redis: &Redis, wait: &mut Duration) -> anyhow::Result<()> {
+    async fn receive_until_it_fails(&self, redis: &Redis, failures: &mut Failures) -> anyhow::Result<()> {
         let limit = redis.timeout();
         let pubsub = timeout(limit, redis.client().get_async_pubsub()).await??;
         let (mut sink, mut stream) = pubsub.split();
         for service in &self.0.services {
             timeout(limit, sink.subscribe(format!("{}{service}", self.0.prefix))).await??;
         }
-        *wait = RECONNECT_AT_FIRST;
+        failures.reset();
         self.wake_all_here();
         loop {
             match timeout(PING_EVERY, stream.next()).await {

@@ -54,7 +54,7 @@ impl TraceContext {
 
     /// The id of the trace: 32 hexadecimal digits.
     #[must_use]
-    pub fn trace_id(&self) -> &str {
+    pub(crate) fn trace_id(&self) -> &str {
         &self.traceparent[3..35]
     }
 }

@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 macro_rules! metrics {
     ($($kind:ident $name:ident $text:literal $unit:ident $doc:literal;)*) => {
-        $(#[doc = $doc] pub const $name: &str = $text;)*
+        $(#[doc = $doc] pub(crate) const $name: &str = $text;)*
 
         fn describe() {
             $(metrics!(@$kind $text, $unit, $doc);)*
@@ -32,7 +32,7 @@ metrics! {
 
     // PostgreSQL
     counter UNITS_REPEATED "towpath_relay_units_repeated_total" Count "Tries of units of work beyond the first, by service and reason (`contention`, `lost` connection, `stale` statement).";
-    counter UNITS_KNOWN "towpath_relay_units_known_total" Count "Units of work that did nothing as they had been done before, by service and what they were known by (`event`, `key`).";
+    counter DUPLICATES "towpath_relay_duplicates_total" Count "Units of work that had committed before and changed nothing, by service and what found the duplicate (`inbox`, `idempotency_key`).";
     counter COMMITS_IN_DOUBT "towpath_relay_commits_in_doubt_total" Count "COMMITs whose answer was lost, by service and what became of them (`committed`, `aborted`, `unknown`).";
     counter CONNECTIONS_DISCARDED "towpath_relay_connections_discarded_total" Count "Connections to PostgreSQL that were closed because their transaction was still open when they were let go of.";
     gauge POOL_CONNECTIONS "towpath_relay_pool_connections" Count "Connections to PostgreSQL, by service, pool and state (`idle`, `busy`).";
@@ -54,7 +54,7 @@ metrics! {
     histogram OUTBOX_PUBLISH_SECONDS "towpath_relay_outbox_publish_duration_seconds" Seconds "From the beginning of a unit of work to its event in Kafka, by service.";
     counter OUTBOX_FAILURES "towpath_relay_outbox_failures_total" Count "Batches that weren't published, by service and reason (`unavailable`, `refused`, `lost`).";
     counter OUTBOX_TAKEOVERS "towpath_relay_outbox_takeovers_total" Count "Publishers that were gone and whose shards this relay freed, by service.";
-    counter PURGED "towpath_relay_purged_rows_total" Count "Rows that nobody needed any longer, by service.";
+    counter RETENTION_ROWS "towpath_relay_retention_deleted_rows_total" Count "Old rows that were deleted (published events, ids of handled events, stored answers), by service.";
 
     // Deliveries and timers
     counter DELIVERIES "towpath_relay_deliveries_total" Count "Events by what became of a delivery, by service and result (`accepted`, `held_back`, `dead_letter`, `skipped`).";
@@ -81,7 +81,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Begins to record. Once per process; later calls answer the same handle. `None` where somebody else records.
-pub fn recorder() -> Option<&'static PrometheusHandle> {
+pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
     RECORDER
         .get_or_init(|| {
             let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS);
@@ -93,7 +93,7 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
 }
 
 /// Keeps what is recorded small, until dropped.
-pub async fn upkeep() {
+pub(crate) async fn upkeep() {
     loop {
         tokio::time::sleep(UPKEEP_EVERY).await;
         if let Some(recorder) = recorder() {

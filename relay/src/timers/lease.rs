@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
-use crate::background::{Store, milliseconds};
+use crate::postgres::{RelayRole, milliseconds};
 
 /// The right to call a timer, as long as it is renewed.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Turn {
 /// What one timer is called, and by whom.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
-    pub(super) store: Store,
+    pub(super) role: RelayRole,
     pub(super) name: String,
     pub(super) holder: String,
     pub(super) every: Duration,
@@ -60,7 +60,7 @@ impl Schedule {
     /// Makes the timer known; first due after one period.
     pub(super) async fn make(&self) -> anyhow::Result<()> {
         let every = milliseconds(self.every);
-        self.store.rows(MAKE, &[(&self.name, Type::TEXT), (&every, Type::INT8)]).await?;
+        self.role.rows(MAKE, &[(&self.name, Type::TEXT), (&every, Type::INT8)]).await?;
         Ok(())
     }
 
@@ -72,14 +72,14 @@ impl Schedule {
             (&self.holder, Type::TEXT),
             (&lease, Type::INT8),
         ];
-        let rows = self.store.rows(CLAIM, &parameters).await?;
+        let rows = self.role.rows(CLAIM, &parameters).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         Ok(Some(Turn { fence: row.try_get(0)?, due: row.try_get(1)?, safe_until: asked_at + self.lease }))
     }
 
     /// Until the timer may be due, or free.
     pub(super) async fn left(&self) -> anyhow::Result<Duration> {
-        let row = self.store.row(LEFT, &[(&self.name, Type::TEXT)]).await?;
+        let row = self.role.row(LEFT, &[(&self.name, Type::TEXT)]).await?;
         Ok(Duration::from_millis(row.try_get::<_, i64>(0)?.try_into().unwrap_or(0)))
     }
 
@@ -110,6 +110,6 @@ impl Schedule {
         if duration.is_some() {
             parameters.push((&duration, Type::INT8));
         }
-        Ok(!self.store.rows(sql, &parameters).await?.is_empty())
+        Ok(!self.role.rows(sql, &parameters).await?.is_empty())
     }
 }

@@ -13,12 +13,15 @@ use towpath_wire::{Code, Expect, Step, StepRef, StepResult};
 
 use super::check::at_step;
 use super::unit::{OutboxColumns, Unit};
-use crate::codec::TextParameter;
 use crate::config::Limits;
-use crate::db::{Outcome, Prepared, Sent, Session, Transaction, Trouble, answer, collect, encode, resolve, send};
-use crate::error::Failure;
-use crate::metrics::COMMITS_IN_DOUBT;
-use crate::state::{Database, Service, ShardSet};
+use crate::failure::Failure;
+use crate::postgres::codec::TextParameter;
+use crate::postgres::{
+    Database, Outcome, Prepared, Sent, Session, Transaction, Trouble, answer, collect, encode, resolve, send,
+};
+use crate::service::Service;
+use crate::shards::{SHARDS, ShardSet};
+use crate::telemetry::metrics::COMMITS_IN_DOUBT;
 
 /// The relay's own statements. The first that writes also tells the transaction's id; a transaction without one may
 /// not have written at all, and then has none.
@@ -180,7 +183,7 @@ async fn execute(
     if let Some(last) = last {
         let row = single(last).await?;
         let touched: i32 = row.get(0);
-        shards = (0..16).filter(|shard| touched & (1 << shard) != 0).collect();
+        shards = (0..SHARDS).filter(|shard| touched & (1 << shard) != 0).collect();
         transaction = row.get(1);
     }
     Ok((Done { results, shards }, transaction))
@@ -257,7 +260,7 @@ async fn commit(
     session.abandon();
     // It wrote nothing, so there is nothing that could have been lost.
     let Some(id) = transaction else { return Ok(()) };
-    tracing::warn!(service = %service.name, transaction = id, cause = %lost, "the answer to COMMIT was lost");
+    tracing::warn!(service = %service.name, transaction = id, cause = %lost, "the answer to COMMIT was lost; asking PostgreSQL whether it took place");
     let transaction = Transaction { id: &id, server: &server, ..unit.traces() };
     let outcome = resolve(&database.app, &transaction, Instant::now() + patience).await;
     counter!(COMMITS_IN_DOUBT, "service" => Arc::clone(&service.name), "outcome" => outcome.name()).increment(1);

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use towpath_wire::{Isolation, TransactionRequest};
 use uuid::Uuid;
 
-use crate::codec::TextParameter;
-use crate::db::Transaction;
-use crate::error::{Failure, Result};
-use crate::state::Service;
+use crate::failure::{Failure, Result};
+use crate::postgres::Transaction;
+use crate::postgres::codec::TextParameter;
+use crate::service::Service;
 use crate::telemetry::TraceContext;
 
 /// A unit of work that may run.

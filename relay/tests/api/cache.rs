@@ -1,7 +1,7 @@
 //! The cache.
 
 use serde_json::{Value, json};
-use towpath_relay::cache::{Lookup, find_query, invalidate_tags};
+use towpath_relay::redis::cache::Lookup;
 use towpath_wire::{QueryCache, QueryRequest, QueryResponse};
 
 use crate::support::{ServiceSetup, Setup, TestRelay, eventually};
@@ -76,7 +76,7 @@ async fn a_tag_ends_every_value_that_carries_it_and_no_other() {
     put(&relay, "none", json!(4), 60_000, &[]).await;
     let beta = json!({"value": 5, "ttl_ms": 60_000, "tags": ["a"]});
     assert_eq!(relay.call("beta", "PUT", "/v1/cache/one", beta).await.status, 204);
-    invalidate_tags(&alpha, &["a".into(), "never-seen".into()]).await;
+    alpha.cache.invalidate(&["a".into(), "never-seen".into()]).await;
     assert_eq!(get(&relay, "one").await, None);
     assert_eq!(get(&relay, "both").await, None);
     assert_eq!(get(&relay, "other").await, Some(json!(3)));
@@ -101,13 +101,15 @@ async fn an_answer_that_was_read_before_an_invalidation_is_never_found_after_it(
     let fresh = QueryResponse { columns: vec!["fresh".into()], ..QueryResponse::default() };
 
     // A look-up, then a commit that invalidates, then the store of what was read before it.
-    let Lookup::Miss(early) = find_query(&alpha, &request, &cache).await.unwrap() else { panic!("nothing is cached") };
-    invalidate_tags(&alpha, &cache.tags).await;
-    early.store(&alpha, &stale).await;
-    let Lookup::Miss(late) = find_query(&alpha, &request, &cache).await.unwrap() else { panic!("a stale answer") };
+    let Lookup::Miss(early) = alpha.cache.find_query(&request, &cache).await.unwrap() else {
+        panic!("nothing is cached")
+    };
+    alpha.cache.invalidate(&cache.tags).await;
+    early.store(&alpha.cache, &stale).await;
+    let Lookup::Miss(late) = alpha.cache.find_query(&request, &cache).await.unwrap() else { panic!("a stale answer") };
 
-    late.store(&alpha, &fresh).await;
-    let Lookup::Hit(found) = find_query(&alpha, &request, &cache).await.unwrap() else { panic!("it was stored") };
+    late.store(&alpha.cache, &fresh).await;
+    let Lookup::Hit(found) = alpha.cache.find_query(&request, &cache).await.unwrap() else { panic!("it was stored") };
     assert_eq!(found, QueryResponse { cached: true, ..fresh });
     relay.stop().await;
 }
@@ -118,8 +120,10 @@ async fn queries_with_other_texts_or_parameters_have_other_answers() {
     let alpha = relay.running.relay.services["alpha"].clone();
     let cache = QueryCache { ttl_ms: 60_000, tags: vec![] };
     let stored = query("SELECT $1", vec![json!(1), json!("2")]);
-    let Lookup::Miss(fill) = find_query(&alpha, &stored, &cache).await.unwrap() else { panic!("nothing is cached") };
-    fill.store(&alpha, &QueryResponse::default()).await;
+    let Lookup::Miss(fill) = alpha.cache.find_query(&stored, &cache).await.unwrap() else {
+        panic!("nothing is cached")
+    };
+    fill.store(&alpha.cache, &QueryResponse::default()).await;
     let replica = QueryRequest { consistency: towpath_wire::Consistency::Replica, ..stored.clone() };
     for other in [
         query("SELECT $1", vec![json!("1"), json!("2")]),
@@ -128,8 +132,8 @@ async fn queries_with_other_texts_or_parameters_have_other_answers() {
         query("SELECT $2", vec![json!(1), json!("2")]),
         replica,
     ] {
-        assert!(matches!(find_query(&alpha, &other, &cache).await.unwrap(), Lookup::Miss(_)), "{other:?}");
+        assert!(matches!(alpha.cache.find_query(&other, &cache).await.unwrap(), Lookup::Miss(_)), "{other:?}");
     }
-    assert!(matches!(find_query(&alpha, &stored, &cache).await.unwrap(), Lookup::Hit(_)));
+    assert!(matches!(alpha.cache.find_query(&stored, &cache).await.unwrap(), Lookup::Hit(_)));
     relay.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use towpath_relay::server::{OPENAPI, ROUTES};
+use towpath_relay::api::{OPENAPI, ROUTES};
 use towpath_wire::Code;
 
 use crate::support::{ServiceSetup, Setup};

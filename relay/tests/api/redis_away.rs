@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use towpath_relay::cache::{Lookup, find_query, invalidate_tags};
-use towpath_relay::wakeup::Space;
+use towpath_relay::redis::Space;
+use towpath_relay::redis::cache::Lookup;
 use towpath_wire::{QueryCache, QueryRequest, QueryResponse};
 
 use crate::redis_server::RedisServer;
@@ -64,8 +64,8 @@ async fn the_query_cache_steps_aside(relay: &TestRelay) {
     let alpha = relay.running.relay.services["alpha"].clone();
     let request = QueryRequest { sql: "SELECT 1".into(), ..QueryRequest::default() };
     let cache = QueryCache { ttl_ms: 1000, tags: vec!["t".into()] };
-    assert!(matches!(find_query(&alpha, &request, &cache).await, Ok(Lookup::Off)));
-    invalidate_tags(&alpha, &["t".into()]).await;
+    assert!(matches!(alpha.cache.find_query(&request, &cache).await, Ok(Lookup::Off)));
+    alpha.cache.invalidate(&["t".into()]).await;
 }
 
 #[tokio::test]
@@ -144,13 +144,13 @@ async fn an_invalidation_that_came_while_redis_was_frozen_is_not_lost() {
     let alpha = relay.running.relay.services["alpha"].clone();
     let request = QueryRequest { sql: "SELECT 1".into(), ..QueryRequest::default() };
     let cache = QueryCache { ttl_ms: 600_000, tags: vec!["t".into()] };
-    let Ok(Lookup::Miss(fill)) = find_query(&alpha, &request, &cache).await else { panic!("nothing is cached") };
-    fill.store(&alpha, &QueryResponse::default()).await;
-    assert!(matches!(find_query(&alpha, &request, &cache).await, Ok(Lookup::Hit(_))));
+    let Ok(Lookup::Miss(fill)) = alpha.cache.find_query(&request, &cache).await else { panic!("nothing is cached") };
+    fill.store(&alpha.cache, &QueryResponse::default()).await;
+    assert!(matches!(alpha.cache.find_query(&request, &cache).await, Ok(Lookup::Hit(_))));
     redis.freeze();
-    invalidate_tags(&alpha, &["t".into()]).await;
+    alpha.cache.invalidate(&["t".into()]).await;
     redis.thaw();
-    eventually("the answer is gone", async || match find_query(&alpha, &request, &cache).await {
+    eventually("the answer is gone", async || match alpha.cache.find_query(&request, &cache).await {
         Ok(Lookup::Miss(_)) => Ok(()),
         Ok(Lookup::Off) => Err("off"),
         Ok(Lookup::Hit(_)) => panic!("what was invalidated was found"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use towpath_relay::wakeup::Space;
+use towpath_relay::redis::Space;
 
 use crate::support::{Answer, ServiceSetup, Setup, TestRelay, answer, eventually};
 

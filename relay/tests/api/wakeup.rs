@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use towpath_relay::wakeup::{Space, Waiter};
+use towpath_relay::redis::{Space, Waiter};
 
 use crate::support::{ServiceSetup, Setup, TestRelay, eventually};
 

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use serde_json::Value;
-use towpath_relay::delivery::dead_letter::{Reason, headers};
-use towpath_relay::dlq::{self, Filter};
+use towpath_relay::events::dead_letters::{self, Filter, Reason, headers};
 use towpath_relay::kafka::Record;
-use towpath_relay::topics;
+use towpath_relay::kafka::topics;
 
 use crate::hearer::{Heard, Hearer};
 use crate::kafka::{produce, records, records_now};
@@ -115,10 +114,10 @@ async fn letters_are_listed_replayed_in_order_and_dropped() {
     hearer.accepts(4).await;
     letters(&setup, 4).await;
     let config = setup.config("cli");
-    let all = dlq::list(&config, &Filter::default()).await.expect("lists");
+    let all = dead_letters::list(&config, &Filter::default()).await.expect("lists");
     assert_eq!(all.len(), 4);
     assert!(all.iter().all(|l| (l.service.as_str(), l.reason, l.status) == ("beta", Some(Reason::Refused), Some(409))));
-    let one = dlq::show(&config, &all[1].id).await.expect("shows").expect("the letter");
+    let one = dead_letters::show(&config, &all[1].id).await.expect("shows").expect("the letter");
     assert_eq!(one, all[1]);
     let none = [
         Filter { key: Some("key-0".into()), ..Filter::default() },
@@ -128,28 +127,28 @@ async fn letters_are_listed_replayed_in_order_and_dropped() {
         Filter { until: all[0].time, ..Filter::default() },
     ];
     for filter in none {
-        assert_eq!(dlq::list(&config, &filter).await.expect("lists"), [], "{filter:?}");
+        assert_eq!(dead_letters::list(&config, &filter).await.expect("lists"), [], "{filter:?}");
     }
     let first = Filter { ids: [all[0].id.clone()].into(), ..Filter::default() };
-    assert_eq!(dlq::drop(&config, &first).await.expect("drops").len(), 1);
+    assert_eq!(dead_letters::drop(&config, &first).await.expect("drops").len(), 1);
     // They are refused once more, and become letters again that know it.
-    let replayed = dlq::replay(&config, &Filter { service: Some("beta".into()), ..Filter::default() }).await;
+    let replayed = dead_letters::replay(&config, &Filter { service: Some("beta".into()), ..Filter::default() }).await;
     assert_eq!(replayed.expect("replays"), all[1..]);
     let again = eventually("they are letters again", async || {
-        let open = dlq::list(&config, &Filter::default()).await.expect("lists");
+        let open = dead_letters::list(&config, &Filter::default()).await.expect("lists");
         if open.len() == 3 { Ok(open) } else { Err(open.len()) }
     })
     .await;
     assert!(again.iter().all(|letter| letter.replays == 1 && letter.origin.contains(".retry/")));
     hearer.answer_status(StatusCode::OK);
-    assert_eq!(dlq::replay(&config, &Filter::default()).await.expect("replays").len(), 3);
+    assert_eq!(dead_letters::replay(&config, &Filter::default()).await.expect("replays").len(), 3);
     hearer.accepts(7).await;
     let accepted: Vec<usize> =
         hearer.accepted().into_iter().filter(|(key, _)| key == "key-1").map(|(_, n)| n).collect();
     assert_eq!(accepted, [1, 2, 3], "in order, and the one that was dropped not at all");
     let last = hearer.calls().pop().expect("a call");
     assert_eq!((last.path.as_str(), last.header("towpath-event-topic")), ("/events", setup.topic(TOPIC).as_str()));
-    assert_eq!(dlq::list(&config, &Filter::default()).await.expect("lists"), []);
+    assert_eq!(dead_letters::list(&config, &Filter::default()).await.expect("lists"), []);
 }
 
 #[tokio::test]
@@ -162,8 +161,8 @@ async fn two_people_at_once_replay_no_letter_twice() {
     let config = setup.config("cli");
     let filter = Filter::default();
     // Either may be cut short by the other; together they replay each letter once.
-    let (_, _) = tokio::join!(dlq::replay(&config, &filter), dlq::replay(&config, &filter));
-    let _ = dlq::replay(&config, &filter).await.expect("replays what is left");
+    let (_, _) = tokio::join!(dead_letters::replay(&config, &filter), dead_letters::replay(&config, &filter));
+    let _ = dead_letters::replay(&config, &filter).await.expect("replays what is left");
     hearer.accepts_all(&in_order(2, 20)).await;
     let calls = hearer.calls().into_iter().filter(|call| call.key == "key-1").count();
     assert_eq!(calls, 40, "refused once and replayed once");

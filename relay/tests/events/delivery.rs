@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 use serde_json::json;
 use tokio::sync::Semaphore;
-use towpath_relay::topics;
+use towpath_relay::kafka::topics;
 
 use crate::hearer::{Heard, Hearer};
 use crate::kafka::{committed, foreign, produce, records_now};

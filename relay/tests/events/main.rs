@@ -4,7 +4,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod cleaning;
 mod dead_letters;
 mod delivery;
 mod dlq_command;
@@ -14,6 +13,7 @@ mod kafka_away;
 mod outbox;
 mod processes;
 mod rebalance;
+mod retention;
 mod shards;
 mod timers;
 mod topics;

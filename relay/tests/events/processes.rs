@@ -118,7 +118,7 @@ async fn a_stalled_relay_that_wakes_up_delivers_nothing_that_another_took_over()
     let setup = hearing(&hearer.url, "lease_ms = 1500\ndelivery_backoff_ms = 50\ndelivery_backoff_max_ms = 100").await;
     let steady = Relay::start(&setup, "steady").await;
     let mut stalled = Relay::start(&setup, "stalled").await;
-    stalled.says(|line| line["message"] == "got partitions" && line["service"] == "beta").await;
+    stalled.says(|line| line["message"] == "Kafka assigned partitions" && line["service"] == "beta").await;
     for n in 0..5 {
         steady.say(&setup, KEYS, n).await;
     }
@@ -134,7 +134,7 @@ async fn a_stalled_relay_that_wakes_up_delivers_nothing_that_another_took_over()
     hearer.accepts_all(&in_order(KEYS, 5)).await;
     let accepted = hearer.accepted().len();
     stalled.signal(Signal::CONT);
-    stalled.says(|line| line["message"] == "got partitions" && line["service"] == "beta").await;
+    stalled.says(|line| line["message"] == "Kafka assigned partitions" && line["service"] == "beta").await;
     for n in 5..8 {
         steady.say(&setup, KEYS, n).await;
     }
@@ -152,7 +152,7 @@ async fn killed_at_any_moment_nothing_is_lost_doubled_or_out_of_order() {
     let killing = async {
         for round in 0..5_u64 {
             let mut other = Relay::start(&setup, &format!("killed-{round}")).await;
-            other.says(|line| line["message"] == "holds other shards of the outbox than before").await;
+            other.says(|line| line["message"] == "the shards of the outbox that this relay publishes changed").await;
             // Somewhere in its work.
             let seen = hearer.calls().len();
             hearer.hears(seen + 7 * round as usize).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use towpath_relay::topics;
+use towpath_relay::kafka::topics;
 
 use crate::hearer::Hearer;
 use crate::{Setup, TOPIC, hearing, in_order, say_numbers};

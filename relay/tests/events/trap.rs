@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use towpath_proxy::{Fate, Http, Proxy};
-use towpath_relay::delivery::dead_letter::Reason;
-use towpath_relay::dlq::{self, Filter};
+use towpath_relay::events::dead_letters::{self, Filter, Reason};
 use towpath_wire::headers::{DELIVERY_ATTEMPT, EVENT_KEY};
 
 use crate::support::{Setup, TestRelay, eventually, free_port};
@@ -97,8 +96,8 @@ async fn accepts(relay: &TestRelay, count: usize) {
     .await;
 }
 
-async fn letters(setup: &Setup) -> Vec<dlq::Letter> {
-    dlq::list(&setup.config("cli"), &Filter::default()).await.expect("lists")
+async fn letters(setup: &Setup) -> Vec<dead_letters::Letter> {
+    dead_letters::list(&setup.config("cli"), &Filter::default()).await.expect("lists")
 }
 
 #[tokio::test]
@@ -122,7 +121,7 @@ async fn an_event_that_a_component_traps_on_is_a_dead_letter_and_can_be_replayed
     assert!(letter.detail.contains("component_failed"), "{}", letter.detail);
 
     let _mended = host.replaced(&address, "").await;
-    let replayed = dlq::replay(&setup.config("cli"), &Filter::default()).await.expect("replays");
+    let replayed = dead_letters::replay(&setup.config("cli"), &Filter::default()).await.expect("replays");
     assert_eq!(replayed, given_up);
     accepts(&relay, 6).await;
     assert_eq!(letters(&setup).await, []);

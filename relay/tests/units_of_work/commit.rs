@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use towpath_proxy::{Fate, Postgres, PostgresMessage, Proxy};
-use towpath_relay::db::{Outcome, Session, Transaction, resolve};
+use towpath_relay::postgres::{Outcome, Session, Transaction, resolve};
 use towpath_wire::Code;
 
 use super::Work;

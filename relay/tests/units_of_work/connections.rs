@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use towpath_relay::db::Session;
+use towpath_relay::postgres::Session;
 use towpath_wire::Code;
 
 use super::Work;

@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use support::{ServiceSetup, Setup};
+use towpath_relay::Failure;
 use towpath_relay::config::PostgresConfig;
-use towpath_relay::error::Failure;
-use towpath_relay::state::{Relay, Service};
 use towpath_relay::telemetry::TraceContext;
-use towpath_relay::{query, transaction};
+use towpath_relay::{Relay, Service};
+use towpath_relay::{query, unit_of_work};
 use towpath_wire::{Code, QueryResponse, TransactionResponse};
 
 /// A relay with one service, `alpha`, that has a database and may publish to the topic `x`. It serves no HTTP, and
@@ -108,7 +108,7 @@ pub(crate) fn setup(limits: &str) -> Setup {
 
 pub(crate) async fn run(service: &Arc<Service>, unit: Value) -> Result<TransactionResponse, Failure> {
     let request = serde_json::from_value(unit).expect("a unit of work");
-    transaction::run(service, request, TraceContext::begin()).await
+    unit_of_work::run(service, request, TraceContext::begin()).await
 }
 
 pub(crate) async fn look(service: &Arc<Service>, request: Value) -> Result<QueryResponse, Failure> {

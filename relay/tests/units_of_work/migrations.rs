@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
 use towpath_relay::config::Config;
-use towpath_relay::migrate;
+use towpath_relay::postgres::migrate;
 
 use super::support::{ServiceSetup, Setup};
 

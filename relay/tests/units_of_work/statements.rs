@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use towpath_relay::statement;
+use towpath_relay::postgres::statement;
 use towpath_wire::Code;
 
 use super::Work;

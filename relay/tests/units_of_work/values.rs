@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use towpath_relay::state::Service;
+use towpath_relay::Service;
 use towpath_wire::Code;
 
 use super::{Work, look};

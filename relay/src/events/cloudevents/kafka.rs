@@ -4,10 +4,8 @@ use bytes::Bytes;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::{Event, Malformed, Parts, SPECVERSION, is_attribute_name, structured};
+use crate::kafka::RecordHeader;
 use crate::telemetry::TraceContext;
-
-/// A header of a record: its name, and its value where it has one.
-pub type RecordHeader = (String, Option<Bytes>);
 
 const CONTENT_TYPE: &str = "content-type";
 const TRACEPARENT: &str = "traceparent";
@@ -15,19 +13,19 @@ const TRACESTATE: &str = "tracestate";
 
 /// What a record's headers say of an event with JSON data.
 #[derive(Clone, Copy, Debug)]
-pub struct Attributes<'a> {
+pub(crate) struct Attributes<'a> {
     /// `id`
-    pub id: &'a str,
+    pub(crate) id: &'a str,
     /// `source`
-    pub source: &'a str,
+    pub(crate) source: &'a str,
     /// `type`
-    pub kind: &'a str,
+    pub(crate) kind: &'a str,
     /// `subject`
-    pub subject: Option<&'a str>,
+    pub(crate) subject: Option<&'a str>,
     /// `time`, RFC 3339
-    pub time: &'a str,
+    pub(crate) time: &'a str,
     /// Where it stands in a trace.
-    pub trace: Option<&'a TraceContext>,
+    pub(crate) trace: Option<&'a TraceContext>,
 }
 
 impl Attributes<'_> {
@@ -35,7 +33,7 @@ impl Attributes<'_> {
     /// (`traceparent`), for those who trace Kafka, and as the event's own (`ce_traceparent`, the distributed tracing
     /// extension), for those who carry the event on.
     #[must_use]
-    pub fn headers(&self) -> OwnedHeaders {
+    pub(crate) fn headers(&self) -> OwnedHeaders {
         let mut headers = OwnedHeaders::new_with_capacity(11);
         headers = with(headers, "ce_specversion", SPECVERSION);
         headers = with(headers, "ce_id", self.id);

@@ -4,8 +4,9 @@ use rdkafka::message::Headers;
 use serde_json::json;
 
 use super::http::encode;
-use super::kafka::{Attributes, RecordHeader, read};
+use super::kafka::{Attributes, read};
 use super::*;
+use crate::kafka::RecordHeader;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

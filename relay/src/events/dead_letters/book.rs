@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Letter;
-use crate::delivery::dead_letter::headers;
+use super::headers;
+use super::letter::Letter;
+use crate::events::number_ranges;
 use crate::kafka::Record;
-use crate::ranges;
 
 /// Names of the headers of a record that settles letters.
 pub(super) const SETTLED: &str = "towpath-dlq-settled";
@@ -33,7 +33,7 @@ impl Book {
     /// Reads the next record of the topic.
     pub(super) fn read(&mut self, record: Record) {
         if let Some(settled) = record.header(SETTLED) {
-            for offset in ranges::decode(settled).unwrap_or_default() {
+            for offset in number_ranges::decode(settled).unwrap_or_default() {
                 self.close(offset);
             }
             return;
@@ -70,7 +70,7 @@ impl Book {
         let places = letters.iter().filter_map(|letter| self.places.get(&letter.record.offset)).flatten();
         let mut all: Vec<i64> = places.copied().collect();
         all.sort_unstable();
-        ranges::encode(&all)
+        number_ranges::encode(&all)
     }
 
     /// Before this offset nothing is open.

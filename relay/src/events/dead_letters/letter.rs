@@ -1,82 +1,86 @@
-//! Dead letters: events that a component will not take, kept with the reason until a person decides.
+//! Dead letters: events that a component doesn't take, kept with the reason until a person decides.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
-use crate::kafka::Record;
-use crate::topics;
+use super::headers::{self, PREFIX};
+use super::reason::Reason;
+use crate::kafka::{Record, topics};
 
-/// Names of the headers that a dead letter has beside those of the event.
-pub mod headers {
-    /// Why: `refused`, `failed` or `malformed`.
-    pub const REASON: &str = "towpath-dlq-reason";
-    /// What the component said last, or what is wrong with the event.
-    pub const DETAIL: &str = "towpath-dlq-detail";
-    /// How often it was delivered.
-    pub const ATTEMPTS: &str = "towpath-dlq-attempts";
-    /// The status of the last answer; absent where there was none.
-    pub const STATUS: &str = "towpath-dlq-status";
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Its name: the dead letter topic and its offset there.
+    pub id: String,
     /// The service that didn't take it.
-    pub const SERVICE: &str = "towpath-dlq-service";
-    /// The topic that it came from.
-    pub const TOPIC: &str = "towpath-dlq-topic";
-    /// The partition that it came from.
-    pub const PARTITION: &str = "towpath-dlq-partition";
-    /// The offset that it had there.
-    pub const OFFSET: &str = "towpath-dlq-offset";
-    /// When it was given up, RFC 3339.
-    pub const TIME: &str = "towpath-dlq-time";
+    pub service: String,
+    /// Why; `None` where somebody else wrote it.
+    pub reason: Option<Reason>,
+    /// What the component said last, or what is wrong with the event.
+    pub detail: String,
+    /// How often it was delivered.
+    pub attempts: u32,
+    /// The status of the last answer.
+    pub status: Option<u16>,
+    /// When it was given up.
+    pub time: Option<Timestamp>,
+    /// Where it came from: topic, partition, offset.
+    pub origin: String,
     /// How often it had been replayed before.
-    pub const REPLAYS: &str = "towpath-dlq-replays";
+    pub replays: u32,
+    /// The event's key.
+    pub key: Option<String>,
+    /// The event's id.
+    pub event_id: Option<String>,
+    /// The event's type.
+    pub event_type: Option<String>,
+    /// All of it.
+    pub record: Record,
 }
 
-/// What all names of [`headers`] start with.
-pub(crate) const PREFIX: &str = "towpath-dlq-";
-
-/// Why an event became a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// The component answered with a status that no repetition changes.
-    Refused,
-    /// The component failed on it each time.
-    Failed,
-    /// It isn't an event.
-    Malformed,
-}
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Refused, Self::Failed, Self::Malformed];
-
-    /// As the header says it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Malformed => "malformed",
+impl Letter {
+    pub(super) fn of(record: Record) -> Self {
+        let text = |name: &str| record.header(name).unwrap_or_default().to_owned();
+        let event = |name: &str| record.header(name).map(str::to_owned);
+        Self {
+            id: format!("{}/{}", record.topic, record.offset),
+            service: text(headers::SERVICE),
+            reason: Reason::of(&text(headers::REASON)),
+            detail: text(headers::DETAIL),
+            attempts: text(headers::ATTEMPTS).parse().unwrap_or_default(),
+            status: text(headers::STATUS).parse().ok(),
+            time: text(headers::TIME).parse().ok(),
+            origin: [headers::TOPIC, headers::PARTITION, headers::OFFSET].map(text).join("/"),
+            replays: text(headers::REPLAYS).parse().unwrap_or_default(),
+            key: record.key_text(),
+            event_id: event("ce_id"),
+            event_type: event("ce_type"),
+            record,
         }
     }
 
-    /// The reason of this name.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    /// The event again, for the service alone.
+    pub(super) fn replayed(&self, topic: &str) -> Record {
+        let event = |(name, _): &&(String, Option<Bytes>)| !name.starts_with(PREFIX);
+        let mut headers: Vec<_> = self.record.headers.iter().filter(event).cloned().collect();
+        headers.push((headers::REPLAYS.to_owned(), Some((self.replays + 1).to_string().into())));
+        Record { topic: topic.to_owned(), headers, ..self.record.clone() }
     }
 }
 
 /// Why an event is given up.
 #[derive(Debug)]
-pub(super) struct Cause {
-    pub(super) reason: Reason,
-    pub(super) detail: String,
-    pub(super) status: Option<u16>,
-    pub(super) attempts: u32,
+pub(crate) struct Cause {
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) attempts: u32,
 }
 
 /// The record of a dead letter: the event as it was, and why. `base` is the topic of the subscription.
-pub(super) fn record(service: &str, base: &str, event: &Record, cause: &Cause) -> Record {
+pub(crate) fn record(service: &str, base: &str, event: &Record, cause: &Cause) -> Record {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let time = jiff::Timestamp::from_millisecond(now as i64).map(|time| time.to_string()).unwrap_or_default();
     let replays = event.header(headers::REPLAYS).unwrap_or("0").to_owned();
@@ -134,13 +138,5 @@ mod tests {
         assert_eq!((header(headers::TOPIC), header(headers::PARTITION), header(headers::OFFSET)), ("t", "3", "42"));
         assert_eq!((header(headers::SERVICE), header(headers::REPLAYS)), ("s", "2"));
         assert!(header(headers::TIME).ends_with('Z'));
-    }
-
-    #[test]
-    fn reasons_have_names() {
-        for reason in Reason::ALL {
-            assert_eq!(Reason::of(reason.as_str()), Some(reason));
-        }
-        assert_eq!(Reason::of("x"), None);
     }
 }

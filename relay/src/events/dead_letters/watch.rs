@@ -12,12 +12,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::book::{Book, SETTLED};
-use super::{Filter, Place, consumer, places};
+use super::headers;
+use super::read::{Place, consumer, places};
 use crate::config::KafkaConfig;
-use crate::delivery::dead_letter::headers;
 use crate::kafka::{Record, on_a_thread};
-use crate::metrics::DEAD_LETTERS_OPEN;
-use crate::state::Relay;
+use crate::relay::Relay;
+use crate::telemetry::metrics::DEAD_LETTERS_OPEN;
 
 const POLL: Duration = Duration::from_millis(200);
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Follows the dead letter topics until `stop`. `topics_ready`: they exist.
 pub(crate) async fn watch(relay: Arc<Relay>, topics_ready: CancellationToken, stop: CancellationToken) {
     let Some(kafka) = relay.config.kafka.clone() else { return };
-    let places = places(&relay.config, &Filter::default());
+    let places = places(&relay.config, None, None);
     if places.is_empty() || stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
         return;
     }
@@ -34,8 +34,8 @@ pub(crate) async fn watch(relay: Arc<Relay>, topics_ready: CancellationToken, st
         let watching = Arc::clone(&watcher);
         match on_a_thread("dead-letters".into(), move |abandoned| watching.follow(&abandoned)).await {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => tracing::warn!(cause = %error, "dead letters can't be counted"),
-            Err(cause) => tracing::warn!(cause = format!("{cause:#}"), "dead letters can't be counted"),
+            Ok(Err(error)) => tracing::warn!(cause = %error, "counting dead letters failed; retrying"),
+            Err(cause) => tracing::warn!(cause = format!("{cause:#}"), "counting dead letters failed; retrying"),
         }
         let _ = stop.run_until_cancelled(tokio::time::sleep(AGAIN_AFTER)).await;
     }

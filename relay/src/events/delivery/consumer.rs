@@ -13,11 +13,11 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Place, bare_list, list};
+use super::intake;
 use crate::component::LEFT_TO_OTHERS_AFTER;
 use crate::config::KafkaConfig;
-use crate::kafka::{self, Log, Record};
-use crate::metrics as names;
-use crate::topics;
+use crate::kafka::{self, Log, Record, topics};
+use crate::telemetry::metrics as names;
 
 /// How long a poll waits for an event: also how often commits and back pressure are looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -54,7 +54,7 @@ impl ConsumerContext for Callbacks {
         let service = &*self.group.service.name;
         match rebalance {
             Rebalance::Assign(list) => {
-                tracing::info!(service, partitions = list.count(), "got partitions");
+                tracing::info!(service, partitions = list.count(), "Kafka assigned partitions");
                 counter!(names::REBALANCES, "service" => self.group.name()).increment(1);
                 self.group.assign(list);
             }
@@ -62,7 +62,7 @@ impl ConsumerContext for Callbacks {
                 let lost = consumer.assignment_lost();
                 let taken: Vec<Place> =
                     list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
-                tracing::info!(service, partitions = taken.len(), lost, "gives partitions up");
+                tracing::info!(service, partitions = taken.len(), lost, "giving partitions back");
                 // What was lost is somebody else's already: nothing there may be finished or committed.
                 let drain = if lost { Duration::ZERO } else { self.drain };
                 let marks = self.group.revoke(&taken, drain);
@@ -70,13 +70,13 @@ impl ConsumerContext for Callbacks {
                     commit_now(consumer, &marks);
                 }
             }
-            Rebalance::Error(error) => tracing::warn!(service, cause = %error, "a rebalance failed"),
+            Rebalance::Error(error) => tracing::warn!(service, cause = %error, "Kafka reports a failed rebalance; the consumer retries"),
         }
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!(service = &*self.group.service.name, %error, "offsets weren't committed; they will be");
+            tracing::debug!(service = &*self.group.service.name, %error, "committing offsets failed; retrying");
             self.group.commit_failed();
         }
     }
@@ -160,7 +160,7 @@ fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {
         match consumer.poll(wait) {
             None => break,
             Some(Ok(message)) => {
-                group.take(Record::of(&message));
+                intake::take(group, Record::of(&message));
                 if group.is_full() {
                     break;
                 }
@@ -184,7 +184,7 @@ fn balance(consumer: &Client, group: &Group) {
         let list = bare_list(&places);
         let result = if pause { consumer.pause(&list) } else { consumer.resume(&list) };
         if let Err(error) = result {
-            tracing::warn!(service = &*group.service.name, %error, pause, "back pressure failed");
+            tracing::warn!(service = &*group.service.name, %error, pause, "pausing or resuming partitions failed");
         }
     }
 }
@@ -194,7 +194,7 @@ fn commit(consumer: &Client, group: &Group) {
     if !marks.is_empty()
         && let Err(error) = consumer.commit(&list(&marks), CommitMode::Async)
     {
-        tracing::debug!(service = &*group.service.name, %error, "offsets weren't committed; they will be");
+        tracing::debug!(service = &*group.service.name, %error, "committing offsets failed; retrying");
         group.commit_failed();
     }
 }
@@ -203,7 +203,7 @@ fn commit_now(consumer: &Client, marks: &[(Place, i64)]) {
     if !marks.is_empty()
         && let Err(error) = consumer.commit(&list(marks), CommitMode::Sync)
     {
-        tracing::warn!(cause = %error, "offsets weren't committed; what was done since comes again");
+        tracing::warn!(cause = %error, "committing offsets failed; events handled since the last commit are delivered again");
     }
 }
 

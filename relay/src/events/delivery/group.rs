@@ -12,16 +12,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::lane;
 use super::membership::Membership;
-use super::partition::{Partition, Work};
+use super::partition::Partition;
 use super::routes::Routes;
-use super::verdict::{Answer, Backoff};
-use crate::cloudevents;
-use crate::component::Component;
+use crate::backoff::Backoff;
+use crate::component::{Answer, Component};
 use crate::kafka::{Log, Record};
-use crate::metrics as names;
-use crate::state::Service;
+use crate::service::Service;
+use crate::telemetry::metrics as names;
 
 /// What may be fetched and not done, in bytes: an event counts for as much of the buffer as it takes of this.
 const BUFFER_BYTES: usize = 64 << 20;
@@ -76,10 +74,7 @@ impl Group {
             dead_letters,
             places: Semaphore::new(limits.delivery_lanes),
             membership: Membership::new(session),
-            backoff: Backoff {
-                first: Duration::from_millis(limits.delivery_backoff_ms),
-                most: Duration::from_millis(limits.delivery_backoff_max_ms),
-            },
+            backoff: limits.delivery_backoff(),
             attempts: limits.delivery_attempts,
             buffer: limits.delivery_buffer,
             buffered: Arc::default(),
@@ -125,7 +120,7 @@ impl Group {
         if !taken.is_empty() && !deadline.is_zero() {
             let idle = join_all(taken.iter().map(|(_, partition)| partition.idle()));
             if self.runtime.block_on(async { tokio::time::timeout(deadline, idle).await }).is_err() {
-                tracing::warn!(service = &*self.service.name, "deliveries were cut off; they come again");
+                tracing::warn!(service = &*self.service.name, "a rebalance or stop cut off deliveries; their events are delivered again");
             }
         }
         for (_, partition) in &taken {
@@ -140,27 +135,14 @@ impl Group {
         self.partitions().keys().cloned().collect()
     }
 
-    /// An event was fetched.
-    pub(super) fn take(self: &Arc<Self>, record: Record) {
-        let place = (record.topic, record.partition);
-        let Some(partition) = self.partitions().get(&place).cloned() else { return };
-        let record = Record { topic: place.0, ..record };
-        let event = cloudevents::kafka::read(&record.headers, record.value.clone());
-        let route = event.as_ref().ok().and_then(|event| self.routes.route(&record.topic, &event.kind));
-        if event.is_ok() && route.is_none() {
-            self.count("skipped");
-            return partition.skip(record.offset);
-        }
-        let weight = 1 + record.bytes() * self.buffer / BUFFER_BYTES;
-        let lane = record.key.clone();
-        if partition.push(Work { record, event, route, weight }) {
-            let worker = partition.worker();
-            let working = lane::work(Arc::clone(self), partition, lane);
-            self.runtime.spawn(async move {
-                working.await;
-                drop(worker);
-            });
-        }
+    /// A partition that is this relay's.
+    pub(super) fn partition(&self, place: &Place) -> Option<Arc<Partition>> {
+        self.partitions().get(place).cloned()
+    }
+
+    /// What a record counts against the buffer.
+    pub(super) fn weight(&self, record: &Record) -> usize {
+        1 + record.bytes() * self.buffer / BUFFER_BYTES
     }
 
     /// Whether no more should be taken for now.
@@ -234,9 +216,9 @@ impl Group {
         let service = &*self.service.name;
         let (topic, key, cause) = (record.topic.as_str(), record.key_text(), answer.to_string());
         if due && self.said_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            tracing::warn!(service, topic, key, attempts, cause, "a delivery is held back, and tried again");
+            tracing::warn!(service, topic, key, attempts, cause, "a delivery failed; its lane waits and the relay retries");
         } else {
-            tracing::debug!(service, topic, key, attempts, cause, "a delivery is held back, and tried again");
+            tracing::debug!(service, topic, key, attempts, cause, "a delivery failed; its lane waits and the relay retries");
         }
     }
 

@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use towpath_wire::headers::{DELIVERY_ATTEMPT, EVENT_KEY, EVENT_TOPIC};
 use tracing::Instrument;
 
-use super::dead_letter::{self, Cause, Reason};
 use super::group::Group;
 use super::partition::{LaneKey, Partition, Work};
-use super::verdict::{Answer, Verdict};
-use crate::cloudevents::{Event, http::put};
-use crate::{kafka, metrics as names, telemetry};
+use crate::component::{Answer, Verdict, put};
+use crate::events::cloudevents::Event;
+use crate::events::dead_letters::{self, Cause, Reason};
+use crate::telemetry::metrics as names;
+use crate::{kafka, telemetry};
 
 /// How long one try to produce a dead letter may take.
 const PRODUCE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,7 +63,7 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
             }
             Verdict::Down(named) => {
                 group.held_back(&work.record, attempts, &answer);
-                group.backoff.wait_at_least(attempts, named, random)
+                group.backoff.at_least(named, attempts, random)
             }
             Verdict::Failed => {
                 failures += 1;
@@ -70,7 +71,7 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
                     return refuse(group, partition, work, Reason::Failed, &answer, attempts).await;
                 }
                 group.held_back(&work.record, attempts, &answer);
-                group.backoff.wait(failures, random)
+                group.backoff.jittered(failures, random)
             }
             Verdict::Refused => return refuse(group, partition, work, Reason::Refused, &answer, attempts).await,
         };
@@ -144,7 +145,7 @@ async fn refuse(
 /// Writes a dead letter. The event is done only once every replica in sync has it.
 async fn give_up(group: &Group, partition: &Partition, work: &Work, cause: &Cause) -> Fate {
     let base = group.routes.base(&work.record.topic);
-    let letter = dead_letter::record(&group.service.name, &base, &work.record, cause);
+    let letter = dead_letters::record(&group.service.name, &base, &work.record, cause);
     let mut tries = 0;
     loop {
         if !group.membership.certain(&partition.aborted).await || !partition.begin(work.record.offset) {
@@ -158,8 +159,8 @@ async fn give_up(group: &Group, partition: &Partition, work: &Work, cause: &Caus
             Some(Err(_)) => format!("no acknowledgement within {PRODUCE_TIMEOUT:?}"),
         };
         tries += 1;
-        tracing::warn!(topic = letter.topic, cause = result, "a dead letter can't be written yet; its lane waits");
-        let wait = group.backoff.wait(tries, rand::random());
+        tracing::warn!(topic = letter.topic, cause = result, "writing a dead letter failed; its lane waits and the relay retries");
+        let wait = group.backoff.jittered(tries, rand::random());
         if !rest(group, &partition.revoked, wait).await {
             return Fate::Left;
         }

@@ -10,7 +10,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::lanes::Lanes;
 use super::tracker::Tracker;
-use crate::cloudevents::{Event, Malformed};
+use crate::events::cloudevents::{Event, Malformed};
 use crate::kafka::Record;
 
 /// An event that was fetched.

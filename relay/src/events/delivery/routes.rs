@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{ServiceConfig, SubscriptionConfig};
-use crate::topics;
+use crate::kafka::topics;
 
 /// The topics that a service hears: those of its subscriptions, and for each the one that dead letters are replayed
 /// into.

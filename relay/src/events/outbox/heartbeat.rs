@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::store;
-use crate::background::Store;
-use crate::metrics as names;
+use crate::postgres::RelayRole;
+use crate::telemetry::metrics as names;
 
 /// How a publisher gets on. One that has been stuck in one batch for longer than a lease doesn't deserve its shards:
 /// Kafka may be out of its reach and not out of another's.
@@ -46,29 +46,35 @@ impl Progress {
 }
 
 /// Renews until dropped, and counts what waits. Cancels `lost` once the publisher was retired.
-pub(super) async fn beat(store: Store, id: String, lease: Duration, progress: Arc<Progress>, lost: CancellationToken) {
+pub(super) async fn beat(
+    role: RelayRole,
+    service: Arc<str>,
+    id: Arc<str>,
+    lease: Duration,
+    progress: Arc<Progress>,
+    lost: CancellationToken,
+) {
     let mut failing = false;
     loop {
         tokio::time::sleep(lease / 4).await;
-        if let Ok((waiting, oldest)) = store::backlog(&store).await {
-            let service = store.service().name.to_string();
-            gauge!(names::OUTBOX_WAITING, "service" => service.clone()).set(waiting as f64);
-            gauge!(names::OUTBOX_OLDEST_SECONDS, "service" => service).set(oldest);
+        if let Ok((waiting, oldest)) = store::backlog(&role).await {
+            gauge!(names::OUTBOX_WAITING, "service" => Arc::clone(&service)).set(waiting as f64);
+            gauge!(names::OUTBOX_OLDEST_SECONDS, "service" => Arc::clone(&service)).set(oldest);
         }
         let stuck_for = progress.stuck_for();
         if stuck_for > lease {
             if !std::mem::replace(&mut failing, true) {
                 let stuck_ms = stuck_for.as_millis() as u64;
-                tracing::warn!(publisher = id, stuck_ms, "stuck in one batch: the leases aren't renewed any longer");
+                tracing::warn!(publisher = &*id, stuck_ms, "the outbox publisher is stuck in one batch; it stops renewing its leases");
             }
             continue;
         }
-        match store::renew(&store, &id, lease).await {
+        match store::renew(&role, &id, lease).await {
             Ok(true) => failing = false,
             Ok(false) => return lost.cancel(),
             Err(cause) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(publisher = id, cause = format!("{cause:#}"), "the leases can't be renewed");
+                    tracing::warn!(publisher = &*id, cause = format!("{cause:#}"), "renewing the outbox leases failed; retrying");
                 }
             }
         }

@@ -13,16 +13,16 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::KafkaConfig;
+use crate::events::number_ranges;
+use crate::kafka::topics::JOURNAL_PARTITIONS;
 use crate::kafka::{self, Log, blocking};
-use crate::ranges;
-use crate::topics::JOURNAL_PARTITIONS;
 
 /// How long reading may take: another publisher's open transaction may stand in the way until Kafka ends it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The record of a transaction that published these.
 pub(super) fn entry(published: &[i64]) -> Bytes {
-    ranges::encode(published).into()
+    number_ranges::encode(published).into()
 }
 
 /// Where a publisher's records stand: FNV-1a of its id.
@@ -48,7 +48,7 @@ pub(super) async fn last(kafka: &KafkaConfig, topic: &str, publisher: &str, end:
     });
     let Some(value) = entry.await? else { return Ok(Vec::new()) };
     let text = String::from_utf8_lossy(&value);
-    ranges::decode(&text).ok_or_else(|| anyhow::anyhow!("the journal of {topic} can't be read: {text:?}"))
+    number_ranges::decode(&text).ok_or_else(|| anyhow::anyhow!("the journal of {topic} can't be read: {text:?}"))
 }
 
 fn find(consumer: &BaseConsumer<Log>, topic: &str, publisher: &str, end: i64) -> Result<Option<Bytes>, KafkaError> {

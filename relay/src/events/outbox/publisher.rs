@@ -14,17 +14,18 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+use super::BACKOFF;
 use super::heartbeat::{Progress, beat};
 use super::producer::{Setup, Transactional};
 use super::retire::retire;
 use super::store::{self, Held};
-use crate::background::Store;
+use crate::backoff::Failures;
 use crate::config::KafkaConfig;
-use crate::metrics as names;
-use crate::state::{Service, ShardSet};
-use crate::wakeup::{Space, Waiter};
-
-const PAUSE_AT_FIRST: Duration = Duration::from_millis(100);
+use crate::postgres::RelayRole;
+use crate::redis::{Space, Waiter};
+use crate::service::Service;
+use crate::shards::ShardSet;
+use crate::telemetry::metrics as names;
 
 /// How a publisher ended.
 pub(super) enum End {
@@ -48,7 +49,7 @@ pub(super) struct Publisher {
     service: Arc<Service>,
     kafka: Arc<KafkaConfig>,
     setup: Setup,
-    store: Store,
+    role: RelayRole,
     lease: Duration,
     id: Arc<str>,
     /// The publisher that must be retired before the next one of this relay begins: this one, once it is known.
@@ -73,7 +74,7 @@ pub(super) struct Publisher {
     next_sweep: Instant,
     /// Nothing is published before this: Kafka or the database failed.
     paused_until: Instant,
-    pause: Duration,
+    failures: Failures,
     /// Once it is told to stop: when it leaves what waits to others.
     leaves_at: Option<Instant>,
 }
@@ -85,12 +86,12 @@ fn shard_key(shard: i16) -> String {
 const LEASES_KEY: &str = "outbox/leases";
 
 impl Publisher {
-    pub(super) fn new(service: Arc<Service>, kafka: Arc<KafkaConfig>, setup: Setup) -> Self {
+    pub(super) fn new(service: Arc<Service>, kafka: Arc<KafkaConfig>, setup: Setup, role: RelayRole) -> Self {
         let id = format!("{}.{}.{}.{}", kafka.prefix, service.name, service.instance, Uuid::now_v7().simple());
         let register = |keys: &[&str]| service.wakeups.register(Space::Relay, &service.name, keys);
         let now = Instant::now();
         Self {
-            store: Store::new(Arc::clone(&service)),
+            role,
             lease: Duration::from_millis(service.limits().lease_ms),
             id: id.into(),
             predecessor: None,
@@ -108,7 +109,7 @@ impl Publisher {
             next_look: now,
             next_sweep: now,
             paused_until: now,
-            pause: PAUSE_AT_FIRST,
+            failures: BACKOFF.failures(),
             leaves_at: None,
             service,
             kafka,
@@ -154,13 +155,13 @@ impl Publisher {
         let before = match &self.predecessor {
             Some(predecessor) => vec![predecessor.clone()],
             // This relay has begun anew, so nothing that has its name is alive.
-            None => store::predecessors(&self.store, &self.service.instance).await?,
+            None => store::predecessors(&self.role, &self.service.instance).await?,
         };
         for predecessor in before {
-            retire(&self.kafka, &self.setup, &self.store, &predecessor).await?;
+            retire(&self.kafka, &self.setup, &self.role, &predecessor).await?;
             self.predecessor = None;
         }
-        store::register(&self.store, &self.id, &self.service.instance, self.lease).await?;
+        store::register(&self.role, &self.id, &self.service.instance, self.lease).await?;
         self.predecessor = Some(self.id.to_string());
         self.producer = Some(producer);
         self.tell_others();
@@ -169,8 +170,8 @@ impl Publisher {
 
     fn start_heartbeat(&self) -> DropGuard {
         let end = CancellationToken::new();
-        let (store, id, lease) = (self.store.clone(), self.id.to_string(), self.lease);
-        let beating = beat(store, id, lease, Arc::clone(&self.progress), self.lost.clone());
+        let (service, id) = (Arc::clone(&self.service.name), Arc::clone(&self.id));
+        let beating = beat(self.role.clone(), service, id, self.lease, Arc::clone(&self.progress), self.lost.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(beating));
         end.drop_guard()
     }
@@ -221,9 +222,9 @@ impl Publisher {
         if let Err(cause) = self.sweep().await {
             return End::Lost(cause);
         }
-        if let Err(cause) = store::retire(&self.store, &self.id, &[]).await {
+        if let Err(cause) = store::retire(&self.role, &self.id, &[]).await {
             let cause = format!("{cause:#}");
-            tracing::warn!(service = &*self.service.name, cause, "the leases can't be released; they will run out");
+            tracing::warn!(service = &*self.service.name, cause, "releasing the outbox leases failed; other relays take over when they run out");
             return End::Stopped;
         }
         self.tell_others();

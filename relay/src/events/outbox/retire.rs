@@ -11,11 +11,11 @@ use std::time::Instant;
 use super::journal;
 use super::producer::{Setup, Transactional};
 use super::store;
-use crate::background::Store;
 use crate::config::KafkaConfig;
+use crate::postgres::RelayRole;
 
 /// Retires a publisher. Answers how many shards it held.
-pub(super) async fn retire(kafka: &KafkaConfig, setup: &Setup, store: &Store, id: &str) -> anyhow::Result<i32> {
+pub(super) async fn retire(kafka: &KafkaConfig, setup: &Setup, role: &RelayRole, id: &str) -> anyhow::Result<i32> {
     let began = Instant::now();
     let fence = Transactional::open(kafka, setup, id).await?;
     tracing::debug!(publisher = id, after_ms = began.elapsed().as_millis() as u64, "fenced");
@@ -23,14 +23,14 @@ pub(super) async fn retire(kafka: &KafkaConfig, setup: &Setup, store: &Store, id
     let end = fence.note(id, &format!("{id}/end"), None).await?;
     tracing::debug!(publisher = id, after_ms = began.elapsed().as_millis() as u64, "noted the journal's end");
     let committed = journal::last(kafka, &setup.journal, id, end).await?;
-    let freed = store::retire(store, id, &committed).await?;
+    let freed = store::retire(role, id, &committed).await?;
     tracing::info!(
         service = &*setup.service,
         publisher = id,
         shards = freed,
         last_batch = committed.len(),
         took_ms = began.elapsed().as_millis() as u64,
-        "retired a publisher that was gone"
+        "took over from a dead publisher"
     );
     // Its key has done its duty; where this fails the journal keeps one small record too many.
     if let Err(error) = fence.note(id, id, None).await {

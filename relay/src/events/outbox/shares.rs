@@ -7,8 +7,10 @@
 
 use std::collections::BTreeSet;
 
-/// How many shards there are: the number that the outbox spreads its keys over.
-pub(super) const SHARDS: usize = 16;
+use crate::shards;
+
+/// How many shards there are.
+const SHARDS: usize = shards::SHARDS as usize;
 
 /// A shard, as the database says.
 #[derive(Clone, Debug, PartialEq, Eq)]

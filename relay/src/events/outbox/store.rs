@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::shares::Lease;
-use crate::background::{Store, milliseconds};
-use crate::cloudevents::kafka::Attributes;
+use crate::events::cloudevents::kafka::Attributes;
+use crate::postgres::{RelayRole, milliseconds};
 use crate::telemetry::TraceContext;
 
 /// The shards that a publisher holds, each with its fence.
@@ -167,7 +167,7 @@ pub(super) struct Bounds {
 }
 
 /// Reads the next events of these shards, in the order of their numbers.
-pub(super) async fn read(store: &Store, shards: &[i16], bounds: Bounds) -> anyhow::Result<Vec<Waiting>> {
+pub(super) async fn read(role: &RelayRole, shards: &[i16], bounds: Bounds) -> anyhow::Result<Vec<Waiting>> {
     let [events, per_shard, bytes] =
         [bounds.events, bounds.events_per_shard, bounds.bytes].map(|bound| bound.try_into().unwrap_or(i64::MAX));
     let parameters = [
@@ -176,12 +176,12 @@ pub(super) async fn read(store: &Store, shards: &[i16], bounds: Bounds) -> anyho
         (&bytes, Type::INT8),
         (&per_shard, Type::INT8),
     ];
-    let rows = store.rows(READ, &parameters).await?;
+    let rows = role.rows(READ, &parameters).await?;
     Ok(rows.iter().map(Waiting::read).collect::<Result<_, _>>()?)
 }
 
 /// Marks events as published, where `me` still holds their shards. Answers how many it marked.
-pub(super) async fn settle(store: &Store, me: &str, held: &Held, batch: &[Waiting]) -> anyhow::Result<i64> {
+pub(super) async fn settle(role: &RelayRole, me: &str, held: &Held, batch: &[Waiting]) -> anyhow::Result<i64> {
     let (shards, fences): (Vec<i16>, Vec<i64>) = held.iter().unzip();
     let (batch_shards, seqs): (Vec<i16>, Vec<i64>) = batch.iter().map(|event| (event.shard, event.seq)).unzip();
     let parameters = [
@@ -191,33 +191,33 @@ pub(super) async fn settle(store: &Store, me: &str, held: &Held, batch: &[Waitin
         (&batch_shards, Type::INT2_ARRAY),
         (&seqs, Type::INT8_ARRAY),
     ];
-    Ok(store.row(SETTLE, &parameters).await?.try_get(0)?)
+    Ok(role.row(SETTLE, &parameters).await?.try_get(0)?)
 }
 
 /// Makes a publisher known. It holds nothing yet.
-pub(super) async fn register(store: &Store, me: &str, instance: &str, lease: Duration) -> anyhow::Result<()> {
+pub(super) async fn register(role: &RelayRole, me: &str, instance: &str, lease: Duration) -> anyhow::Result<()> {
     let lease = milliseconds(lease);
-    store.rows(REGISTER, &[(&me, Type::TEXT), (&instance, Type::TEXT), (&lease, Type::INT8)]).await?;
+    role.rows(REGISTER, &[(&me, Type::TEXT), (&instance, Type::TEXT), (&lease, Type::INT8)]).await?;
     Ok(())
 }
 
 /// Renews what `me` holds. `false`: it was retired.
-pub(super) async fn renew(store: &Store, me: &str, lease: Duration) -> anyhow::Result<bool> {
+pub(super) async fn renew(role: &RelayRole, me: &str, lease: Duration) -> anyhow::Result<bool> {
     let lease = milliseconds(lease);
-    let row = store.row(RENEW, &[(&me, Type::TEXT), (&lease, Type::INT8)]).await?;
+    let row = role.row(RENEW, &[(&me, Type::TEXT), (&lease, Type::INT8)]).await?;
     Ok(row.try_get::<_, i64>(0)? == 1)
 }
 
 /// How many events wait, up to 10,000, and for how many seconds the oldest of them does.
-pub(super) async fn backlog(store: &Store) -> anyhow::Result<(i64, f64)> {
-    let row = store.row(BACKLOG, &[]).await?;
+pub(super) async fn backlog(role: &RelayRole) -> anyhow::Result<(i64, f64)> {
+    let row = role.row(BACKLOG, &[]).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// Who holds what, and who lives.
-pub(super) async fn look(store: &Store, me: &str) -> anyhow::Result<View> {
+pub(super) async fn look(role: &RelayRole, me: &str) -> anyhow::Result<View> {
     let mut view = View::default();
-    for row in store.rows(LOOK, &[]).await? {
+    for row in role.rows(LOOK, &[]).await? {
         let (id, left_ms, shard): (Option<String>, Option<i64>, Option<i16>) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         match (id, left_ms, shard) {
@@ -231,27 +231,27 @@ pub(super) async fn look(store: &Store, me: &str) -> anyhow::Result<View> {
 }
 
 /// The publishers that this relay was before it started again.
-pub(super) async fn predecessors(store: &Store, instance: &str) -> anyhow::Result<Vec<String>> {
+pub(super) async fn predecessors(role: &RelayRole, instance: &str) -> anyhow::Result<Vec<String>> {
     let sql = "SELECT id FROM towpath.publisher WHERE instance = $1";
-    let rows = store.rows(sql, &[(&instance, Type::TEXT)]).await?;
+    let rows = role.rows(sql, &[(&instance, Type::TEXT)]).await?;
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
 /// Takes free shards. Answers all that `me` holds then: nothing where it was retired.
-pub(super) async fn take(store: &Store, me: &str, shards: &[i16]) -> anyhow::Result<Held> {
+pub(super) async fn take(role: &RelayRole, me: &str, shards: &[i16]) -> anyhow::Result<Held> {
     let sql = "SELECT shard, fence FROM towpath.publisher_take($1, $2)";
-    let rows = store.rows(sql, &[(&me, Type::TEXT), (&shards, Type::INT2_ARRAY)]).await?;
+    let rows = role.rows(sql, &[(&me, Type::TEXT), (&shards, Type::INT2_ARRAY)]).await?;
     Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, tokio_postgres::Error>>()?)
 }
 
 /// Gives shards up.
-pub(super) async fn release(store: &Store, me: &str, shards: &[i16]) -> anyhow::Result<()> {
-    store.rows(RELEASE, &[(&me, Type::TEXT), (&shards, Type::INT2_ARRAY)]).await?;
+pub(super) async fn release(role: &RelayRole, me: &str, shards: &[i16]) -> anyhow::Result<()> {
+    role.rows(RELEASE, &[(&me, Type::TEXT), (&shards, Type::INT2_ARRAY)]).await?;
     Ok(())
 }
 
 /// Forgets a publisher, frees what it held, and marks what it had committed in Kafka. Answers how much it held.
-pub(super) async fn retire(store: &Store, id: &str, committed: &[i64]) -> anyhow::Result<i32> {
+pub(super) async fn retire(role: &RelayRole, id: &str, committed: &[i64]) -> anyhow::Result<i32> {
     let sql = "SELECT towpath.publisher_retire($1, $2)";
-    Ok(store.row(sql, &[(&id, Type::TEXT), (&committed, Type::INT8_ARRAY)]).await?.try_get(0)?)
+    Ok(role.row(sql, &[(&id, Type::TEXT), (&committed, Type::INT8_ARRAY)]).await?.try_get(0)?)
 }

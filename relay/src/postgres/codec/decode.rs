@@ -8,18 +8,9 @@ use serde_json::{Number, Value};
 use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
 
-use super::{Form, numeric, time};
-
-/// A value that can't be read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Undecodable {
-    /// Its bytes aren't what the type's binary format says: a fault of the relay or of the server.
-    #[error("not the binary format of {0}")]
-    Format(&'static str),
-    /// PostgreSQL took it as JSON, but it can't become a value here.
-    #[error("JSON that is nested deeper than 128 levels, or has half a surrogate pair")]
-    Json,
-}
+use super::errors::Undecodable;
+use super::form::Form;
+use super::{numeric, time};
 
 /// The bytes of a value, as they came; `None` is NULL.
 pub(super) struct Raw<'a>(Option<&'a [u8]>);
@@ -40,9 +31,9 @@ impl<'a> FromSql<'a> for Raw<'a> {
 
 /// Reads the columns of a statement.
 #[derive(Debug)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     /// Their forms.
-    pub forms: Vec<Form>,
+    pub(crate) forms: Vec<Form>,
 }
 
 impl Decoder {
@@ -50,7 +41,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Where the bytes aren't of the type that the statement named.
-    pub fn row(&self, row: &tokio_postgres::Row) -> Result<Vec<Value>, Undecodable> {
+    pub(crate) fn row(&self, row: &tokio_postgres::Row) -> Result<Vec<Value>, Undecodable> {
         let mut values = Vec::with_capacity(self.forms.len());
         for (index, form) in self.forms.iter().enumerate() {
             let Raw(raw) = row.try_get(index).map_err(|_| Undecodable::Format("a row"))?;

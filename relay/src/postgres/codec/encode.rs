@@ -10,16 +10,9 @@ use serde_json::Value;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
-use super::{Form, numeric, time};
-
-/// Why a value doesn't fit, for whoever sent it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unfit(pub String);
-
-pub(super) fn unfit<T>(why: impl Into<String>) -> Result<T, Unfit> {
-    Err(Unfit(why.into()))
-}
+use super::errors::{Unfit, unfit};
+use super::form::Form;
+use super::{numeric, time};
 
 /// A parameter in PostgreSQL's text format; `None` is NULL.
 #[derive(Debug)]

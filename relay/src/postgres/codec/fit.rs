@@ -4,12 +4,13 @@
 
 use serde_json::Value;
 
-use super::encode::{Unfit, unfit};
-use super::{Form, numeric};
+use super::errors::{Unfit, unfit};
+use super::form::Form;
+use super::numeric;
 
 /// What a column takes beyond what its type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Declared {
+pub(crate) enum Declared {
     /// `varchar(n)`, `char(n)`
     Characters(usize),
     /// `numeric(precision, scale)`
@@ -24,7 +25,7 @@ pub enum Declared {
 impl Declared {
     /// What the catalogue's `atttypmod` says of a column whose values have this form.
     #[must_use]
-    pub fn of(form: &Form, modifier: i32) -> Option<Self> {
+    pub(crate) fn of(form: &Form, modifier: i32) -> Option<Self> {
         // The modifier counts the four bytes of a length word, which is long gone.
         let modifier = modifier.checked_sub(4).filter(|m| *m >= 0)?;
         match form {
@@ -42,7 +43,7 @@ impl Declared {
     ///
     /// # Errors
     /// Why it doesn't fit.
-    pub fn check(self, value: &Value) -> Result<(), Unfit> {
+    pub(crate) fn check(self, value: &Value) -> Result<(), Unfit> {
         match (self, value) {
             (_, Value::Array(elements)) => elements.iter().try_for_each(|element| self.check(element)),
             (Self::Characters(most), Value::String(text)) => {

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::decode::Undecodable;
-use super::encode::{Unfit, unfit};
+use super::errors::{Undecodable, Unfit, unfit};
 
 /// Checks that a text is a number as PostgreSQL reads it.
 pub(super) fn check(text: &str) -> Result<Cow<'_, str>, Unfit> {

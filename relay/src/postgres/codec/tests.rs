@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio_postgres::types::Type;
 
 use super::*;
 

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::encode::{Unfit, unfit};
+use super::errors::{Unfit, unfit};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;

@@ -5,25 +5,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use metrics::counter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::tag_prefix;
-use crate::metrics::CACHE_INVALIDATIONS_LATE;
-use crate::redis::{Redis, RedisFailure};
-use crate::state::Service;
+use crate::redis::connection::{Redis, RedisFailure};
 
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// Versions that one command deletes.
 const BATCH: usize = 500;
 /// Tags that are remembered one by one. Beyond it all tags of the service are as good as changed: however long Redis is
 /// away, that fills no memory.
-const MOST: usize = 50_000;
+const MAX_TAGS: usize = 50_000;
 
 /// Versions of tags that are to be deleted once Redis is back. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Invalidations(Arc<Late>);
+pub(super) struct Invalidations(Arc<Late>);
 
 #[derive(Debug, Default)]
 struct Late {
@@ -57,18 +53,18 @@ impl Due {
 
 impl Invalidations {
     /// Whether every invalidation that was due is done.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.count.load(Ordering::Acquire) == 0
     }
 
-    fn add(&self, prefix: &str, late: impl IntoIterator<Item = String>) {
-        self.change(|due| due.add(prefix, late, MOST));
+    /// Remembers tags that Redis could not delete.
+    pub(super) fn add(&self, prefix: &str, late: impl IntoIterator<Item = String>) {
+        self.change(|due| due.add(prefix, late, MAX_TAGS));
         self.0.more.notify_one();
     }
 
     /// Makes up for what is late, until told to stop.
-    pub async fn catch_up(self, redis: Redis, stop: CancellationToken) {
+    pub(super) async fn catch_up(self, redis: Redis, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.catch_up_for_ever(&redis)).await;
     }
 
@@ -106,22 +102,8 @@ impl Invalidations {
     }
 }
 
-/// Ends the life of every value that carries one of these tags. Call it after the commit and before its answer, so that
-/// whoever got the answer sees what it changed. Can't fail: what Redis can't do now is done when it is back.
-pub async fn invalidate_tags(service: &Service, tags: &[String]) {
-    if tags.is_empty() {
-        return;
-    }
-    let prefix = tag_prefix(service);
-    let keys: Vec<String> = tags.iter().map(|tag| format!("{prefix}{tag}")).collect();
-    if let Err(cause) = unlink(&service.redis, &keys).await {
-        tracing::warn!(%cause, count = keys.len(), "tags can't be invalidated now; the cache of tagged values is off until they are");
-        counter!(CACHE_INVALIDATIONS_LATE, "service" => service.name.clone()).increment(keys.len() as u64);
-        service.invalidations.add(&prefix, keys);
-    }
-}
-
-async fn unlink(redis: &Redis, keys: &[String]) -> Result<(), RedisFailure> {
+/// Deletes keys.
+pub(super) async fn unlink(redis: &Redis, keys: &[String]) -> Result<(), RedisFailure> {
     redis.command::<()>(::redis::cmd("UNLINK").arg(keys)).await
 }
 

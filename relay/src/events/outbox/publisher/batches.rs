@@ -7,16 +7,16 @@ use metrics::{counter, histogram};
 use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
+use super::super::BACKOFF;
 use super::super::producer::Trouble;
 use super::super::store::{self, Bounds, Waiting};
-use super::{PAUSE_AT_FIRST, Publisher};
-use crate::metrics as names;
+use super::Publisher;
+use crate::telemetry::metrics as names;
 
 /// The most bytes of data in one batch, but for a single event that is larger.
-const BATCH_BYTES: usize = 8 << 20;
+const MAX_BATCH_BYTES: usize = 8 << 20;
 /// The least that one shard may bring into a batch: a single hot key shall not take a batch for every few events.
-const SHARD_EVENTS: usize = 100;
-const PAUSE_AT_MOST: Duration = Duration::from_secs(2);
+const MIN_SHARD_EVENTS: usize = 100;
 /// How long a shard rests whose next event Kafka refuses.
 const HOLD: Duration = Duration::from_secs(5);
 /// How long a publisher that was told to stop goes on with what waits.
@@ -36,7 +36,7 @@ impl Publisher {
                 return Ok(());
             }
             let bounds = self.bounds(open.len());
-            let batch = match store::read(&self.store, &open, bounds).await {
+            let batch = match store::read(&self.role, &open, bounds).await {
                 Ok(batch) => batch,
                 Err(cause) => return self.later("the outbox can't be read", cause),
             };
@@ -76,24 +76,23 @@ impl Publisher {
 
     fn bounds(&self, shards: usize) -> Bounds {
         let events = if self.singly > 0 { 1 } else { self.setup.batch };
-        Bounds { events, events_per_shard: (events / shards).max(SHARD_EVENTS).min(events), bytes: BATCH_BYTES }
+        Bounds { events, events_per_shard: (events / shards).max(MIN_SHARD_EVENTS).min(events), bytes: MAX_BATCH_BYTES }
     }
 
     /// Marks a batch that is in Kafka. Tries until it has worked: until then nothing else is published.
     async fn settle(&mut self, batch: &[Waiting], read_at: Instant) -> anyhow::Result<()> {
-        let mut wait = PAUSE_AT_FIRST;
+        let mut failures = BACKOFF.failures();
         loop {
-            match store::settle(&self.store, &self.id, &self.held, batch).await {
+            match store::settle(&self.role, &self.id, &self.held, batch).await {
                 Ok(marked) if marked == batch.len() as i64 => break,
                 Ok(marked) => return Err(anyhow!("only {marked} of {} events were still ours", batch.len())),
                 Err(cause) => {
                     tracing::warn!(
                         service = &*self.service.name,
                         cause = format!("{cause:#}"),
-                        "published events can't be marked yet"
+                        "marking published events failed; retrying before the next batch"
                     );
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(PAUSE_AT_MOST);
+                    tokio::time::sleep(failures.next()).await;
                 }
             }
             if self.lost.is_cancelled() {
@@ -101,8 +100,9 @@ impl Publisher {
             }
         }
         self.progress.end();
-        if std::mem::replace(&mut self.pause, PAUSE_AT_FIRST) != PAUSE_AT_FIRST {
-            tracing::info!(service = &*self.service.name, "the outbox moves again");
+        if !self.failures.is_none() {
+            self.failures.reset();
+            tracing::info!(service = &*self.service.name, "the outbox is published again");
         }
         let seconds = histogram!(names::OUTBOX_PUBLISH_SECONDS, "service" => self.name());
         for event in batch {
@@ -128,21 +128,20 @@ impl Publisher {
             topic = event.topic,
             shard = event.shard,
             cause = %error,
-            "Kafka refuses an event; its shard waits until it takes it"
+            "Kafka refuses an event; its shard waits and the relay retries"
         );
     }
 
     /// Pauses, longer each time.
     pub(super) fn later(&mut self, what: &'static str, cause: anyhow::Error) -> anyhow::Result<()> {
         let (service, cause) = (&*self.service.name, format!("{cause:#}"));
-        if self.pause == PAUSE_AT_FIRST {
-            tracing::warn!(service, cause, what, "the outbox waits");
+        if self.failures.is_none() {
+            tracing::warn!(service, cause, what, "publishing the outbox failed; retrying with back-off");
         } else {
-            tracing::debug!(service, cause, what, "the outbox waits on");
+            tracing::debug!(service, cause, what, "publishing the outbox still fails; retrying with back-off");
         }
         counter!(names::OUTBOX_FAILURES, "service" => self.name(), "reason" => "unavailable").increment(1);
-        self.paused_until = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(PAUSE_AT_MOST);
+        self.paused_until = Instant::now() + self.failures.next();
         Ok(())
     }
 }

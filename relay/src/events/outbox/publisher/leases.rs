@@ -6,12 +6,13 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 use tokio::time::Instant;
 
+use super::super::BACKOFF;
 use super::super::retire::retire;
 use super::super::shares::{Plan, plan};
 use super::super::store;
-use super::{PAUSE_AT_FIRST, Publisher, shard_key};
-use crate::metrics as names;
-use crate::wakeup::Space;
+use super::{Publisher, shard_key};
+use crate::redis::Space;
+use crate::telemetry::metrics as names;
 
 /// How often leases are looked at though nobody said that they changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,7 +21,7 @@ impl Publisher {
     /// Looks at the leases and does what follows. What goes wrong is tried again at the next look.
     pub(super) async fn look(&mut self) -> anyhow::Result<()> {
         self.next_look = Instant::now() + LOOK_EVERY.min(self.lease / 3);
-        let view = match store::look(&self.store, &self.id).await {
+        let view = match store::look(&self.role, &self.id).await {
             Ok(view) => view,
             Err(cause) => return self.later("the leases can't be read", cause),
         };
@@ -41,7 +42,7 @@ impl Publisher {
         if after == before {
             return Ok(());
         }
-        tracing::info!(service = &*self.service.name, shards = ?after, "holds other shards of the outbox than before");
+        tracing::info!(service = &*self.service.name, shards = ?after, "the shards of the outbox that this relay publishes changed");
         gauge!(names::OUTBOX_SHARDS, "service" => self.name()).set(after.len() as f64);
         let keys: Vec<String> = after.iter().copied().map(shard_key).collect();
         self.remote = self.service.wakeups.register(Space::Relay, &self.service.name, &keys);
@@ -50,12 +51,12 @@ impl Publisher {
 
     async fn follow(&mut self, plan: &Plan) -> anyhow::Result<()> {
         if !plan.release.is_empty() {
-            store::release(&self.store, &self.id, &plan.release).await?;
+            store::release(&self.role, &self.id, &plan.release).await?;
             self.held.retain(|shard, _| !plan.release.contains(shard));
             self.tell_others();
         }
         if !plan.take.is_empty() {
-            self.held = store::take(&self.store, &self.id, &plan.take).await?;
+            self.held = store::take(&self.role, &self.id, &plan.take).await?;
         }
         Ok(())
     }
@@ -65,11 +66,11 @@ impl Publisher {
         if !self.in_retirement.insert(id.to_owned()) {
             return;
         }
-        let (kafka, setup, store) = (Arc::clone(&self.kafka), self.setup.clone(), self.store.clone());
+        let (kafka, setup, role) = (Arc::clone(&self.kafka), self.setup.clone(), self.role.clone());
         let (id, me, wait) = (id.to_owned(), Arc::clone(&self.id), Duration::from_secs(1) * rank as u32);
         self.retiring.spawn(async move {
             tokio::time::sleep(wait).await;
-            let gone = match store::look(&store, &me).await {
+            let gone = match store::look(&role, &me).await {
                 Ok(view) => {
                     let holds_nothing = !view.expired.contains(&id) && view.held_by(&id).is_empty();
                     view.living.contains(&id) || holds_nothing
@@ -78,10 +79,10 @@ impl Publisher {
             };
             if !gone {
                 counter!(names::OUTBOX_TAKEOVERS, "service" => setup.service.to_string()).increment(1);
-                if let Err(cause) = retire(&kafka, &setup, &store, &id).await {
+                if let Err(cause) = retire(&kafka, &setup, &role, &id).await {
                     let cause = format!("{cause:#}");
-                    tracing::warn!(publisher = id, cause, "a publisher that is gone can't be retired yet");
-                    tokio::time::sleep(PAUSE_AT_FIRST).await;
+                    tracing::warn!(publisher = id, cause, "taking over from a dead publisher failed; retrying");
+                    tokio::time::sleep(BACKOFF.exact(1)).await;
                 }
             }
             id

@@ -1,0 +1,13 @@
+//! Kafka: how clients are made, records as values, and the topics.
+//!
+//! What flows through it is in [`crate::events`].
+
+mod client;
+mod record;
+mod threads;
+pub mod topics;
+
+pub(crate) use client::{Log, REQUEST_TIMEOUT, client, producer, record_bytes};
+pub(crate) use record::send;
+pub use record::{Record, RecordHeader};
+pub(crate) use threads::{blocking, dispose, on_a_thread};
