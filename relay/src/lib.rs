@@ -1,13 +1,11 @@
-//! The relay: a native sidecar that carries Spin applications to PostgreSQL, Kafka and Redis.
-//!
-//! A component sends it one unit of work; it runs that as one transaction with the events that follow, publishes them,
-//! and delivers what others say to components, in order per key. It knows nothing of the application: `relay.toml`
-//! ([`config`]) names the services, their databases, topics and routes.
+#![doc = include_str!("../README.md")]
 
 pub mod api;
 mod backoff;
 mod component;
 pub mod config;
+#[cfg(test)]
+mod docs;
 pub mod events;
 mod failure;
 pub mod kafka;
@@ -40,21 +38,21 @@ pub use lifecycle::Lifecycle;
 pub use relay::Relay;
 pub use service::Service;
 
-/// A relay at work.
+/// A relay that runs.
 #[derive(Debug)]
 pub struct Running {
-    /// What it shares.
+    /// Its shared state.
     pub relay: Arc<Relay>,
-    /// Where services reach it.
+    /// Where components reach it.
     pub address: SocketAddr,
-    /// Where health and metrics are served.
+    /// Where it serves health and metrics.
     pub admin_address: SocketAddr,
 }
 
-/// Starts a relay: binds first, so that a port in use is found before any work begins.
+/// Starts a relay. Binds its ports first, so that a port in use is an error before any work begins.
 ///
 /// # Errors
-/// Where it can't bind, or a client can't be built from the configuration.
+/// If a port can't be bound, or a client can't be built from the configuration.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     let (listener, address) = bind(config.relay.listen).await.context("relay.listen")?;
     let (admin_listener, admin_address) = bind(config.relay.admin_listen).await.context("relay.admin_listen")?;
@@ -85,7 +83,7 @@ fn spawn_background(relay: &Arc<Relay>) {
     spawn(stop.run_until_cancelled_owned(metrics::upkeep()).map(|_| ()).boxed());
 }
 
-/// Health is served until the very end, so that whoever looks sees the relay stopping.
+/// Health is served until the end of a stop, so that `/readyz` shows it.
 fn spawn_servers(relay: &Arc<Relay>, listener: TcpListener, admin_listener: TcpListener) {
     let life = &relay.lifecycle;
     let serve = |listener, router, tracker: &tokio_util::task::TaskTracker, stop: &CancellationToken| {
@@ -98,7 +96,7 @@ fn spawn_servers(relay: &Arc<Relay>, listener: TcpListener, admin_listener: TcpL
 }
 
 impl Running {
-    /// Stops gracefully, within the deadline of the configuration. Answers whether everything ended by itself.
+    /// Stops gracefully, within `relay.shutdown_deadline_ms`. Answers whether all work ended by itself.
     pub async fn stop(self) -> bool {
         let graceful = self.relay.lifecycle.stop(self.relay.config.relay.shutdown_deadline).await;
         for service in self.relay.services.values() {
@@ -110,11 +108,11 @@ impl Running {
     }
 }
 
-/// Runs a relay until the first signal, then stops it gracefully; a second signal doesn't wait for what is in flight.
-/// Answers whether everything ended by itself.
+/// Runs a relay until the first signal, then stops it gracefully; a second signal drops the work that is in flight.
+/// Answers whether all work ended by itself.
 ///
 /// # Errors
-/// Where it can't start.
+/// If it can't start.
 pub async fn run(config: Config, mut signals: impl Stream<Item = ()> + Unpin) -> anyhow::Result<bool> {
     let running = start(config).await?;
     let (address, admin_address) = (running.address, running.admin_address);
