@@ -1,7 +1,7 @@
 //! The relay's interface: loopback HTTP with JSON.
 //!
-//! Every call but that for the interface's own description shows a service's bearer token. Whatever goes wrong is
-//! answered with a problem document, unknown paths and panics too.
+//! Every call but the interface's own description shows a service's bearer token. Every failure is answered with a problem
+//! document, unknown paths and panics too.
 
 mod admin;
 mod body;
@@ -48,7 +48,7 @@ pub struct Route {
     pub call: &'static str,
 }
 
-/// Every call. The description of the interface names the same.
+/// Every call. A test compares them with openapi.json.
 pub const ROUTES: &[Route] = &[
     Route { path: "/v1/transactions", method: "POST", call: "transactions" },
     Route { path: "/v1/queries", method: "POST", call: "queries" },
@@ -85,12 +85,12 @@ fn handler(call: &str) -> MethodRouter<Arc<Relay>> {
     }
 }
 
-/// The unit of work is a task of its own: a caller who goes away takes nothing with him.
+/// The unit of work is a task of its own: it goes on if the caller is gone.
 async fn transactions(caller: Caller, Json(request): Json<TransactionRequest>) -> Result<Response> {
     Ok(json(StatusCode::OK, &unit_of_work::run(&caller.service, request, caller.trace).await?))
 }
 
-/// A caller who goes away ends his query, and his wait.
+/// The query and its wait end if the caller is gone.
 async fn queries(mut caller: Caller, Json(request): Json<QueryRequest>) -> Result<Response> {
     let waits = request.wait.is_some();
     if waits {

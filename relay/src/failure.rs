@@ -1,7 +1,7 @@
-//! Failures: what a client sees and what the log says are two things.
+//! Failures: what the caller gets and what the log gets are two things.
 //!
-//! The problem document goes to the caller and holds nothing of the inside of the relay: no SQL text, no address, no
-//! driver's message. The cause goes to the log, under the span of the request.
+//! The problem document goes to the caller and holds nothing of the relay's inside: no SQL text, no address, no driver's message.
+//! The cause goes to the log, under the span of the request.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use towpath_wire::{Code, Problem};
 /// `Result` with a [`Failure`].
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// A request that came to nothing.
+/// Why a request failed.
 pub struct Failure {
-    /// What the caller sees.
+    /// What the caller gets.
     pub problem: Box<Problem>,
-    /// What only the log sees.
+    /// What only the log gets.
     pub cause: Option<anyhow::Error>,
 }
 
@@ -25,7 +25,7 @@ impl Failure {
         Self { problem: Box::new(Problem::new(code, detail)), cause: None }
     }
 
-    /// The same, with what only the log may know.
+    /// Adds the cause, for the log alone.
     #[must_use]
     pub(crate) fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
         self.cause = Some(cause.into());

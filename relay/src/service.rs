@@ -121,7 +121,12 @@ impl Service {
     /// Runs a part of the relay, and logs the error with which it ends.
     pub(crate) async fn logged(self: Arc<Self>, part: &'static str, task: impl Future<Output = anyhow::Result<()>>) {
         if let Err(cause) = task.await {
-            tracing::error!(service = &*self.name, part, cause = format!("{cause:#}"), "a part of the relay failed and stays off until the relay restarts");
+            tracing::error!(
+                service = &*self.name,
+                part,
+                cause = format!("{cause:#}"),
+                "a part of the relay failed and stays off until the relay restarts"
+            );
         }
     }
 }

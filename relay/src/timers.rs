@@ -1,19 +1,19 @@
-//! Timers: routes that the relay calls on a schedule, on one relay at a time, until the component accepts.
+//! Timers: routes of the component that the relay calls on a schedule, on one relay at a time, until the component accepts.
 //!
-//! Each timer is a row of the service's database: when it is due, and who has the turn. Whoever finds it due takes the
-//! turn for the time of a lease, renews it while the call lasts, and gives it back with the next time on the schedule.
-//! A fence number that grows with every turn keeps a relay that was stalled from changing anything afterwards.
+//! Each timer is a row of the service's database: when it is due, and which relay has the turn. A relay that finds it due takes
+//! the turn under a lease, renews the lease during the call, and returns the turn with the next time on the schedule. A fencing
+//! number that grows with every turn keeps a relay that was stalled from changing anything afterwards.
 //!
 //! # Invariants
 //!
-//! 1. A call begins only while its relay has the turn, and is given up before the turn can run out: calls of one timer
-//!    don't overlap. (A component that goes on with a request whose caller is gone does so beyond the relay's reach.)
-//! 2. A timer that was not accepted is called again, with backoff, by whoever has the turn. A relay that can't reach its
-//!    component gives the turn back, and takes none until it can.
-//! 3. What was missed, because every relay was down or a call took longer than the period, is not made up for: the next
-//!    time is the first one on the schedule that is still to come.
+//! 1. A call begins only while its relay has the turn, and is cut off before the lease can run out: calls of one timer don't
+//!    overlap. (A component that goes on with a request whose caller is gone is beyond the relay's reach.)
+//! 2. A timer that the component didn't accept is called again, with back-off, by the relay that has the turn. A relay that
+//!    can't reach its component returns the turn, and takes none until it can.
+//! 3. Times that were missed, because every relay was down or a call took longer than the period, are skipped: the next call
+//!    is at the first time on the schedule that is still to come.
 //!
-//! The relay's own deletion of old rows ([`retention`]) runs by the same rules.
+//! The relay deletes old rows ([`retention`]) by the same rules.
 
 mod call;
 mod job;

@@ -1,12 +1,18 @@
 //! `POST /v1/transactions`: one unit of work as one PostgreSQL transaction.
 //!
-//! Two round trips: everything from BEGIN to the last step and the outbox is sent in one go, and COMMIT when all of it
-//! was as it must be. What must stop the steps behind it (an event that was handled before) raises an error, which
-//! aborts the transaction, so that nothing that was sent ahead runs.
+//! Two round trips: the relay sends everything from BEGIN to the last step and the outbox at once, and COMMIT when all results
+//! are as expected. A duplicate raises an error in its claim, which aborts the transaction, so that no step that was sent
+//! behind it runs.
 //!
-//! The work goes on when its caller is gone: it ends in COMMIT or ROLLBACK, never in between. What can be repeated
-//! without harm is: a serialization failure, a deadlock, a connection that was lost before COMMIT, a COMMIT that turned
-//! out not to have happened.
+//! The work goes on when its caller is gone: it ends in COMMIT or ROLLBACK, never in between. The relay retries what can be
+//! repeated without harm: after a serialization failure, a deadlock, a connection that broke before COMMIT, or a COMMIT that
+//! turned out not to have taken place.
+//!
+//! # Duplicates
+//!
+//! A unit of work whose inbox id or idempotency key belongs to one that has committed is a duplicate: it changes nothing. The
+//! answer says which of the two found it (`duplicate`: the inbox, `replayed`: the idempotency key), and so does the metric
+//! `towpath_relay_duplicates_total`.
 
 mod attempt;
 mod check;
@@ -31,23 +37,23 @@ use crate::telemetry::metrics::{DUPLICATES, UNITS_REPEATED};
 use attempt::Done;
 use unit::Unit;
 
-/// How often a unit of work is begun again after its connection was lost before it committed.
-const LOSSES: u32 = 2;
-/// How often it is begun again because the schema changed under its statements.
-const STALE: u32 = 2;
+/// Retries after the connection broke before COMMIT.
+const MAX_LOSSES: u32 = 2;
+/// Retries because the schema changed under the prepared statements.
+const MAX_STALE: u32 = 2;
 /// The longest wait between two tries.
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
 /// Runs a unit of work to its end, also when the returned future is dropped.
 ///
 /// # Errors
-/// What the interface describes: nothing of the unit of work happened, but for `outcome_unknown`.
+/// Those that the interface describes. Nothing of the unit of work took place, except perhaps with `outcome_unknown`.
 pub async fn run(
     service: &Arc<Service>,
     request: TransactionRequest,
     trace: TraceContext,
 ) -> Result<TransactionResponse> {
-    // Boxed before it is handed on: it is large, and everybody on the way would copy it.
+    // Boxed first: it is large, and each call on the way would copy it.
     let work = Box::pin(work(Arc::clone(service), request, trace)).in_current_span();
     let forced = service.lifecycle.forced.clone();
     let given_up = || Failure::new(Code::OutcomeUnknown, "The relay stopped before the unit of work had ended");
@@ -79,7 +85,7 @@ fn count_duplicate(service: &Service, found_by: &'static str) {
     counter!(DUPLICATES, "service" => Arc::clone(&service.name), "found_by" => found_by).increment(1);
 }
 
-/// Tells everybody who is concerned. None of this can fail the unit of work: it has committed.
+/// Wakes the publisher and the waiters, and invalidates tags. None of it can fail the unit of work: it has committed.
 async fn after_commit(service: &Service, unit: &Unit, done: &Done) {
     service.outbox_wake.notify(done.shards);
     service.wakeups.notify(Space::Service, &service.name, &unit.request.notify);
@@ -109,7 +115,7 @@ async fn until_done(service: &Service, database: &Database, unit: &Unit) -> Resu
         match trouble {
             Trouble::Claimed(claim) => match claimed(database, unit, claim).await? {
                 Some(ended) => return Ok(ended),
-                // The first answer was deleted between the claim and the look: too old to count.
+                // The retention deleted the first answer between the claim and the look.
                 None => continue,
             },
             Trouble::Contention(failure) => {
@@ -121,11 +127,11 @@ async fn until_done(service: &Service, database: &Database, unit: &Unit) -> Resu
                 contentions += 1;
                 sleep(wait).await;
             }
-            Trouble::Lost(_) if losses < LOSSES && Instant::now() < deadline => {
+            Trouble::Lost(_) if losses < MAX_LOSSES && Instant::now() < deadline => {
                 repeated(service, "lost");
                 losses += 1;
             }
-            Trouble::Stale(_) if stale < STALE => {
+            Trouble::Stale(_) if stale < MAX_STALE => {
                 repeated(service, "stale");
                 stale += 1;
             }

@@ -23,7 +23,7 @@ use crate::relay::Relay;
 use crate::service::Service;
 use crate::telemetry::metrics::{POOL_CONNECTIONS, POOL_WAITING, REDIS_UP, recorder};
 
-/// How long one dependency may take to show that it is there.
+/// How long each dependency may take to answer.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// `/healthz`, `/readyz`, `/metrics`.
@@ -35,13 +35,13 @@ pub(crate) fn admin_router(relay: Arc<Relay>) -> Router {
         .with_state(relay)
 }
 
-/// What `/readyz` answers. 200 for `ready` and for `degraded`: a service whose database is there is served, whatever
-/// else is away. 503 for `unready` (no database at all can be reached) and `stopping`.
+/// What `/readyz` answers. 200 for `ready` and for `degraded`: services whose database can be reached are served, whatever
+/// else is away. 503 for `unready` (no database can be reached) and `stopping`.
 #[derive(Debug, Serialize)]
 struct Readiness {
     status: &'static str,
     dependencies: BTreeMap<String, Dependency>,
-    /// Events per service that a person has to decide on; none where there are none.
+    /// Open dead letters per service, if there are any.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     dead_letters: BTreeMap<String, u64>,
 }
@@ -88,7 +88,7 @@ async fn readyz(State(relay): State<Arc<Relay>>) -> Response {
     json(code, &Readiness { status, dependencies, dead_letters })
 }
 
-/// It answers, and has the tables that this relay needs.
+/// Whether it answers, and has the tables that this relay needs.
 async fn look_at_database(database: &Database) -> anyhow::Result<()> {
     let look = async {
         let mut session = Session::take(&database.relay).await?;
@@ -101,7 +101,7 @@ async fn look_at_database(database: &Database) -> anyhow::Result<()> {
     timeout(LOOK, look).await?
 }
 
-/// One broker that takes connections is enough: the clients find the others.
+/// Whether one broker takes connections. That is enough: the clients find the others.
 async fn look_at_kafka(relay: &Relay) -> Option<Dependency> {
     let brokers = &relay.config.kafka.as_ref()?.brokers;
     let mut last = anyhow::anyhow!("no broker is named");

@@ -15,7 +15,7 @@ use crate::failure::{Failure, Result};
 use crate::relay::Relay;
 use crate::service::Service;
 
-/// A body of JSON that is exactly a `T`.
+/// A JSON body that is exactly a `T`.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Relay>> for Json<T> {
@@ -48,7 +48,7 @@ impl BodyLimits {
 
 async fn read(body: Body, limits: BodyLimits) -> Result<Bytes> {
     let too_large = || Failure::limit("body_bytes", limits.bytes, "The body is too large");
-    // A body that says its size beforehand is refused before it is read.
+    // A body that announces too many bytes is refused before it is read.
     if body.size_hint().lower() > limits.bytes as u64 {
         return Err(too_large());
     }
@@ -61,11 +61,11 @@ async fn read(body: Body, limits: BodyLimits) -> Result<Bytes> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    // serde would take an array for an object, by the order of its fields.
+    // serde would read an array as an object, by the order of its fields.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Failure::malformed("The body: invalid type: array, expected an object"));
     }
-    // The path to the fault is looked for only where there is one: keeping it costs more than the parsing itself.
+    // Parse again for the path of the fault: keeping track of it always costs more than the parsing itself.
     serde_json::from_slice(bytes).map_err(|error| match locate::<T>(bytes) {
         Some(detail) => Failure::malformed(detail),
         None => Failure::malformed(format!("The body can't be read: {error}")),

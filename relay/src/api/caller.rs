@@ -1,4 +1,4 @@
-//! Who calls, and the place that the call takes.
+//! The caller of a request: its service, and the place that the call takes.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::telemetry::metrics::{QUERIES_WAITING, REQUESTS_IN_FLIGHT};
 /// The service whose token a request shows.
 ///
 /// # Errors
-/// `unauthorized` where it shows none or an unknown one.
+/// `unauthorized` if it shows none or an unknown one.
 pub(super) fn authenticate<'r>(relay: &'r Relay, headers: &HeaderMap) -> Result<&'r Arc<Service>> {
     let header = headers.get(AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
     let token = match header.split_at_checked(7) {
@@ -31,7 +31,7 @@ pub(super) fn authenticate<'r>(relay: &'r Relay, headers: &HeaderMap) -> Result<
         .ok_or_else(|| Failure::new(Code::Unauthorized, "The token belongs to no service of this relay"))
 }
 
-/// A request on its way: the service, the trace, and the place among the service's requests that it takes.
+/// The caller of a request: the service, the trace, and the place that the request takes among the service's requests.
 pub(super) struct Caller {
     pub(super) service: Arc<Service>,
     pub(super) trace: TraceContext,
@@ -53,7 +53,7 @@ impl FromRequestParts<Arc<Relay>> for Caller {
     }
 }
 
-/// A place among those that a service has. Free again when it is dropped.
+/// A place among those of a service. Dropping it frees it.
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     gauge: metrics::Gauge,
@@ -62,20 +62,20 @@ pub(super) struct Place {
 impl Place {
     fn request(service: &Service) -> Result<Self> {
         let gauge = gauge!(REQUESTS_IN_FLIGHT, "service" => Arc::clone(&service.name));
-        let most = service.limits().requests_in_flight;
-        Self::take(&service.requests, gauge, "requests", "requests_in_flight", most)
+        let max = service.limits().requests_in_flight;
+        Self::take(&service.requests, gauge, "requests", "requests_in_flight", max)
     }
 
-    /// A place for a query that waits: it may take long and costs little, so it takes none from the requests.
+    /// A place for a query that waits. It may take long and costs little, so it takes no place of the requests.
     pub(super) fn waiting(service: &Service) -> Result<Self> {
         let gauge = gauge!(QUERIES_WAITING, "service" => Arc::clone(&service.name));
-        let most = service.limits().waiting_queries;
-        Self::take(&service.waiting, gauge, "waiting queries", "waiting_queries", most)
+        let max = service.limits().waiting_queries;
+        Self::take(&service.waiting, gauge, "waiting queries", "waiting_queries", max)
     }
 
-    fn take(places: &Arc<Semaphore>, gauge: metrics::Gauge, what: &str, limit: &str, most: usize) -> Result<Self> {
+    fn take(places: &Arc<Semaphore>, gauge: metrics::Gauge, what: &str, limit: &str, max: usize) -> Result<Self> {
         let permit = Arc::clone(places).try_acquire_owned().map_err(|_| {
-            Failure::new(Code::Overloaded, format!("This service has {most} {what} at work (limits.{limit})"))
+            Failure::new(Code::Overloaded, format!("This service has {max} {what} in flight (limits.{limit})"))
         })?;
         gauge.increment(1);
         Ok(Self { _permit: permit, gauge })

@@ -22,13 +22,13 @@ use crate::config::Limits;
 use crate::telemetry::metrics::CONNECTIONS;
 use tokio_util::task::TaskTracker;
 
-/// After accepting failed, most likely for want of file descriptors.
+/// The pause after accepting failed, most likely because the process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
 
 type Timed = Pin<Box<TimeoutStream<TcpStream>>>;
 
-/// Serves a router. Ends when `stop` is cancelled; connections are tasks of `tracker`, end their request in flight, and
-/// are dropped when `forced` is cancelled.
+/// Serves a router until `stop` is cancelled. Connections are tasks of `tracker`: they finish their request in flight, and are
+/// dropped when `forced` is cancelled.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -74,10 +74,9 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// A stream that breaks where the other side takes nothing for too long: who doesn't read his answer holds neither its
-/// memory nor a connection's place for ever.
+/// A stream with the write timeout: a client that doesn't read its answer must not hold memory and a connection for ever.
 fn timed(stream: TcpStream, write_timeout: Duration) -> Timed {
-    // Answers are small and somebody waits for each.
+    // Answers are small, and a client waits for each.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write_timeout));

@@ -1,4 +1,4 @@
-//! Around every request: who it is, its span, its measure, and what becomes of a panic.
+//! Around every request: its service, its span, its metrics, and the answer to a panic.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::relay::Relay;
 use crate::telemetry::metrics::{PANICS, REQUEST_SECONDS, REQUESTS};
 use crate::telemetry::{TraceContext, follow};
 
-/// The one call that anybody may make.
+/// The only call without a token.
 const PUBLIC: &str = "openapi";
 
-/// Marks an answer to a query that waited: its duration says nothing of the relay's speed.
+/// Marks the answer to a query that waited: its duration says nothing about the relay's speed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waited;
 
@@ -44,14 +44,14 @@ pub(super) async fn observe(State(relay): State<Arc<Relay>>, mut request: Reques
     response
 }
 
-/// The name of the call; `none` where there is no such path or method.
+/// The name of the call; `none` for an unknown path or method.
 fn call_of(request: &Request) -> &'static str {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let method = request.method().as_str();
     ROUTES.iter().find(|route| route.path == path && route.method == method).map_or("none", |route| route.call)
 }
 
-/// Lets a request in, with what its handler needs. Answers the name of the service.
+/// Admits a request, and adds what its handler needs. Answers the name of the service.
 fn admit(
     relay: &Relay,
     request: &mut Request,
@@ -65,7 +65,7 @@ fn admit(
     let service = authenticate(relay, request.headers())?;
     span.record("service", &*service.name);
     if relay.lifecycle.stop_taking.is_cancelled() {
-        return Err(Failure::new(Code::ShuttingDown, "The relay is stopping; another will take over"));
+        return Err(Failure::new(Code::ShuttingDown, "The relay is stopping; another one takes over"));
     }
     let extensions = request.extensions_mut();
     extensions.insert(BodyLimits::of_service(service));
@@ -74,7 +74,7 @@ fn admit(
     Ok(Some(Arc::clone(&service.name)))
 }
 
-/// A panic is a fault in the relay, and takes nobody else's request with it. The hook has logged it.
+/// Answers a panic as a fault of the relay; other requests go on. The panic hook has logged it.
 async fn guarded(answer: impl Future<Output = Response>) -> Response {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
         counter!(PANICS).increment(1);

@@ -35,8 +35,12 @@ fn log(failure: &Failure) {
     let cause = cause.as_deref();
     match failure.problem.fault {
         Fault::Caller => tracing::debug!(code, detail, cause, "refused a request"),
-        Fault::Dependency => tracing::warn!(code, detail, cause, "a request failed because a server behind the relay did"),
-        Fault::Relay if failure.problem.retryable => tracing::warn!(code, detail, cause, "refused a request: the relay is overloaded or stopping"),
+        Fault::Dependency => {
+            tracing::warn!(code, detail, cause, "a request failed because a server behind the relay did")
+        }
+        Fault::Relay if failure.problem.retryable => {
+            tracing::warn!(code, detail, cause, "refused a request: the relay is overloaded or stopping")
+        }
         Fault::Relay => tracing::error!(code, detail, cause, "a request failed because of a fault in the relay"),
     }
 }

@@ -1,8 +1,10 @@
 //! The verdict: what a component's answer means for an event or a timer. Pure rules.
+//!
+//! [`crate::events::delivery`] says what follows from each verdict.
 
 use std::time::Duration;
 
-/// What a component said.
+/// A component's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// It answered with this status.
@@ -12,26 +14,26 @@ pub(crate) enum Answer {
         /// The beginning of its body.
         detail: String,
     },
-    /// It didn't: no connection, a connection that broke, or no answer in time.
+    /// It didn't answer: no connection, a connection that broke, or no answer in time.
     None(String),
 }
 
-/// What follows from an answer.
+/// What an answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Done.
+    /// The component accepted.
     Accepted,
-    /// The world is down: try again for ever.
+    /// The component, or what it depends on, is down: retry for as long as it takes. With the time from `Retry-After`.
     Down(Option<Duration>),
-    /// The component failed on it: try again, but not for ever.
+    /// The component failed on this event: retry, a bounded number of times.
     Failed,
-    /// It will never take it.
+    /// The component refused for good.
     Refused,
 }
 
 impl Answer {
-    /// 502 counts with 503 and 504: whatever stands between says so when it reaches nobody, and no event may become a
-    /// dead letter because a proxy came up before its component. A redirection is no acceptance, and nobody follows it.
+    /// 502 counts as down, like 503 and 504: a proxy answers it when it doesn't reach the component, and no event may become
+    /// a dead letter because a proxy started before its component. The relay follows no redirection: 3xx counts as refused.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Self::None(_) => Verdict::Down(None),

@@ -1,11 +1,10 @@
-//! CloudEvents 1.0, as they stand in Kafka and as components get them.
+//! CloudEvents 1.0: their form in Kafka and in HTTP.
 //!
-//! The relay writes Kafka's [binary mode](kafka): attributes as `ce_*` headers, the data as the record's value. It reads
-//! that and the structured mode (`application/cloudevents+json`) too, because not every event on a topic is of the
-//! relay's making. Components get [HTTP's binary mode](http), whichever it was.
+//! The relay writes Kafka's [binary mode](kafka): attributes as `ce_*` headers, the data as the record's value. It reads that
+//! mode and the structured one (`application/cloudevents+json`), since others may write to a topic too. Components get
+//! [HTTP's binary mode](http) in both cases.
 //!
-//! Nothing that stands in a topic may stop the relay: what isn't an event is a [`Malformed`] with its reason, and goes to
-//! the dead letters.
+//! No record may stop the relay: one that isn't an event is [`Malformed`], with a reason, and becomes a dead letter.
 
 pub mod http;
 pub mod kafka;
@@ -19,7 +18,7 @@ use bytes::Bytes;
 
 use crate::telemetry::TraceContext;
 
-/// The one version there is.
+/// The version that the relay reads and writes.
 pub(crate) const SPECVERSION: &str = "1.0";
 
 /// An event, whatever mode it came in.
@@ -44,24 +43,24 @@ pub struct Event {
 /// Why something isn't an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// An attribute that every event has.
+    /// A required attribute is missing.
     #[error("the attribute {0} is missing")]
     Missing(&'static str),
-    /// A version that nobody knows here.
-    #[error("specversion is {0:?}; only 1.0 is known")]
+    /// A version that the relay doesn't know.
+    #[error("specversion is {0:?}; only 1.0 is supported")]
     Version(String),
-    /// An attribute whose value can't be read.
+    /// An attribute's value can't be read.
     #[error("the attribute {0} is not {1}")]
     Attribute(String, &'static str),
-    /// A mode or format that isn't understood.
-    #[error("the content type {0:?} is not understood: binary mode or application/cloudevents+json")]
+    /// A mode or format that the relay doesn't read.
+    #[error("the content type {0:?} is not supported; use binary mode or application/cloudevents+json")]
     Format(String),
-    /// The structured form isn't what it says.
+    /// The structured form isn't valid.
     #[error("not a CloudEvent in JSON: {0}")]
     Json(String),
 }
 
-/// Collects attributes and makes an event of them.
+/// The parts of an event while it is read.
 #[derive(Debug, Default)]
 struct Parts {
     attributes: BTreeMap<String, String>,
@@ -97,7 +96,7 @@ impl Parts {
     }
 }
 
-/// Attribute names are lower case letters and digits; others can't be carried on and are left out.
+/// Attribute names are lower case letters and digits. The relay leaves others out.
 fn is_attribute_name(name: &str) -> bool {
     !name.is_empty() && name != "data" && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }

@@ -1,14 +1,13 @@
-//! Dead letters, for a person: list, replay, drop.
+//! Dead letters: lists, replays and drops them.
 //!
-//! A dead letter topic has one partition, so its letters stand in the order in which they were given up. Replaying
-//! writes them into a topic of their own that the service's group hears beside the first (`T.S.retry`, one partition
-//! too): this service alone gets them again, in order per key, with everything that deliveries have: backoff, and dead
-//! letters once more where they still aren't accepted. Between a replayed event and newer ones of its key there is no
-//! order; they were delivered without it.
+//! A dead letter topic has one partition, so its letters are in the order in which they were written. A replay writes letters
+//! into a topic of their own that the service's group consumes beside the first (`T.S.retry`, one partition too): only this
+//! service gets them again, in order per key, with all that deliveries have: back-off, and another dead letter if it still
+//! doesn't accept. Between a replayed event and newer ones of its key there is no order: those were delivered without it.
 //!
-//! What was replayed or dropped is written behind the letters, in the same Kafka transaction as the replay, under one
-//! transactional id per service: two people at once settle no letter twice, and whoever is interrupted has either done a
-//! batch or not.
+//! A record behind the letters says which were replayed or dropped. It is written in the same Kafka transaction as the replay,
+//! under one transactional id per service: two people at once settle no letter twice, and an interrupted command has either
+//! done a batch or not.
 
 mod book;
 pub mod headers;
@@ -119,7 +118,7 @@ async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Res
     let largest = config.services.values().map(|service| record_bytes(service.limits.event_bytes)).max();
     let mut settled = Vec::new();
     for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
-        // Fences whoever else settles letters of this service, so that what is read next is what is.
+        // Fences other commands that settle letters of this service, so that what is read next stays true.
         let producer = open(kafka, &place.service, largest.unwrap_or_default() + (64 << 10)).await?;
         let mut book = read(kafka, &place.letters).await?;
         let wanted: Vec<Letter> = book.open().filter(|letter| filter.takes(letter)).cloned().collect();

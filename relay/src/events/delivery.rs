@@ -1,36 +1,35 @@
-//! Delivery: what others say goes to a service's component, in order per key, until it accepts.
+//! Delivery: sends the events of a service's subscriptions to its component, in order per key, until the component accepts.
 //!
-//! One consumer group per service. A thread polls ([`consumer`]) and never waits for a component; it sorts what it gets
-//! into [lanes], one per key of a partition. Each lane delivers one event after another over HTTP; lanes run
-//! beside each other, `limits.delivery_lanes` at once. A lane that has to wait gives its place to another.
+//! Each service has one consumer group. A thread polls Kafka ([`consumer`]) and never waits for a component; it sorts events
+//! into [lanes], one per key of a partition. A lane delivers one event after another over HTTP; up to
+//! `limits.delivery_lanes` deliveries run at once. A lane that waits for a retry gives its place to another.
 //!
 //! # What an answer means
 //!
-//! | answer | follows |
+//! | the component answers | the relay |
 //! |---|---|
-//! | 2xx | done |
-//! | 503, 504, 429, 502, no connection, no answer in time | the world is down: again, for ever, with backoff or at `Retry-After`; the lane waits, others don't |
-//! | another 5xx (a trap is a 500) | again, `limits.delivery_attempts` times in all, then a dead letter |
-//! | anything else | a dead letter at once |
+//! | 2xx | counts the event as done |
+//! | 429, 502, 503, 504, or nothing: no connection, no answer in time | retries for as long as it takes, with back-off or at `Retry-After`; this key's lane waits, others go on |
+//! | any other 5xx, such as 500 after a trap | delivers it `limits.delivery_attempts` times in all, then writes a dead letter |
+//! | anything else: 4xx (401, 403, 404 and 422 among them), 3xx | writes a dead letter at once |
 //!
-//! A dead letter is in its topic, acknowledged by every replica in sync, before the event counts as done.
+//! An event counts as done only once its dead letter is acknowledged by every in-sync replica.
 //!
 //! # Invariants
 //!
-//! 1. Of one key of a partition one event at most is under way, and none begins before the one before it is done.
-//! 2. What is committed never goes beyond an event that isn't done: a crash redelivers and never skips.
-//! 3. Nothing is delivered for a partition that was taken away: a rebalance waits for what is under way, and cuts it
-//!    off before the group's session ends. After a stall nothing is delivered until Kafka has confirmed that this relay
-//!    is still a member ([`membership`]). What was cut off comes again elsewhere; the inbox makes that harmless.
-//! 4. What is fetched and not done is bounded by `limits.delivery_buffer`: beyond it partitions are paused, and the poll
-//!    goes on.
+//! 1. Of each key of a partition at most one event is being delivered, and its successor waits until it is done.
+//! 2. The committed offset, the low-water mark, never passes an event that isn't done: a crash redelivers and never skips.
+//! 3. The relay delivers nothing of a partition that was taken away: a rebalance waits for deliveries in flight, and cuts
+//!    them off before the group's session ends. After a stall the relay delivers nothing until Kafka has confirmed that it
+//!    is still a member ([`membership`]). What was cut off is redelivered elsewhere; the inbox makes that harmless.
+//! 4. Events that are fetched and not done are bounded by `limits.delivery_buffer`: beyond it the relay pauses partitions,
+//!    and goes on polling.
 //!
-//! A relay whose component can't be reached leaves the group until it can: the partitions go to relays that reach theirs,
-//! and where there is none their events wait as they would have done.
+//! A relay whose component can't be reached leaves the group until it can. Kafka gives its partitions to relays that reach
+//! theirs; without any, the events wait.
 //!
-//! Cooperative rebalancing: what a relay keeps goes on while partitions move. The static membership that would spare a
-//! restarted relay the session of its former self would also keep the partitions of one that stops for good waiting, so
-//! members are dynamic and leave when they stop.
+//! Rebalancing is cooperative: what a relay keeps goes on while partitions move. Membership is dynamic: static membership
+//! would spare a restarted relay a session timeout, but hold the partitions of one that stops for good.
 
 mod consumer;
 mod group;
@@ -56,8 +55,8 @@ use group::Group;
 
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// Delivers to a service's component until the relay stops calling. `topics_ready`: the topics exist;
-/// `drain`: how long deliveries that are under way may take to end then.
+/// Delivers to a service's component until the relay stops calling. Begins once `topics_ready` is cancelled: the topics
+/// exist. `drain`: how long deliveries in flight may take when the relay stops.
 pub(crate) async fn deliver(
     service: Arc<Service>,
     kafka: Arc<KafkaConfig>,

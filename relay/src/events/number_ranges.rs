@@ -1,8 +1,8 @@
-//! Sets of numbers as text: `12-30,33,35-36`. What is numbered in sequence is nearly contiguous, so this is short.
+//! Sets of numbers as text: `12-30,33,35-36`. Sequence numbers and offsets are nearly contiguous, so this is short.
 
 use std::fmt::Write as _;
 
-/// More than anybody writes: a text that unfolds into more was not written here.
+/// A text that unfolds into more was not written by the relay.
 const MAX_NUMBERS: i64 = 1_000_000;
 
 /// Writes ascending numbers.

@@ -1,40 +1,42 @@
-//! The outbox: what units of work said goes to Kafka, once, in commit order per key, if and only if they committed.
+//! The outbox: publishes the events of committed units of work to Kafka, once, in commit order per key.
 //!
 //! # Who publishes
 //!
-//! A service's outbox has 16 shards of keys. Each relay runs one publisher per service, which holds a share of the
-//! shards by leases in the service's database ([`shares`]); the holder alone publishes. A unit of work wakes the
-//! publisher of its own relay in the process, and other relays' by way of Redis; a sweep covers wake-ups that are lost
-//! and what a dead relay left behind. A publisher reads a batch in the order of its numbers, publishes it, marks it,
-//! and only then reads the next: memory holds one batch, however long the outbox grows while Kafka is down.
+//! A service's outbox has 16 shards of keys. Each relay runs one publisher per service. It holds a share of the shards by
+//! leases in the service's database ([`shares`]), and only the holder of a shard publishes it. A unit of work wakes the
+//! publisher of its own relay in the process, and those of other relays through Redis; a sweep finds events whose wake-up was
+//! lost, or that a dead relay left. A publisher reads a batch in the order of sequence numbers, publishes it, marks it, and
+//! only then reads the next: memory holds one batch, however long the outbox grows while Kafka is down.
+//!
+//! A batch has at most `limits.outbox_batch` events, over all shards that the publisher holds.
 //!
 //! # Why transactions
 //!
-//! A lease alone doesn't keep a stalled publisher from sending, once it goes on, what it had in its buffers when it
-//! stalled. And a publisher that dies between Kafka's acknowledgement and its mark in the database makes the next one
-//! publish the same events again, after later ones of the same key. So each batch is a Kafka transaction:
+//! A lease alone doesn't keep a stalled publisher from sending, once it goes on, what was in its buffers. And a publisher
+//! that dies between Kafka's acknowledgement and its mark in the database makes the next one publish the same events again,
+//! after later ones of the same key. So each batch is a Kafka transaction:
 //!
-//! - Its publisher's transactional id is unique to this start of the relay, and is what it signs leases with. Before
-//!   anybody takes the shards of a publisher that is gone, it fences that id: Kafka then refuses whatever still comes
-//!   from there, and consumers that read committed records see nothing of an unfinished batch.
-//! - The transaction also writes the batch's numbers into a journal topic. Whoever retires a publisher reads its last
-//!   entry and marks those events instead of publishing them again ([`retire`]).
+//! - The publisher's transactional id is unique to this start of the relay; leases are held under it. Before a relay takes
+//!   the shards of a dead publisher, it fences that id: Kafka then refuses what still comes from there, and consumers that
+//!   read committed records see nothing of an unfinished batch.
+//! - The transaction also writes the sequence numbers of the batch into a journal topic. The relay that retires a publisher
+//!   reads its last entry, and marks those events instead of publishing them again ([`retire`]).
 //!
-//! An event thus stands in its topic exactly once, whoever was killed or stalled when. The price, measured on one
-//! broker on the same machine: 2.4 ms instead of 0.3 ms from send to consumption for a single event back to back, 3.5
-//! instead of 0.7 ms with pauses between; 150,000 instead of 200,000 events a second in batches of 1000. Consumers must
-//! read with `isolation.level=read_committed`, and a publisher that dies inside a transaction holds up what others
-//! wrote into the same partitions after it until it is retired, no longer than its lease.
+//! So an event is in its topic exactly once, whichever process is killed or stalled at whatever moment. The price, measured
+//! on one broker on the same machine: 2.4 ms instead of 0.3 ms from send to consumption for single events back to back, 3.5
+//! instead of 0.7 ms with pauses between; 150,000 instead of 200,000 events a second in batches of 1000. Consumers must read
+//! with `isolation.level=read_committed`. A publisher that dies inside a transaction holds up what others wrote into the same
+//! partitions after it until it is retired, no longer than its lease.
 //!
-//! One id per start, instead of one per shard: a producer has threads, connections and transactions of its own, and 16
-//! of them per service would cost more in markers and threads than they bring.
+//! There is one id per start and not one per shard: a producer has threads, connections and transactions of its own, and 16
+//! of them per service would cost more than they bring.
 //!
 //! # Invariants
 //!
-//! 1. Among publishers that Kafka takes anything from, at most one holds a shard.
+//! 1. Among the publishers that Kafka accepts, at most one holds a shard.
 //! 2. A publisher begins a transaction only after it has marked the events of the last one. So at most its last journal
 //!    entry isn't marked.
-//! 3. A shard changes hands only by its holder's release, between two batches, or by the holder's retirement.
+//! 3. A shard changes hands only when its holder releases it, between two batches, or when its holder is retired.
 
 mod heartbeat;
 mod journal;

@@ -1,7 +1,7 @@
 //! Clients of Kafka: how they are configured and how they log.
 //!
-//! Tuned for latency first: nothing lingers, a fetch waits briefly, a lost connection is tried again within a second.
-//! Batches form by themselves where there is load, since whatever came in the meantime goes out together.
+//! Tuned for latency first: nothing lingers, a fetch waits briefly, a lost connection is retried within a second. Under load
+//! batches form by themselves, since all that arrived in the meantime goes out together.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::config::KafkaConfig;
 /// How long one request to Kafka may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every client has in common.
+/// The settings that all clients share.
 #[must_use]
 pub(crate) fn client(kafka: &KafkaConfig, role: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -28,7 +28,7 @@ pub(crate) fn client(kafka: &KafkaConfig, role: &str) -> ClientConfig {
         .set("socket.connection.setup.timeout.ms", "3000")
         .set("socket.nagle.disable", "true")
         .set("log.connection.close", "false")
-        // How soon partitions that were added are found.
+        // How soon the relay finds partitions that were added.
         .set("topic.metadata.refresh.interval.ms", "15000");
     for (name, value) in &kafka.properties {
         config.set(name, value.expose());
@@ -37,7 +37,7 @@ pub(crate) fn client(kafka: &KafkaConfig, role: &str) -> ClientConfig {
     config
 }
 
-/// A client that produces: idempotent, acknowledged by every replica in sync. `largest` is the largest record.
+/// The settings of producers: idempotent, acknowledged by every in-sync replica. `largest` is the largest record.
 #[must_use]
 pub(crate) fn producer(kafka: &KafkaConfig, role: &str, largest: usize) -> ClientConfig {
     let mut config = client(kafka, role);
@@ -45,23 +45,23 @@ pub(crate) fn producer(kafka: &KafkaConfig, role: &str, largest: usize) -> Clien
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("linger.ms", "0")
-        // The partitioner of Kafka's own clients: the same key goes to the same partition, whoever produced it.
+        // The partitioner of Kafka's own clients: the same key goes to the same partition for every producer.
         .set("partitioner", "murmur2_random")
         .set("message.max.bytes", largest.to_string())
         .set("queue.buffering.max.kbytes", (64 << 10).to_string());
     config
 }
 
-/// The largest record that carries an event with this much data: headers and the record's own frame come on top.
+/// The largest record of an event with this much data: the data, headers and the record's frame.
 #[must_use]
 pub(crate) fn record_bytes(event_bytes: usize) -> usize {
     event_bytes + (64 << 10)
 }
 
-/// Client context: what librdkafka says goes to the log.
+/// Client context: writes what librdkafka reports to the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    /// What the client is for.
+    /// What the client does.
     pub role: String,
 }
 
@@ -80,7 +80,7 @@ impl ClientContext for Log {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(role, facility, message, "the Kafka client reports a problem");
             }
-            // A broker that can't be reached is said here again and again; who suffers from it says so once.
+            // librdkafka repeats that a broker can't be reached; the part of the relay that needs it logs that once.
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if !matches!(facility, "FAIL" | "REQTMOUT") => {
                 tracing::warn!(role, facility, message, "the Kafka client reports a problem");
             }

@@ -11,7 +11,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 /// A header of a record: its name, and its value where it has one.
 pub type RecordHeader = (String, Option<Bytes>);
 
-/// A record, as it came.
+/// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its topic.
@@ -48,7 +48,7 @@ impl Record {
         }
     }
 
-    /// How much memory it takes, about.
+    /// How much memory it takes, roughly.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
@@ -56,20 +56,20 @@ impl Record {
         256 + self.topic.len() + length(&self.key) + length(&self.value) + headers
     }
 
-    /// A header as text, where it is there and is text.
+    /// A header, if it is there and is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
         std::str::from_utf8(value.as_ref()?).ok()
     }
 
-    /// Its key as a person reads it.
+    /// Its key as text, with a mark for bytes that aren't UTF-8.
     #[must_use]
     pub fn key_text(&self) -> Option<String> {
         self.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned())
     }
 
-    /// What a producer sends for it. `partition` 0 to n, or by its key.
+    /// What a producer sends for it. Without a partition the key decides.
     #[must_use]
     pub(crate) fn to_send(&self, partition: Option<i32>) -> FutureRecord<'_, [u8], [u8]> {
         let mut headers = OwnedHeaders::new_with_capacity(self.headers.len());
@@ -84,10 +84,10 @@ impl Record {
     }
 }
 
-/// Sends one record and waits until every replica in sync has it.
+/// Sends one record and waits until every in-sync replica has it.
 ///
 /// # Errors
-/// Where Kafka refused it or didn't answer.
+/// If Kafka refuses it or doesn't answer.
 pub(crate) async fn send<C: ClientContext + 'static>(
     producer: &FutureProducer<C>,
     record: &Record,

@@ -1,11 +1,11 @@
-//! Threads for what librdkafka does while it blocks.
+//! Threads for calls of librdkafka that block.
 
 use rdkafka::error::KafkaError;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-/// Lets go of a client on a thread that may block: its end waits for its threads.
+/// Drops a client on a thread that may block: its end waits for its own threads.
 pub(crate) fn dispose<T: Send + 'static>(client: T) {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(move || drop(client))),
@@ -13,11 +13,10 @@ pub(crate) fn dispose<T: Send + 'static>(client: T) {
     }
 }
 
-/// Runs a loop on a thread of its own, as long as it likes. The token that it gets is cancelled where whoever waits here
-/// is gone: then it must end.
+/// Runs a loop on a thread of its own. The loop must end when its token is cancelled: the task that waits here is gone.
 ///
 /// # Errors
-/// Where there is no thread to be had, or it panicked.
+/// If the thread can't be spawned, or it panics.
 pub(crate) async fn on_a_thread<T: Send + 'static>(
     name: String,
     run: impl FnOnce(CancellationToken) -> T + Send + 'static,
@@ -34,7 +33,7 @@ pub(crate) async fn on_a_thread<T: Send + 'static>(
 /// Runs a call of librdkafka that blocks for a while.
 ///
 /// # Errors
-/// What the call answers.
+/// Those of the call.
 pub(crate) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
 ) -> Result<T, KafkaError> {

@@ -1,15 +1,15 @@
-//! Topics: the ones that relay.toml declares, and the relay's own.
+//! Topics: those that relay.toml declares, and the relay's own.
 //!
 //! | topic | partitions | what it holds |
 //! |---|---|---|
 //! | `T` | as declared | events; declared under `[kafka.topics."T"]` |
-//! | `T.S.dlq` | 1 | dead letters of service S, which hears T; kept until somebody drops or replays them |
-//! | `T.S.retry` | 1 | replayed dead letters; the group of S hears it beside T |
+//! | `T.S.dlq` | 1 | dead letters of service S, which subscribes to T; kept until they are replayed or dropped |
+//! | `T.S.retry` | 1 | replayed dead letters; the group of S consumes it beside T |
 //! | `PREFIX.S.outbox` | 4 | the journal of S's publishers; compacted. See [`crate::events::outbox`] |
 //!
-//! A topic that exists is taken as it is. Where it has another number of partitions than declared the relay says so and
-//! changes nothing: Kafka can't take partitions away, and adding some moves keys to other partitions, where their new
-//! events may overtake old ones that are still on their way. That is for a person to decide, at a quiet moment.
+//! The relay never changes a topic that exists. If one has another number of partitions than declared, it logs a warning: Kafka
+//! can't take partitions away, and adding some moves keys to other partitions, where their new events may overtake old ones. An
+//! operator decides on that, at a quiet moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,19 +22,19 @@ use crate::backoff::Backoff;
 use crate::config::{Config, KafkaConfig, ServiceConfig};
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
 
-/// The partitions of a journal: publishers spread over them, so that one that died inside a transaction holds up few.
+/// Partitions of a journal. Publishers spread over them, so that one that dies inside a transaction holds up few.
 pub const JOURNAL_PARTITIONS: u32 = 4;
-/// What Kafka takes at most unless a topic says otherwise.
+/// The largest record that Kafka takes, unless a topic's settings say otherwise.
 const KAFKA_RECORD_BYTES: usize = 1_048_588;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
-/// The dead letters of a service that hears `topic`.
+/// The dead letter topic of a service that subscribes to `topic`.
 #[must_use]
 pub fn dead_letters(topic: &str, service: &str) -> String {
     format!("{topic}.{service}.dlq")
 }
 
-/// Where dead letters of a service that hears `topic` are replayed into.
+/// The topic of replayed dead letters of a service that subscribes to `topic`.
 #[must_use]
 pub fn retries(topic: &str, service: &str) -> String {
     format!("{topic}.{service}.retry")
@@ -61,7 +61,7 @@ struct Wanted {
     settings: BTreeMap<String, String>,
 }
 
-/// Creates what is missing; tries until it has worked, or `stop`.
+/// Creates missing topics; retries until that worked, or `stop` is cancelled.
 pub(crate) async fn keep_trying(config: &Config, stop: &CancellationToken) {
     let Some(kafka) = &config.kafka else { return };
     let mut failures = BACKOFF.failures();
@@ -78,10 +78,10 @@ pub(crate) async fn keep_trying(config: &Config, stop: &CancellationToken) {
     }
 }
 
-/// Creates what is missing, and says where what exists differs from what is declared.
+/// Creates missing topics, and logs where existing ones differ from relay.toml.
 ///
 /// # Errors
-/// Where Kafka doesn't answer, or refuses a topic.
+/// If Kafka doesn't answer, or refuses a topic.
 pub async fn ensure(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<()> {
     let admin: AdminClient<Log> = kafka::client(kafka, "admin").create_with_context(Log::new("admin"))?;
     let admin = std::sync::Arc::new(admin);
@@ -113,7 +113,7 @@ fn wanted(config: &Config, kafka: &KafkaConfig) -> Vec<Wanted> {
         all.push(Wanted { name: name.clone(), partitions, replication_factor, settings });
     }
     for service in config.services.values() {
-        for (topic, replication_factor) in heard(service, kafka) {
+        for (topic, replication_factor) in subscribed(service, kafka) {
             let name = dead_letters(topic, &service.name);
             let settings = sized(64 << 10).into_iter().chain([("retention.ms".into(), "-1".into())]).collect();
             all.push(Wanted { name, partitions: 1, replication_factor, settings });
@@ -129,7 +129,7 @@ fn wanted(config: &Config, kafka: &KafkaConfig) -> Vec<Wanted> {
     all
 }
 
-/// Of each publisher only the last record counts: small segments, compacted often.
+/// Only the last record of each publisher counts: small segments, compacted often.
 fn journal_settings() -> BTreeMap<String, String> {
     let settings = [
         ("cleanup.policy", "compact"),
@@ -141,7 +141,7 @@ fn journal_settings() -> BTreeMap<String, String> {
     settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-fn heard<'a>(service: &'a ServiceConfig, kafka: &KafkaConfig) -> BTreeMap<&'a str, u16> {
+fn subscribed<'a>(service: &'a ServiceConfig, kafka: &KafkaConfig) -> BTreeMap<&'a str, u16> {
     let topics: BTreeSet<&str> = service.subscriptions.iter().map(|s| s.topic.as_str()).collect();
     topics.into_iter().filter_map(|topic| Some((topic, replicas(kafka, topic)?))).collect()
 }
@@ -173,7 +173,7 @@ async fn create(admin: &AdminClient<Log>, missing: &[&Wanted]) -> anyhow::Result
     for result in admin.create_topics(&new, &options).await? {
         match result {
             Ok(topic) => tracing::info!(topic, "created the topic"),
-            // Another relay was faster.
+            // Another relay created it meanwhile.
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => anyhow::bail!("the topic {topic} was refused: {}", KafkaError::AdminOp(code)),
         }
@@ -200,7 +200,7 @@ fn compare(topic: &Wanted, actual: u32) {
     }
 }
 
-/// Says where settings differ, and where Kafka keeps events longer than a service remembers that it handled them.
+/// Logs where settings differ, and where Kafka keeps events longer than the inbox keeps their ids.
 async fn check_settings(admin: &AdminClient<Log>, config: &Config, wanted: &[Wanted]) {
     let specifiers: Vec<ResourceSpecifier<'_>> =
         wanted.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();

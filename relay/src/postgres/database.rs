@@ -24,7 +24,7 @@ impl Database {
         })
     }
 
-    /// Closes every pool: who waits for a connection gets an error.
+    /// Closes every pool: requests that wait for a connection get an error.
     pub fn close(&self) {
         self.app.close();
         self.relay.close();

@@ -1,4 +1,4 @@
-//! Looks up how the columns were declared that a statement's parameters go into.
+//! Looks up how the columns are declared that a statement's parameters go into.
 
 use std::collections::HashMap;
 

@@ -10,19 +10,19 @@ use crate::failure::Failure;
 /// What stopped a statement or a transaction.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// A serialization failure or a deadlock: the same again may work.
+    /// Contention: a serialization failure or a deadlock. A retry may succeed.
     Contention(Failure),
-    /// The connection is gone, and with it whatever wasn't committed.
+    /// The connection broke, and what wasn't committed is lost. A retry may succeed.
     Lost(Failure),
-    /// The schema changed under a prepared statement: prepared anew it works.
+    /// The schema changed under a prepared statement. It works once prepared anew.
     Stale(Failure),
     /// The claim on the event id or the idempotency key failed.
     Claimed(Claim),
-    /// Anything else; the same again won't help.
+    /// Anything else: a retry doesn't help.
     Failed(Failure),
 }
 
-/// What the functions of the schema `towpath` found, as their errors say it.
+/// Why a claim failed, as the errors of the functions in the schema `towpath` say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// A duplicate: a unit of work with this event id in its inbox has committed.
@@ -60,7 +60,7 @@ impl Trouble {
             failure
         };
         if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) {
-            let detail = "The unit of work kept meeting others on the same rows";
+            let detail = "Others worked on the same rows at every try";
             return Self::Contention(failure(Code::Contention, detail).because(error));
         }
         if *code == SqlState::FEATURE_NOT_SUPPORTED && db.routine() == Some("RevalidateCachedQuery")
@@ -79,13 +79,13 @@ impl Trouble {
         Self::Failed(refused(db, failure))
     }
 
-    /// A statement that returns what has no form in JSON.
+    /// A statement that returns a type without a form in JSON.
     #[must_use]
     pub(crate) fn unsupported(what: String) -> Self {
         Self::Failed(Failure::new(Code::StatementRefused, what))
     }
 
-    /// A state that can't be.
+    /// A state that can't occur.
     #[must_use]
     pub(crate) fn impossible() -> Self {
         Self::Failed(Failure::internal(anyhow::anyhow!("a statement was prepared and not found")))
@@ -103,7 +103,7 @@ impl Trouble {
         }
     }
 
-    /// What the caller sees where nothing more can be done.
+    /// What the caller gets if the relay doesn't retry.
     #[must_use]
     pub(crate) fn into_failure(self) -> Failure {
         match self {
@@ -123,7 +123,7 @@ fn claim(code: &SqlState) -> Option<Claim> {
     }
 }
 
-/// Whether the server ended the connection with this error, or never opened it.
+/// Whether the server closed the connection with this error, or refused it.
 fn is_loss(db: &DbError) -> bool {
     let code = db.code().code();
     matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
@@ -131,8 +131,8 @@ fn is_loss(db: &DbError) -> bool {
         || matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "53300")
 }
 
-/// The server refused the statement or a value. Its message is about the caller's own statement and values, so the
-/// caller gets it; its DETAIL, which can quote rows, stays with the log.
+/// The server refused the statement or a value. The caller gets its message, which is about the caller's own statement; the
+/// DETAIL, which can quote rows, goes to the log.
 fn refused(db: &DbError, failure: impl Fn(Code, &str) -> Failure) -> Failure {
     let code = db.code().code();
     let at_parameter = db.where_().and_then(parameter_of);
@@ -145,7 +145,7 @@ fn refused(db: &DbError, failure: impl Fn(Code, &str) -> Failure) -> Failure {
         _ => Code::StatementFailed,
     };
     let detail = match kind {
-        Code::StatementRefused => "The query writes; writes go to /v1/transactions".to_owned(),
+        Code::StatementRefused => "A query can't write; send writes to /v1/transactions".to_owned(),
         Code::Unavailable => "PostgreSQL failed; the relay's log says why".to_owned(),
         _ => sentence(db.message()),
     };
@@ -175,7 +175,7 @@ fn parameter_of(context: &str) -> Option<usize> {
 pub(super) fn no_connection(error: PoolError<Error>) -> Failure {
     match error {
         PoolError::Timeout(TimeoutType::Wait) => {
-            Failure::new(Code::Overloaded, "No connection to the database came free in time (limits.pool_wait_ms)")
+            Failure::new(Code::Overloaded, "No connection to the database was free in time (limits.pool_wait_ms)")
         }
         PoolError::Closed => Failure::new(Code::ShuttingDown, "The relay is stopping"),
         PoolError::Backend(error) => Failure::unavailable("PostgreSQL", error),

@@ -1,4 +1,4 @@
-//! `migrate`: brings a service's server to what the relay and the service expect of it.
+//! `towpath-relay migrate`: creates and updates the databases of the services.
 //!
 //! Roles, the database, schemas and privileges are made again at every run, each only where it differs. Then two sets
 //! of migrations run, each with its history: the relay's own (`towpath.schema_history`, embedded here) and the
@@ -28,7 +28,7 @@ const RELAY: &[(&str, &str)] = &[
 /// Where each set keeps its history.
 const RELAY_HISTORY: &str = "towpath.schema_history";
 const SERVICE_HISTORY: &str = "app.schema_history";
-/// How long a migration may wait for a lock: behind it, everybody else waits.
+/// How long a migration may wait for a lock: all other statements on the table wait behind it.
 const LOCK_TIMEOUT: &str = "10s";
 /// The advisory lock that runs take.
 const LOCK: i64 = 0x746f_7770_6174_6801;

@@ -1,13 +1,13 @@
-//! What became of a COMMIT whose answer was lost.
+//! Whether a COMMIT whose answer was lost took place.
 //!
-//! The server keeps the fate of every transaction that wrote. It is asked over a new connection: the old one's backend
-//! may not have noticed yet that nobody listens, and until it has, the transaction is in progress. It ends at the
-//! latest with `idle_in_transaction_session_timeout`.
+//! The server keeps the outcome of every transaction that wrote. The relay asks over a new connection: the old one's backend may
+//! not have noticed that the client is gone, and until it has, the transaction is in progress. It ends at the latest with
+//! `idle_in_transaction_session_timeout`.
 //!
-//! A transaction's id is its name only until the server crashes: ids whose beginning wasn't on disk yet are given out
-//! again, and the fate that the server then tells is somebody else's. So each connection knows in which life of the
-//! server it was made. Where that is over, "committed" counts only beside a trace that the unit of work itself left; and
-//! whatever isn't committed never will be.
+//! A transaction's id is unique only until the server crashes: PostgreSQL gives out again ids whose beginning wasn't on disk, and
+//! then tells the outcome of another transaction. So each connection remembers the *life* of the server in which it was made.
+//! In a later life "committed" counts only together with a row that the unit of work itself wrote (inbox, idempotency key or
+//! event); and what isn't committed by then never will be.
 
 use std::time::Duration;
 
@@ -19,19 +19,19 @@ use tokio_postgres::{Client, Error, NoTls};
 use super::pool::{Pool, SERVER};
 use crate::backoff::Backoff;
 
-/// The fate of a transaction.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It committed.
     Committed,
     /// It didn't, and never will.
     Aborted,
-    /// Nobody could tell in time.
+    /// PostgreSQL didn't tell in time.
     Unknown,
 }
 
 impl Outcome {
-    /// As it stands in metrics.
+    /// The value of the metric's label.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Outcome {
 
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(250));
 
-/// A transaction, as it can be asked for later.
+/// What it takes to ask for a transaction's outcome.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction<'a> {
     /// Its id: `pg_current_xact_id()`.
@@ -59,7 +59,7 @@ pub struct Transaction<'a> {
     pub events: &'a [String],
 }
 
-/// Asks for the fate of a transaction until it is decided, at most until `deadline`.
+/// Asks for the outcome of a transaction until it is decided, at most until `deadline`.
 pub async fn resolve(pool: &Pool, transaction: &Transaction<'_>, deadline: Instant) -> Outcome {
     let mut config = pool.manager().config().clone();
     // Only the primary knows; a standby may be behind.
@@ -70,7 +70,7 @@ pub async fn resolve(pool: &Pool, transaction: &Transaction<'_>, deadline: Insta
             Err(_) => return Outcome::Unknown,
             Ok(Ok(Some(outcome))) => return outcome,
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the server can't be asked yet what became of a commit"),
+            Ok(Err(error)) => tracing::debug!(%error, "asking for the outcome of a COMMIT failed; retrying"),
         }
         let wait = failures.next();
         if Instant::now() + wait >= deadline {
@@ -101,10 +101,10 @@ async fn look(client: &Client, transaction: &Transaction<'_>) -> Result<Option<O
         Some("committed") if same_life => Some(Outcome::Committed),
         Some("committed") => Some(of_trace(left_trace(client, transaction).await?)),
         Some("aborted") => Some(Outcome::Aborted),
-        // Its own life is over, so it is somebody else's that is in progress.
+        // Its own life is over, so the one in progress is another transaction.
         Some(_) if !same_life => Some(Outcome::Aborted),
         Some(_) => None,
-        // So long ago that the server has forgotten it.
+        // The server has forgotten it.
         None => Some(Outcome::Unknown),
     })
 }

@@ -21,7 +21,7 @@ pub type Pool = managed::Pool<Manager>;
 pub(super) fn pool(url: &PostgresUrl, size: usize, limits: &Limits, instance: &str) -> anyhow::Result<Pool> {
     let wait = Duration::from_millis(limits.pool_wait_ms);
     let manager = Manager::new(url, limits, instance);
-    // Who waits for a connection to be made waits no longer than who waits for one to come back.
+    // Waiting for a new connection takes no longer than waiting for one to come back.
     let connect = wait.min(Duration::from_millis(limits.connect_timeout_ms));
     let pool = Pool::builder(manager)
         .max_size(size)

@@ -1,4 +1,4 @@
-//! A connection while somebody works on it.
+//! A connection while it is in use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,11 +67,11 @@ impl Session {
     }
 
     /// Rolls back, so that the connection can be used again. Where the end isn't confirmed soon, since the server is still
-    /// at a statement that waits for a lock or has more rows than anybody wants, the statement is cancelled and the
+    /// at a statement that waits for a lock or has more rows than the relay reads, the statement is cancelled and the
     /// connection closed.
     ///
     /// A connection with a cancel request under way is never used again. PostgreSQL has no answer to such a request, so
-    /// nobody knows when it comes ("Canceling Requests in Progress"): it would end the next statement, somebody else's.
+    /// it may come later ("Canceling Requests in Progress") and cancel the next statement, which is another request's.
     pub(crate) async fn roll_back(mut self) {
         if !self.open {
             return;

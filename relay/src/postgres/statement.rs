@@ -27,7 +27,7 @@ pub enum Verb {
     With,
 }
 
-/// Why a statement is refused, for whoever wrote it.
+/// Why a statement is refused, for the caller that sent it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(String);

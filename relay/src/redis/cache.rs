@@ -2,16 +2,16 @@
 //!
 //! # Tags
 //!
-//! Each tag has a version in Redis: a random number that is made when somebody first asks for it. A value remembers the
-//! versions of its tags, and a look-up finds it only while they are still those. To invalidate a tag is to delete its
-//! version: one command however many values carry it, and a version that Redis lost for another reason only costs a
-//! miss. Versions are read before the query that fills the cache runs; a commit in between changes them, so what the
-//! query saw before it is stored under versions that are no more.
+//! Each tag has a version in Redis: a random number, made when the tag is first used. A value remembers the versions of its
+//! tags, and a look-up finds it only while these are current. Invalidating a tag deletes its version: one command, however many
+//! values carry the tag; a version that Redis lost for another reason only costs a miss. Versions are read before the query
+//! that fills the cache runs. A commit in between changes them, so an answer that is older than the commit is stored under
+//! versions that no longer exist.
 //!
 //! # Without Redis
 //!
-//! A query that may use the cache runs as if it were empty. Tags that couldn't be invalidated are remembered and
-//! invalidated when Redis is back; until then this relay finds nothing that carries tags.
+//! A query that may use the cache runs as if the cache were empty. The relay remembers tags that it couldn't invalidate, and
+//! invalidates them when Redis is back; until then it finds nothing that carries tags.
 
 mod invalidation;
 

@@ -1,7 +1,7 @@
-//! One connection to Redis for all requests, and a keeper that keeps it.
+//! One connection to Redis for all requests, and a task that keeps it.
 //!
-//! A call never waits longer than `limits.redis_timeout_ms`, whatever Redis does: refuses, hangs, or was stopped. Once
-//! it is known to be away calls fail at once instead of each waiting in vain, until the keeper has it back.
+//! A call never waits longer than `limits.redis_timeout_ms`, whether Redis refuses, hangs or is gone. While Redis is known to be
+//! away calls fail at once, until the task has connected again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl From<RedisFailure> for Failure {
 
 #[derive(Clone)]
 enum Link {
-    /// Nobody knows yet: calls wait for the outcome.
+    /// Not known yet: calls wait for the outcome.
     Connecting,
     Up(MultiplexedConnection),
     Away,
@@ -61,7 +61,7 @@ pub struct Redis {
     prefix: Arc<str>,
     timeout: Duration,
     link: Arc<watch::Sender<Link>>,
-    /// Somebody met an error: the keeper shall look now.
+    /// A call met an error: the keeper shall look now.
     suspect: Arc<Notify>,
 }
 
@@ -89,7 +89,7 @@ impl Redis {
         &self.prefix
     }
 
-    /// The client, for whoever needs a connection of its own.
+    /// The client, for a connection of one's own.
     #[must_use]
     pub(crate) fn client(&self) -> &Client {
         &self.client
@@ -168,7 +168,7 @@ impl Redis {
                     self.link.send_replace(Link::Up(connection.clone()));
                     let failure = self.until_it_fails(connection).await;
                     tracing::warn!(cause = %failure, "the connection to Redis broke; reconnecting");
-                    // A broken line is often back at once; one that hangs is not, and nobody shall wait for it.
+                    // A broken connection is often back at once, so calls wait for it; one that hangs is not.
                     let slow = matches!(failure, RedisFailure::Slow(_));
                     self.link.send_replace(if slow { Link::Away } else { Link::Connecting });
                 }

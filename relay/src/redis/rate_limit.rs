@@ -1,7 +1,7 @@
 //! Rate limits by the generic cell rate algorithm (GCRA), as one script inside Redis.
 //!
-//! A bucket is one number: the theoretical arrival time, at which it will be full again. Redis' own clock decides, so
-//! that relays whose clocks differ agree. The key goes away by itself when the bucket is full.
+//! A bucket is one number: the theoretical arrival time, at which it will be full again. Redis' clock decides, so that relays
+//! whose clocks differ agree. The key expires when the bucket is full.
 
 use std::sync::{Arc, LazyLock};
 

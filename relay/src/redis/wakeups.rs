@@ -1,10 +1,10 @@
-//! Wake-ups: a unit of work tells those who wait for its keys to look again.
+//! Wake-ups: a unit of work makes queries that wait for its keys run again.
 //!
-//! A wake-up is a hint and may be lost; whoever waits looks again by itself from time to time. Within the process it
-//! arrives at once. Other relays that serve the same service hear it through Redis pub/sub; after a reconnect every
-//! waiter is woken, since nobody knows what was missed.
+//! A wake-up is a hint and may be lost; a waiter looks again by itself from time to time. Within the process it arrives at once.
+//! Other relays that serve the same service get it through Redis pub/sub; after a reconnect every waiter is woken, since wake-ups
+//! may have been missed.
 //!
-//! The order that loses nothing: register, look, wait. A wake-up that comes between the first and the last is kept.
+//! To lose none: register, look, wait. A wake-up that comes between the first and the last is kept.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,7 +39,7 @@ pub enum Space {
     Relay,
 }
 
-/// Who waits for what. Cheap to clone.
+/// The waiters and their keys. Cheap to clone.
 #[derive(Clone)]
 pub struct Wakeups(Arc<Inner>);
 
@@ -92,7 +92,7 @@ impl Wakeups {
         Waiter { registry: self.clone(), keys, notify }
     }
 
-    /// Wakes who waits for one of these keys: here at once, on other relays by way of Redis. Never blocks.
+    /// Wakes the waiters for these keys: here at once, on other relays through Redis. Never blocks.
     pub fn notify<K: AsRef<str>>(&self, space: Space, service: &Arc<str>, keys: &[K]) {
         if keys.is_empty() {
             return;
@@ -114,13 +114,13 @@ impl Wakeups {
         self.waiters().iter().filter(|(key, _)| of_services(key)).map(|(_, waiters)| waiters.len()).sum()
     }
 
-    /// Whether nobody waits for a key of a service.
+    /// Whether there is no waiter for a key of a service.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether somebody in this process waits for a key.
+    /// Whether there is a waiter for a key in this process.
     #[must_use]
     pub fn is_awaited(&self, space: Space, service: &str, key: &str) -> bool {
         self.waiters().contains_key(&scoped(service, &within(space, key)))
@@ -236,7 +236,7 @@ fn within(space: Space, key: &str) -> String {
     }
 }
 
-/// Somebody who waits for keys; no longer once it is dropped.
+/// A waiter for keys. Dropping it ends the registration.
 #[derive(Debug)]
 pub struct Waiter {
     registry: Wakeups,

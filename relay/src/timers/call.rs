@@ -70,7 +70,7 @@ impl Job for Caller {
             if self.component.unreached_for() > LEFT_TO_OTHERS_AFTER {
                 return Ended::Stopped;
             }
-            // Loudly at first, then at 2, 4, 8, ...
+            // At the first failure, then at the 2nd, 4th, 8th, ...
             if failed.is_power_of_two() {
                 let (service, timer, cause) = (&*self.service.name, self.timer.name.as_str(), answer.to_string());
                 tracing::warn!(service, timer, failed, cause, "the component didn't accept a timer; calling again");

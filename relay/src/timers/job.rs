@@ -15,14 +15,14 @@ const MIN_WAIT: Duration = Duration::from_millis(5);
 /// The wait after the database failed.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What is done on a schedule.
+/// Work that runs on a schedule.
 pub(super) trait Job: Sync {
-    /// Whether a turn should be taken now.
+    /// Whether to take a turn now.
     fn ready(&self) -> impl Future<Output = bool> + Send {
         async { true }
     }
 
-    /// Does what was due at this time. It is dropped where the turn is lost; where the relay stops it ends by itself.
+    /// Does the work that was due at this time. Dropped if the lease is lost; ends by itself when the relay stops.
     fn run(&self, due: &str) -> impl Future<Output = Ended> + Send;
 }
 
@@ -51,7 +51,12 @@ pub(super) async fn keep_running(
             Err(cause) => {
                 if !std::mem::replace(&mut failing, true) {
                     let cause = format!("{cause:#}");
-                    tracing::warn!(service = &*service.name, timer = name, cause, "reading a timer from PostgreSQL failed; retrying");
+                    tracing::warn!(
+                        service = &*service.name,
+                        timer = name,
+                        cause,
+                        "reading a timer from PostgreSQL failed; retrying"
+                    );
                 }
                 RETRY_AFTER
             }
@@ -63,13 +68,13 @@ pub(super) async fn keep_running(
 
 /// How a job ended.
 pub(super) enum Ended {
-    /// It did what was due.
+    /// The work is done.
     Done,
-    /// It stopped before, and somebody else shall do it.
+    /// It stopped before: another relay shall do the work.
     Stopped,
 }
 
-/// Answers how long to wait before looking again.
+/// Runs the job if it is due. Answers how long to wait before looking again.
 async fn run_if_due(schedule: &Schedule, job: &impl Job, stop: &CancellationToken) -> anyhow::Result<Duration> {
     schedule.make().await?;
     if !job.ready().await {
@@ -89,7 +94,7 @@ async fn run_if_due(schedule: &Schedule, job: &impl Job, stop: &CancellationToke
     schedule.left().await
 }
 
-/// What was done must not be done again, so this is tried until it works or the turn is somebody else's.
+/// Records that the work is done, so that it isn't done again. Retries until that works or another relay has the turn.
 async fn settle(schedule: &Schedule, turn: &Turn, stop: &CancellationToken) -> anyhow::Result<()> {
     loop {
         match schedule.finish(turn).await {
@@ -100,14 +105,18 @@ async fn settle(schedule: &Schedule, turn: &Turn, stop: &CancellationToken) -> a
             }
             Err(cause) if stop.is_cancelled() => return Err(cause),
             Err(cause) => {
-                tracing::warn!(timer = schedule.name, cause = format!("{cause:#}"), "recording a timer's call failed; retrying");
+                tracing::warn!(
+                    timer = schedule.name,
+                    cause = format!("{cause:#}"),
+                    "recording a timer's call failed; retrying"
+                );
                 sleep(RETRY_AFTER).await;
             }
         }
     }
 }
 
-/// Keeps the turn; ends where it is lost, or might be.
+/// Renews the lease; returns when it is lost, or may be.
 async fn keep(schedule: &Schedule, turn: &mut Turn) {
     loop {
         sleep(schedule.lease / 4).await;
@@ -116,7 +125,11 @@ async fn keep(schedule: &Schedule, turn: &mut Turn) {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return,
             Ok(Err(cause)) => {
-                tracing::debug!(timer = schedule.name, cause = format!("{cause:#}"), "renewing the lease of a timer failed; retrying");
+                tracing::debug!(
+                    timer = schedule.name,
+                    cause = format!("{cause:#}"),
+                    "renewing the lease of a timer failed; retrying"
+                );
                 if tokio::time::Instant::now() + schedule.lease / 4 >= safe_until {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Who calls a timer now, and when it is due next. Time is the database's.
+//! Which relay calls a timer now, and when it is due next. Time is the database's.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ pub(super) struct Turn {
     /// When it was due, RFC 3339.
     pub(super) due: String,
     fence: i64,
-    /// Nobody else gets a turn before this, by this process's clock.
+    /// No other relay gets a turn before this, by this process's clock.
     pub(super) safe_until: Instant,
 }
 
-/// What one timer is called, and by whom.
+/// One timer, and this relay's name in its lease.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     pub(super) role: RelayRole,
@@ -45,7 +45,7 @@ const RENEW: &str = "
     UPDATE towpath.timer SET expires_at = clock_timestamp() + $4 * interval '1 millisecond'
     WHERE name = $1 AND holder = $2 AND fence = $3 RETURNING 1";
 
-/// The next time on the schedule that is still to come: what was missed in between is not made up for.
+/// The next time is the first on the schedule that is still to come: missed times are skipped.
 const FINISH: &str = "
     UPDATE towpath.timer
     SET holder = NULL, expires_at = '-infinity', next_due = next_due + $4 * interval '1 millisecond'
@@ -57,14 +57,14 @@ const RELEASE: &str = "
     WHERE name = $1 AND holder = $2 AND fence = $3 RETURNING 1";
 
 impl Schedule {
-    /// Makes the timer known; first due after one period.
+    /// Creates the timer, if it is new; first due after one period.
     pub(super) async fn make(&self) -> anyhow::Result<()> {
         let every = milliseconds(self.every);
         self.role.rows(MAKE, &[(&self.name, Type::TEXT), (&every, Type::INT8)]).await?;
         Ok(())
     }
 
-    /// Takes the turn, where the timer is due and nobody has it.
+    /// Takes the turn, if the timer is due and no relay has it.
     pub(super) async fn claim(&self) -> anyhow::Result<Option<Turn>> {
         let (asked_at, lease) = (Instant::now(), milliseconds(self.lease));
         let parameters = [
@@ -77,13 +77,13 @@ impl Schedule {
         Ok(Some(Turn { fence: row.try_get(0)?, due: row.try_get(1)?, safe_until: asked_at + self.lease }))
     }
 
-    /// Until the timer may be due, or free.
+    /// How long until the timer may be due, or free.
     pub(super) async fn left(&self) -> anyhow::Result<Duration> {
         let row = self.role.row(LEFT, &[(&self.name, Type::TEXT)]).await?;
         Ok(Duration::from_millis(row.try_get::<_, i64>(0)?.try_into().unwrap_or(0)))
     }
 
-    /// Keeps the turn. `false`: somebody else has it.
+    /// Renews the lease. `false`: another relay has the turn.
     pub(super) async fn renew(&self, turn: &mut Turn) -> anyhow::Result<bool> {
         let asked_at = Instant::now();
         let kept = self.change(RENEW, turn, Some(self.lease)).await?;
@@ -93,12 +93,12 @@ impl Schedule {
         Ok(kept)
     }
 
-    /// The timer was called: it is due next by its schedule. `false`: somebody else had the turn.
+    /// Returns the turn after the call, with the next time. `false`: another relay had the turn.
     pub(super) async fn finish(&self, turn: &Turn) -> anyhow::Result<bool> {
         self.change(FINISH, turn, Some(self.every)).await
     }
 
-    /// Gives the turn up, for somebody else to take at once.
+    /// Returns the turn without a call: another relay may take it at once.
     pub(super) async fn release(&self, turn: &Turn) -> anyhow::Result<bool> {
         self.change(RELEASE, turn, None).await
     }

@@ -1,4 +1,4 @@
-//! One try at a unit of work.
+//! One attempt at a unit of work.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use crate::service::Service;
 use crate::shards::{SHARDS, ShardSet};
 use crate::telemetry::metrics::COMMITS_IN_DOUBT;
 
-/// The relay's own statements. The first that writes also tells the transaction's id; a transaction without one may
-/// not have written at all, and then has none.
+/// The relay's own statements. Each that writes also returns the transaction's id; a transaction that wrote nothing has
+/// none.
 const INBOX: &str = "SELECT towpath.inbox_claim($1), pg_current_xact_id()::text";
 const IDEMPOTENCY: &str = "SELECT towpath.idempotency_claim($1, $2, $3), pg_current_xact_id()::text";
 const OUTBOX: &str =
@@ -39,7 +39,7 @@ pub(super) struct Done {
     pub(super) shards: ShardSet,
 }
 
-/// Runs the unit once. Whatever it answers, no transaction of it is open any longer, or its connection is gone.
+/// Runs the unit of work once. Afterwards no transaction of it is open, or its connection is closed.
 pub(super) async fn attempt(
     service: &Service,
     database: &Database,
@@ -72,7 +72,7 @@ struct Plan<'a> {
     claims: Vec<(Arc<Prepared>, Vec<&'a (dyn ToSql + Sync)>)>,
     steps: Vec<(Arc<Prepared>, Vec<TextParameter<'a>>)>,
     outbox: Option<(Arc<Prepared>, OutboxColumns<'a>)>,
-    /// Asks for the transaction's id, where no other statement does.
+    /// Returns the transaction's id, if no other statement does.
     transaction_id: Option<Arc<Prepared>>,
 }
 
@@ -123,7 +123,7 @@ fn at(trouble: Trouble, index: usize, step: &Step) -> Trouble {
     trouble.map(|failure| at_step(failure, index, step))
 }
 
-/// The relay's own statements only fail to prepare where its schema isn't what this version needs.
+/// The relay's own statements fail to prepare only if the database lacks migrations of this version.
 fn not_migrated(trouble: Trouble) -> Trouble {
     match trouble {
         Trouble::Failed(failure) => {
@@ -144,10 +144,10 @@ async fn single(sent: Sent<'_, RowStream>) -> Result<Row, Trouble> {
     single.ok_or_else(Trouble::impossible)
 }
 
-/// Everything but COMMIT, in one round trip. Also answers the transaction's id, where it wrote.
+/// Everything but COMMIT, in one round trip. Also answers the transaction's id, if it wrote.
 ///
-/// The answers are read in the order of the requests, so that the first thing that isn't as it must be decides, as if
-/// the statements had been sent one by one.
+/// Answers are read in the order of the requests, so that the first failure decides, as if the statements had been sent one
+/// by one.
 async fn execute(
     session: &Session,
     unit: &Unit,
@@ -205,7 +205,7 @@ async fn results(
             expected(index, step, result)
         };
         results.push(result.await.map_err(|trouble| match trouble {
-            // A primary that has become a standby; a query is never sent here.
+            // The primary became a standby: a unit of work is never sent to a read-only server.
             Trouble::Failed(failure) if failure.problem.sqlstate.as_deref() == Some("25006") => {
                 Trouble::Lost(Failure::unavailable("PostgreSQL's primary", failure))
             }
@@ -225,13 +225,13 @@ fn expected(index: usize, step: &Step, result: StepResult) -> Result<StepResult,
         Some(Expect::AtLeast(n)) => format!("at least {n}"),
     };
     let name = step.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
-    let detail = format!("Step {index}{name} touched {affected} rows, and must touch {wanted}");
+    let detail = format!("Step {index}{name} touched {affected} rows, but expects {wanted}");
     let mut failure = Failure::new(Code::ExpectationFailed, detail);
     failure.problem.step = Some(StepRef { index, label: step.label.clone(), affected: Some(affected) });
     Err(Trouble::Failed(failure))
 }
 
-/// COMMIT, and where its answer is lost the search for what became of it.
+/// COMMIT. If the answer is lost, asks whether it took place.
 async fn commit(
     mut session: Session,
     service: &Service,
@@ -248,7 +248,7 @@ async fn commit(
         }
         Ok(Err(error)) => match Trouble::of(error) {
             Trouble::Lost(failure) => failure,
-            // The server says itself that it didn't commit: a deferred constraint, a serialization failure.
+            // The server refused to commit: a deferred constraint, a serialization failure.
             trouble => {
                 session.closed();
                 return Err(trouble);
@@ -258,7 +258,7 @@ async fn commit(
     };
     let server = session.server().to_owned();
     session.abandon();
-    // It wrote nothing, so there is nothing that could have been lost.
+    // It wrote nothing, so it makes no difference whether it committed.
     let Some(id) = transaction else { return Ok(()) };
     tracing::warn!(service = %service.name, transaction = id, cause = %lost, "the answer to COMMIT was lost; asking PostgreSQL whether it took place");
     let transaction = Transaction { id: &id, server: &server, ..unit.traces() };
@@ -268,7 +268,7 @@ async fn commit(
         Outcome::Committed => Ok(()),
         Outcome::Aborted => Err(Trouble::Lost(lost)),
         Outcome::Unknown => {
-            let detail = "The answer to COMMIT was lost, and the server couldn't be asked in time what became of it";
+            let detail = "The answer to COMMIT was lost, and PostgreSQL didn't say in time whether it took place";
             Err(Trouble::Failed(Failure::new(Code::OutcomeUnknown, detail).because(lost)))
         }
     }

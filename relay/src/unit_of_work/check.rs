@@ -1,4 +1,4 @@
-//! What is wrong with a unit of work before anything runs.
+//! Checks a unit of work before anything runs.
 
 use towpath_wire::{Code, Event, Step, StepRef, TransactionRequest};
 

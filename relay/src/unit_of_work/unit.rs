@@ -1,4 +1,4 @@
-//! A unit of work with everything that is the same at every try.
+//! A unit of work, with what stays the same in every attempt.
 
 use jiff::Timestamp;
 use towpath_wire::{Isolation, TransactionRequest};
@@ -10,7 +10,7 @@ use crate::postgres::codec::TextParameter;
 use crate::service::Service;
 use crate::telemetry::TraceContext;
 
-/// A unit of work that may run.
+/// A unit of work that passed its checks.
 pub(super) struct Unit {
     pub(super) request: TransactionRequest,
     /// The ids of the events, in order.
@@ -49,7 +49,7 @@ impl Unit {
         })
     }
 
-    /// What begins its transaction.
+    /// The statement that begins its transaction.
     pub(super) fn begin(&self) -> &'static str {
         match self.request.isolation {
             Isolation::ReadCommitted => "BEGIN",
@@ -58,7 +58,7 @@ impl Unit {
         }
     }
 
-    /// What it writes of itself, by which its transaction is known again.
+    /// The rows by which its transaction can be recognised later.
     pub(super) fn traces(&self) -> Transaction<'_> {
         Transaction {
             inbox: self.request.inbox.as_deref(),
@@ -68,7 +68,7 @@ impl Unit {
         }
     }
 
-    /// What it says to the outbox, column by column.
+    /// Its events as columns of the outbox.
     pub(super) fn outbox(&self) -> Option<OutboxColumns<'_>> {
         let events = &self.request.events;
         if events.is_empty() {

@@ -1,4 +1,4 @@
-//! The relay's frame: its interface, cache, rate limits, wake-ups, health, and stop.
+//! The interface, the cache, rate limits, wake-ups, health, the process and its stop.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on shall say where")]
 

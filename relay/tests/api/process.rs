@@ -97,7 +97,7 @@ async fn a_bad_configuration_is_told_whole_with_status_64() {
 async fn a_right_configuration_is_said_to_be_right() {
     let setup = setup();
     let output = output(&Config::new(&setup.text("one")), "check").await;
-    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("is right: 1 service"));
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("is valid: 1 service"));
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::hearer::{Heard, Hearer};
+use crate::subscriber::{Heard, Subscriber};
 use crate::support::{Setup, TestRelay, eventually};
-use crate::{TOPIC, hearing, say_numbers};
+use crate::{TOPIC, say_numbers, subscribing};
 
 struct Dlq {
     config: PathBuf,
@@ -67,22 +67,22 @@ impl Drop for Dlq {
 }
 
 /// Two keys of three events each are dead letters; what a third key says is taken.
-async fn with_letters() -> (Hearer, Setup, TestRelay, Dlq) {
-    let hearer = Hearer::start().await;
-    hearer.answer(|heard: Heard| async move {
+async fn with_letters() -> (Subscriber, Setup, TestRelay, Dlq) {
+    let subscriber = Subscriber::start().await;
+    subscriber.answer(|heard: Heard| async move {
         if heard.key == "key-0" { StatusCode::OK.into_response() } else { (StatusCode::CONFLICT, "no").into_response() }
     });
-    let setup = hearing(&hearer.url, "").await;
+    let setup = subscribing(&subscriber.url, "").await;
     let relay = setup.start().await;
     say_numbers(&setup, &relay, 3, 0, 3).await;
-    hearer.accepts(3).await;
+    subscriber.accepts(3).await;
     let dlq = Dlq::new(&setup);
-    (hearer, setup, relay, dlq)
+    (subscriber, setup, relay, dlq)
 }
 
 #[tokio::test]
 async fn letters_are_listed_and_shown() {
-    let (_hearer, setup, _relay, dlq) = with_letters().await;
+    let (_subscriber, setup, _relay, dlq) = with_letters().await;
     let open = dlq.open(6).await;
     let of_key = dlq.json("list --key key-1").await;
     assert_eq!(of_key.len(), 3);
@@ -114,7 +114,7 @@ async fn letters_are_listed_and_shown() {
 
 #[tokio::test]
 async fn what_can_not_be_meant_is_refused() {
-    let (_hearer, setup, _relay, dlq) = with_letters().await;
+    let (_subscriber, setup, _relay, dlq) = with_letters().await;
     dlq.open(6).await;
     dlq.refuses("list --service gamma", 1, &["\"gamma\"", "there are beta"]).await;
     dlq.refuses("list --topic misspelt", 1, &["\"misspelt\"", &setup.topic(TOPIC)]).await;
@@ -133,26 +133,26 @@ async fn what_can_not_be_meant_is_refused() {
 
 #[tokio::test]
 async fn replay_keeps_the_order_of_a_key_and_leaves_the_others() {
-    let (hearer, _setup, _relay, dlq) = with_letters().await;
+    let (subscriber, _setup, _relay, dlq) = with_letters().await;
     let open = dlq.open(6).await;
     let of_key_2 = open.iter().find(|letter| letter["key"] == "key-2").expect("one of key-2");
     let dropped = of_key_2["id"].as_str().expect("an id");
     assert_eq!(dlq.says(&format!("drop --yes {dropped}")).await, "beta: 1 letter dropped\n");
     dlq.refuses(&format!("drop --yes {dropped}"), 1, &["no open letter"]).await;
 
-    hearer.answer_status(StatusCode::OK);
+    subscriber.answer_status(StatusCode::OK);
     let said = dlq.json("replay --key key-1").await;
     assert_eq!((said.len(), &said[0]["service"], &said[0]["count"]), (1, &json!("beta"), &json!(3)));
     assert_eq!(said[0]["ids"].as_array().map(Vec::len), Some(3));
-    hearer.accepts(6).await;
+    subscriber.accepts(6).await;
     let accepted = |key: &str| -> Vec<usize> {
-        hearer.accepted().into_iter().filter(|(heard, _)| heard == key).map(|(_, n)| n).collect()
+        subscriber.accepted().into_iter().filter(|(heard, _)| heard == key).map(|(_, n)| n).collect()
     };
     assert_eq!((accepted("key-1"), accepted("key-2")), (vec![0, 1, 2], vec![]));
     assert!(dlq.open(2).await.iter().all(|letter| letter["key"] == "key-2"));
 
     assert_eq!(dlq.says("replay --all").await, "beta: 2 letters replayed\n");
-    hearer.accepts(8).await;
+    subscriber.accepts(8).await;
     assert_eq!(accepted("key-2"), [1, 2]);
     let (status, stdout, stderr) = dlq.run("list").await;
     assert_eq!((status, stdout.as_str(), stderr.as_str()), (Some(0), "", "No dead letters.\n"));

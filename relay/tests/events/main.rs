@@ -1,5 +1,5 @@
-//! The road that events take: outbox, Kafka, deliveries, dead letters, timers. One test per rule of the design, against
-//! the real servers.
+//! Outbox, deliveries, dead letters, timers and retention against real Kafka and PostgreSQL. One test per rule of relay/src's
+//! module docs.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,7 +7,6 @@ mod support;
 mod dead_letters;
 mod delivery;
 mod dlq_command;
-mod hearer;
 mod kafka;
 mod kafka_away;
 mod outbox;
@@ -15,6 +14,7 @@ mod processes;
 mod rebalance;
 mod retention;
 mod shards;
+mod subscriber;
 mod timers;
 mod topics;
 mod trap;
@@ -35,7 +35,7 @@ pub(crate) async fn publishing(limits: &str) -> Setup {
 }
 
 /// The same, with a service `beta` whose component hears what is published.
-pub(crate) async fn hearing(component: &str, limits: &str) -> Setup {
+pub(crate) async fn subscribing(component: &str, limits: &str) -> Setup {
     heard_by("beta", component, limits).await
 }
 

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::hearer::{Heard, Hearer};
 use crate::kafka::{key_and_number, records, records_now};
 use crate::shards::shared;
+use crate::subscriber::{Heard, Subscriber};
 use crate::support::{Setup, eventually, send_signal};
-use crate::{TOPIC, assert_same, by_key, event, hearing, in_order, say_numbers};
+use crate::{TOPIC, assert_same, by_key, event, in_order, say_numbers, subscribing};
 
 struct Relay {
     child: Child,
@@ -76,8 +76,8 @@ impl Drop for Relay {
 async fn a_stalled_relay_that_wakes_up_publishes_nothing_that_another_took_over() {
     const KEYS: usize = 32;
     const LEASE: Duration = Duration::from_secs(5);
-    let hearer = Hearer::start().await;
-    let setup = hearing(&hearer.url, &format!("lease_ms = {}", LEASE.as_millis())).await;
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, &format!("lease_ms = {}", LEASE.as_millis())).await;
     let steady = Relay::start(&setup, "steady").await;
     let mut stalled = Relay::start(&setup, "stalled").await;
     shared(&setup, &[8, 8]).await;
@@ -104,7 +104,7 @@ async fn a_stalled_relay_that_wakes_up_publishes_nothing_that_another_took_over(
     records(&setup.servers.kafka, &setup.topic(TOPIC), KEYS * (n + 1)).await;
     let seen = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
     assert_same(&by_key(seen.iter().map(key_and_number)), &in_order(KEYS, n + 1));
-    hearer.accepts_all(&in_order(KEYS, n + 1)).await;
+    subscriber.accepts_all(&in_order(KEYS, n + 1)).await;
 }
 
 #[tokio::test]
@@ -112,10 +112,11 @@ async fn a_stalled_relay_that_wakes_up_delivers_nothing_that_another_took_over()
     use axum::response::IntoResponse;
     use http::StatusCode;
     const KEYS: usize = 16;
-    let hearer = Hearer::start().await;
+    let subscriber = Subscriber::start().await;
     // The lanes of both are full of events that wait.
-    hearer.answer_status(StatusCode::SERVICE_UNAVAILABLE);
-    let setup = hearing(&hearer.url, "lease_ms = 1500\ndelivery_backoff_ms = 50\ndelivery_backoff_max_ms = 100").await;
+    subscriber.answer_status(StatusCode::SERVICE_UNAVAILABLE);
+    let setup =
+        subscribing(&subscriber.url, "lease_ms = 1500\ndelivery_backoff_ms = 50\ndelivery_backoff_max_ms = 100").await;
     let steady = Relay::start(&setup, "steady").await;
     let mut stalled = Relay::start(&setup, "stalled").await;
     stalled.says(|line| line["message"] == "Kafka assigned partitions" && line["service"] == "beta").await;
@@ -123,30 +124,30 @@ async fn a_stalled_relay_that_wakes_up_delivers_nothing_that_another_took_over()
         steady.say(&setup, KEYS, n).await;
     }
     eventually("every key waits", async || {
-        let calls = hearer.calls();
+        let calls = subscriber.calls();
         let keys: std::collections::BTreeSet<String> = calls.into_iter().map(|call| call.key).collect();
         if keys.len() == KEYS { Ok(()) } else { Err(keys) }
     })
     .await;
     stalled.signal(Signal::STOP);
-    hearer.answer(|_: Heard| async { StatusCode::NO_CONTENT.into_response() });
+    subscriber.answer(|_: Heard| async { StatusCode::NO_CONTENT.into_response() });
     // The steady one takes everything over, once the stalled one's session has ended.
-    hearer.accepts_all(&in_order(KEYS, 5)).await;
-    let accepted = hearer.accepted().len();
+    subscriber.accepts_all(&in_order(KEYS, 5)).await;
+    let accepted = subscriber.accepted().len();
     stalled.signal(Signal::CONT);
     stalled.says(|line| line["message"] == "Kafka assigned partitions" && line["service"] == "beta").await;
     for n in 5..8 {
         steady.say(&setup, KEYS, n).await;
     }
-    hearer.accepts_all(&in_order(KEYS, 8)).await;
-    assert_eq!(hearer.accepted().len(), accepted + KEYS * 3, "the stalled one delivered nothing twice");
+    subscriber.accepts_all(&in_order(KEYS, 8)).await;
+    assert_eq!(subscriber.accepted().len(), accepted + KEYS * 3, "the stalled one delivered nothing twice");
 }
 
 #[tokio::test]
 async fn killed_at_any_moment_nothing_is_lost_doubled_or_out_of_order() {
     const KEYS: usize = 16;
-    let hearer = Hearer::start().await;
-    let setup = hearing(&hearer.url, "lease_ms = 1500").await;
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "lease_ms = 1500").await;
     let steady = setup.start().await;
     let killed = AtomicBool::new(false);
     let killing = async {
@@ -154,8 +155,8 @@ async fn killed_at_any_moment_nothing_is_lost_doubled_or_out_of_order() {
             let mut other = Relay::start(&setup, &format!("killed-{round}")).await;
             other.says(|line| line["message"] == "the shards of the outbox that this relay publishes changed").await;
             // Somewhere in its work.
-            let seen = hearer.calls().len();
-            hearer.hears(seen + 7 * round as usize).await;
+            let seen = subscriber.calls().len();
+            subscriber.hears(seen + 7 * round as usize).await;
             other.signal(Signal::KILL);
             let _ = other.child.wait().await;
         }
@@ -174,5 +175,5 @@ async fn killed_at_any_moment_nothing_is_lost_doubled_or_out_of_order() {
     records(&setup.servers.kafka, &setup.topic(TOPIC), KEYS * said).await;
     let seen = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
     assert_same(&by_key(seen.iter().map(key_and_number)), &expected);
-    hearer.accepts_all(&expected).await;
+    subscriber.accepts_all(&expected).await;
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use http::StatusCode;
 
-use crate::hearer::{Heard, Hearer};
+use crate::subscriber::{Heard, Subscriber};
 use crate::support::{TestRelay, eventually, free_port};
-use crate::{assert_same, hearing, in_order, say_numbers};
+use crate::{assert_same, in_order, say_numbers, subscribing};
 
 const KEYS: usize = 20;
 
@@ -40,8 +40,8 @@ async fn members(setup: &crate::Setup, count: usize) {
     .await;
 }
 
-fn slow(hearer: &Hearer) {
-    hearer.answer(|_: Heard| async {
+fn slow(subscriber: &Subscriber) {
+    subscriber.answer(|_: Heard| async {
         // As a component at work: long enough that rebalances meet deliveries under way.
         tokio::time::sleep(Duration::from_millis(5)).await;
         StatusCode::NO_CONTENT.into_response()
@@ -50,9 +50,9 @@ fn slow(hearer: &Hearer) {
 
 #[tokio::test]
 async fn relays_that_join_and_leave_under_load_skip_nothing_and_keep_the_order() {
-    let hearer = Hearer::start().await;
-    slow(&hearer);
-    let setup = hearing(&hearer.url, "delivery_lanes = 8").await;
+    let subscriber = Subscriber::start().await;
+    slow(&subscriber);
+    let setup = subscribing(&subscriber.url, "delivery_lanes = 8").await;
     let first = setup.start().await;
     members(&setup, 1).await;
     let moved = AtomicBool::new(false);
@@ -62,7 +62,7 @@ async fn relays_that_join_and_leave_under_load_skip_nothing_and_keep_the_order()
             say_numbers(&setup, &first, KEYS, n, 1).await;
             n += 1;
             // Not faster than it is heard, so that every move meets deliveries under way, and few of them.
-            hearer.hears(KEYS * n.saturating_sub(3)).await;
+            subscriber.hears(KEYS * n.saturating_sub(3)).await;
         }
         n
     };
@@ -70,8 +70,8 @@ async fn relays_that_join_and_leave_under_load_skip_nothing_and_keep_the_order()
         for _ in 0..3 {
             let second = setup.start().await;
             members(&setup, 2).await;
-            let heard = hearer.calls().len();
-            hearer.hears(heard + KEYS * 3).await;
+            let heard = subscriber.calls().len();
+            subscriber.hears(heard + KEYS * 3).await;
             assert!(second.stop().await);
             members(&setup, 1).await;
         }
@@ -79,34 +79,34 @@ async fn relays_that_join_and_leave_under_load_skip_nothing_and_keep_the_order()
     };
     let (said, ()) = tokio::join!(speaking, moving);
     let expected = in_order(KEYS, said);
-    hearer.accepts_all(&expected).await;
-    assert_eq!(hearer.overlaps(), 0, "of one key one delivery at most runs");
+    subscriber.accepts_all(&expected).await;
+    assert_eq!(subscriber.overlaps(), 0, "of one key one delivery at most runs");
     // Nobody was cut off, so nothing came twice.
     let accepted: BTreeMap<String, Vec<usize>> =
-        crate::by_key(hearer.accepted().iter().map(|(key, n)| (key.as_str(), *n)));
+        crate::by_key(subscriber.accepted().iter().map(|(key, n)| (key.as_str(), *n)));
     assert_same(&accepted, &expected);
 }
 
 #[tokio::test]
 async fn a_dead_relays_partitions_go_to_another_and_nothing_is_skipped() {
-    let hearer = Hearer::start().await;
-    slow(&hearer);
-    let setup = hearing(&hearer.url, "lease_ms = 2000").await;
+    let subscriber = Subscriber::start().await;
+    slow(&subscriber);
+    let setup = subscribing(&subscriber.url, "lease_ms = 2000").await;
     let first = setup.start().await;
     let second = setup.start().await;
     members(&setup, 2).await;
     tokio::join!(say_numbers(&setup, &first, KEYS, 0, 30), async {
-        hearer.hears(50).await;
+        subscriber.hears(50).await;
         crash(&second);
     });
-    hearer.accepts_all(&in_order(KEYS, 30)).await;
+    subscriber.accepts_all(&in_order(KEYS, 30)).await;
     members(&setup, 1).await;
 }
 
 #[tokio::test]
 async fn a_relay_that_cannot_reach_its_component_leaves_the_events_to_others() {
-    let hearer = Hearer::start().await;
-    let setup = hearing(&hearer.url, "").await;
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "").await;
     let address = format!("127.0.0.1:{}", free_port());
     let mut config = setup.config("alone");
     let component = config.services.get_mut("beta").and_then(|beta| beta.component.as_mut()).expect("a component");
@@ -116,12 +116,12 @@ async fn a_relay_that_cannot_reach_its_component_leaves_the_events_to_others() {
     say_numbers(&setup, &alone, KEYS, 0, 3).await;
     members(&setup, 0).await;
     let other = setup.start().await;
-    hearer.accepts_all(&in_order(KEYS, 3)).await;
+    subscriber.accepts_all(&in_order(KEYS, 3)).await;
     // Its component comes: it takes its part again.
-    let hearer = Hearer::start_at(&address).await;
+    let subscriber = Subscriber::start_at(&address).await;
     members(&setup, 2).await;
     say_numbers(&setup, &other, KEYS, 3, 3).await;
-    hearer.hears(1).await;
+    subscriber.hears(1).await;
 }
 
 fn crash(relay: &TestRelay) {
@@ -130,20 +130,20 @@ fn crash(relay: &TestRelay) {
 
 #[tokio::test]
 async fn a_rebalance_cuts_off_what_does_not_end_in_time_and_it_comes_again() {
-    let hearer = Hearer::start().await;
-    let setup = hearing(&hearer.url, "delivery_backoff_ms = 1").await;
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "delivery_backoff_ms = 1").await;
     // The first delivery of each key never ends.
-    hearer.answer(|_: Heard| std::future::pending());
+    subscriber.answer(|_: Heard| std::future::pending());
     let first = setup.start().await;
     members(&setup, 1).await;
     say_numbers(&setup, &first, KEYS, 0, 3).await;
-    hearer.hears(KEYS).await;
-    hearer.answer_status(StatusCode::OK);
+    subscriber.hears(KEYS).await;
+    subscriber.answer_status(StatusCode::OK);
     let second = setup.start().await;
     members(&setup, 2).await;
     // Whatever moved is delivered by the other; what stayed is with the first, whose component says nothing.
     let moved = eventually("what moved is delivered", async || {
-        let accepted = hearer.first_accepted();
+        let accepted = subscriber.first_accepted();
         let complete = accepted.values().filter(|numbers| **numbers == [0, 1, 2]).count();
         if complete > 0 && accepted.len() == complete { Ok(complete) } else { Err(accepted) }
     })
@@ -158,8 +158,8 @@ async fn partitions_that_are_added_are_heard_from_their_beginning() {
     use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
     use rdkafka::client::DefaultClientContext;
     use rdkafka::config::ClientConfig;
-    let hearer = Hearer::start().await;
-    let setup = hearing(&hearer.url, "").await;
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "").await;
     let mut config = setup.config("relay");
     let properties = &mut config.kafka.as_mut().expect("Kafka").properties;
     // A new partition is found at the next look at the topics.
@@ -167,7 +167,7 @@ async fn partitions_that_are_added_are_heard_from_their_beginning() {
     properties.insert("topic.metadata.refresh.interval.ms".into(), every);
     let relay = setup.start_with(config).await;
     say_numbers(&setup, &relay, KEYS, 0, 5).await;
-    hearer.accepts(KEYS * 5).await;
+    subscriber.accepts(KEYS * 5).await;
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
     let topic = setup.topic(crate::TOPIC);
@@ -185,7 +185,7 @@ async fn partitions_that_are_added_are_heard_from_their_beginning() {
         say_numbers(&setup, &relay, KEYS, n, 5).await;
         n += 5;
     }
-    hearer.accepts(KEYS * n).await;
-    let accepted = hearer.accepted();
+    subscriber.accepts(KEYS * n).await;
+    let accepted = subscriber.accepted();
     assert_eq!(accepted.len(), KEYS * n, "each once");
 }

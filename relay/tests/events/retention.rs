@@ -1,4 +1,4 @@
-//! What nobody needs any longer is deleted.
+//! Retention: old rows are deleted.
 
 use crate::support::eventually;
 use crate::{event, publishing, say};

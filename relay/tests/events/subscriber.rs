@@ -1,4 +1,4 @@
-//! A component that hears events, answers as the test says, when the test says, and keeps count of what runs beside what.
+//! A component that subscribes: it answers as the test says, when the test says, and counts which calls overlap.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -83,13 +83,13 @@ impl Drop for Running {
 }
 
 /// A component. Stops when it is dropped.
-pub(crate) struct Hearer {
+pub(crate) struct Subscriber {
     pub(crate) url: String,
     shared: Shared,
     server: tokio::task::JoinHandle<()>,
 }
 
-impl Hearer {
+impl Subscriber {
     /// Answers 204 to everything.
     pub(crate) async fn start() -> Self {
         Self::start_at("127.0.0.1:0").await
@@ -181,7 +181,7 @@ impl Hearer {
     }
 }
 
-impl Drop for Hearer {
+impl Drop for Subscriber {
     fn drop(&mut self) {
         self.server.abort();
     }

@@ -7,8 +7,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use towpath_relay::kafka::topics;
 
-use crate::hearer::Hearer;
-use crate::{Setup, TOPIC, hearing, in_order, say_numbers};
+use crate::subscriber::Subscriber;
+use crate::{Setup, TOPIC, in_order, say_numbers, subscribing};
 
 /// The topics of a setup with their partitions.
 async fn existing(setup: &Setup) -> BTreeMap<String, usize> {
@@ -26,8 +26,8 @@ async fn existing(setup: &Setup) -> BTreeMap<String, usize> {
 
 #[tokio::test]
 async fn topics_are_made_as_declared_and_never_changed() {
-    let hearer = Hearer::start().await;
-    let setup = hearing(&hearer.url, "").await;
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "").await;
     let mut config = setup.config("relay");
     let topic = setup.topic(TOPIC);
     topics::ensure(&config, config.kafka.as_ref().expect("Kafka")).await.expect("makes them");
@@ -46,14 +46,14 @@ async fn topics_are_made_as_declared_and_never_changed() {
     }
     let relay = setup.start_with(config).await;
     say_numbers(&setup, &relay, 10, 0, 3).await;
-    hearer.accepts_all(&in_order(10, 3)).await;
+    subscriber.accepts_all(&in_order(10, 3)).await;
 }
 
 #[tokio::test]
 async fn relays_that_start_together_make_them_together() {
-    let hearer = Hearer::start().await;
-    let setup = hearing(&hearer.url, "").await;
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "").await;
     let relays = futures::future::join_all((0..4).map(|_| setup.start())).await;
     say_numbers(&setup, &relays[0], 10, 0, 3).await;
-    hearer.accepts_all(&in_order(10, 3)).await;
+    subscriber.accepts_all(&in_order(10, 3)).await;
 }

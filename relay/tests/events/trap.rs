@@ -37,9 +37,9 @@ impl Host {
             "spin_manifest_version = 2\n\
              [application]\nname = \"trap\"\nversion = \"1.0.0\"\n\
              [variables]\ntrap_on = {{ default = \"\" }}\n\
-             [[trigger.http]]\nroute = \"/...\"\ncomponent = \"hearer\"\n\
-             [component.hearer]\nsource = \"{guest}\"\n\
-             [component.hearer.variables]\ntrap_on = \"{{{{ trap_on }}}}\"\n"
+             [[trigger.http]]\nroute = \"/...\"\ncomponent = \"subscriber\"\n\
+             [component.subscriber]\nsource = \"{guest}\"\n\
+             [component.subscriber.variables]\ntrap_on = \"{{{{ trap_on }}}}\"\n"
         );
         std::fs::write(&manifest, text).expect("writes");
         let mut command = Command::new(program());

@@ -1,4 +1,5 @@
-//! The relay's PostgreSQL side: migrations, values, units of work, queries. One test per rule of the design.
+//! Units of work, queries, values, statements and migrations against a real PostgreSQL. One test per rule of relay/src's module
+//! docs.
 
 #[path = "../support/mod.rs"]
 mod support;

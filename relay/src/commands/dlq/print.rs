@@ -1,6 +1,6 @@
 //! Letters as lines and as JSON.
 //!
-//! What stands in a letter comes from others: what would steer a terminal is shown as a mark instead.
+//! The content of a letter comes from others: control characters, which could steer a terminal, are replaced.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde_json::Value;
 use towpath_relay::events::dead_letters::{Letter, Reason};
 
-/// More of a reason than this is left to `show`.
+/// `list` shows this much of a detail; `show` shows all.
 const MAX_DETAIL_CHARS: usize = 80;
 
-/// Writes data. Who has seen enough of it (`| head`) may go.
+/// Writes data to stdout. A reader that closes the pipe (`| head`) is no error.
 pub(super) fn out(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -82,7 +82,7 @@ fn binary(headers: &[RecordHeader], media: Option<&str>, data: Bytes) -> Result<
         let Some(name) = name.strip_prefix("ce_").filter(|name| is_attribute_name(name)) else { continue };
         let Some(value) = value else { continue };
         let value = std::str::from_utf8(value).map_err(|_| Malformed::Attribute(name.into(), "UTF-8"))?;
-        // Where a name stands there twice, the first counts, whoever wrote the second.
+        // If a header is there twice, the first counts.
         parts.attributes.entry(name.to_owned()).or_insert_with(|| value.to_owned());
     }
     Ok(parts)

@@ -1,8 +1,8 @@
-//! What a dead letter topic says: which letters are open. Pure rules.
+//! Which letters of a dead letter topic are open. Pure rules.
 //!
-//! A letter stays where it is; that it was settled is another record behind it, which names its offset. Where a relay
-//! crashed between writing a letter and committing its offset, the same event is there twice: it counts as one letter,
-//! and settling it settles both.
+//! A letter stays in the topic; another record behind it, which names its offset, says that it was settled. If a relay crashed
+//! between writing a letter and committing its offset, the same event is there twice: it counts as one letter, and settling it
+//! settles both.
 
 use std::collections::{BTreeMap, HashMap};
 

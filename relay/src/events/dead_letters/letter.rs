@@ -16,7 +16,7 @@ pub struct Letter {
     pub id: String,
     /// The service that didn't take it.
     pub service: String,
-    /// Why; `None` where somebody else wrote it.
+    /// Why; `None` if another program wrote the letter.
     pub reason: Option<Reason>,
     /// What the component said last, or what is wrong with the event.
     pub detail: String,

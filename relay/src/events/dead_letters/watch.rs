@@ -1,4 +1,4 @@
-//! Counts the open dead letters of every service, for the metric and the health report.
+//! Counts the open dead letters of every service, for the metric and for `/readyz`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The poll loop: a thread of its own, because librdkafka calls back on the thread that polls and a rebalance waits
-//! there for deliveries to end. It never waits for anything else, so it never stops polling.
+//! The poll loop, on a thread of its own: librdkafka calls back on the thread that polls, and a rebalance waits there for
+//! deliveries to end. It waits for nothing else, so it never stops polling.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,20 +19,20 @@ use crate::config::KafkaConfig;
 use crate::kafka::{self, Log, Record, topics};
 use crate::telemetry::metrics as names;
 
-/// How long a poll waits for an event: also how often commits and back pressure are looked at.
+/// How long a poll waits for an event. The loop looks at commits and back pressure this often.
 const POLL: Duration = Duration::from_millis(20);
-/// How many events are taken before anything else is looked at.
+/// How many events the loop takes before it looks at anything else.
 const BURST: usize = 256;
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
 type Client = BaseConsumer<Callbacks>;
 
-/// How long this group may wait for deliveries to end in a rebalance: Kafka waits for a session.
+/// How long a rebalance may wait for deliveries to end. Kafka itself waits for a session.
 fn drain_deadline(session: Duration) -> Duration {
     session / 3
 }
 
-/// What librdkafka calls, on the poll loop's thread.
+/// The callbacks of librdkafka. They run on the poll loop's thread.
 struct Callbacks {
     group: Arc<Group>,
     log: Log,
@@ -63,14 +63,16 @@ impl ConsumerContext for Callbacks {
                 let taken: Vec<Place> =
                     list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
                 tracing::info!(service, partitions = taken.len(), lost, "giving partitions back");
-                // What was lost is somebody else's already: nothing there may be finished or committed.
+                // Another relay has what was lost already: don't finish or commit anything there.
                 let drain = if lost { Duration::ZERO } else { self.drain };
                 let marks = self.group.revoke(&taken, drain);
                 if !lost {
                     commit_now(consumer, &marks);
                 }
             }
-            Rebalance::Error(error) => tracing::warn!(service, cause = %error, "Kafka reports a failed rebalance; the consumer retries"),
+            Rebalance::Error(error) => {
+                tracing::warn!(service, cause = %error, "Kafka reports a failed rebalance; the consumer retries")
+            }
         }
     }
 
@@ -86,17 +88,18 @@ impl ConsumerContext for Callbacks {
 pub(super) struct Poll {
     pub(super) group: Arc<Group>,
     pub(super) kafka: Arc<KafkaConfig>,
-    /// How long Kafka waits for a member that says nothing.
+    /// The session timeout of the group.
     pub(super) session: Duration,
-    /// How long deliveries may take to end when it stops.
+    /// How long deliveries in flight may take when the relay stops.
     pub(super) drain: Duration,
     pub(super) stop: CancellationToken,
-    /// Ends at once, as a crash would: nothing is committed.
+    /// Ends the loop at once, as a crash would: commits nothing.
     pub(super) forced: CancellationToken,
 }
 
 impl Poll {
-    /// Runs until told to stop, until the component is out of reach, or until the consumer is of no use any more. Blocks. `abandoned`: nobody waits for it.
+    /// Runs until it is told to stop, until the component can't be reached, or until the consumer fails for good. Blocks.
+    /// `abandoned`: the task that waits for it is gone.
     pub(super) fn run(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
         let group = &self.group;
         let consumer = connect(group, &self.kafka, self.session)?;
@@ -138,12 +141,12 @@ fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result
         .set("session.timeout.ms", session.as_millis().to_string())
         .set("heartbeat.interval.ms", (session / 6).as_millis().to_string())
         .set("max.poll.interval.ms", (session * 10).max(Duration::from_secs(60)).as_millis().to_string())
-        // Latency: a broker answers a fetch as soon as it has anything.
+        // Latency: a broker answers a fetch as soon as it has an event.
         .set("fetch.min.bytes", "1")
         .set("fetch.wait.max.ms", "50")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.queue.backoff.ms", "20")
-        // Memory: what is fetched ahead of the lanes.
+        // Memory: events that are fetched ahead of the lanes.
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", (8 << 10).to_string())
         .set("fetch.max.bytes", (4 << 20).to_string());

@@ -1,4 +1,4 @@
-//! A service's consumer group on this relay: what its poll loop and its lanes share.
+//! A service's consumer group on this relay: what the poll loop and the lanes share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,9 +21,9 @@ use crate::kafka::{Log, Record};
 use crate::service::Service;
 use crate::telemetry::metrics as names;
 
-/// What may be fetched and not done, in bytes: an event counts for as much of the buffer as it takes of this.
+/// Bytes that may be fetched and not done. An event takes the same share of the buffer as it takes of this.
 const BUFFER_BYTES: usize = 64 << 20;
-/// How often a held back lane is worth a line in the log.
+/// How often a lane that waits gets a line in the log at `warn`.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// A partition by topic and number.
@@ -35,24 +35,24 @@ pub(super) struct Group {
     pub(super) routes: Routes,
     pub(super) component: Component,
     pub(super) dead_letters: FutureProducer<Log>,
-    /// Deliveries that may be under way at once.
+    /// Places for deliveries in flight.
     pub(super) places: Semaphore,
     pub(super) membership: Membership,
     pub(super) backoff: Backoff,
-    /// How often an event that the component fails on is delivered.
+    /// Deliveries of an event on which the component fails.
     pub(super) attempts: u32,
-    /// How much may be fetched and not done.
+    /// Events that may be fetched and not done.
     buffer: usize,
-    /// How much is.
+    /// Events that are.
     buffered: Arc<AtomicUsize>,
     partitions: Mutex<BTreeMap<Place, Arc<Partition>>>,
     paused: Mutex<BTreeSet<Place>>,
     origin: Instant,
-    /// Milliseconds from `origin` + 1 to when the log last told of a held back lane.
+    /// When the log last got a line about a lane that waits: milliseconds since `origin`, plus 1.
     said_at: AtomicU64,
 }
 
-/// What the poll loop has to do about back pressure.
+/// What the poll loop does about back pressure.
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
     pub(super) pause: Vec<Place>,
@@ -86,7 +86,7 @@ impl Group {
         }
     }
 
-    /// Partitions are this relay's from now on.
+    /// Takes partitions that Kafka assigned.
     pub(super) fn assign(&self, list: &TopicPartitionList) {
         let mut partitions = self.partitions();
         for element in list.elements() {
@@ -97,8 +97,8 @@ impl Group {
         gauge!(names::PARTITIONS, "service" => self.name()).set(partitions.len() as f64);
     }
 
-    /// Takes partitions away from their lanes: what is under way may end within `deadline`, and what stands before it may
-    /// be done as well. Answers how far each of them got. Blocks; not on a thread of the runtime.
+    /// Takes partitions away from their lanes: deliveries in flight may end within `deadline`, and so may events before
+    /// them. Answers the low-water mark of each partition. Blocks; don't call it on a thread of the runtime.
     pub(super) fn revoke(&self, places: &[Place], deadline: Duration) -> Vec<(Place, i64)> {
         let taken: Vec<(Place, Arc<Partition>)> = {
             let mut partitions = self.partitions();
@@ -120,7 +120,10 @@ impl Group {
         if !taken.is_empty() && !deadline.is_zero() {
             let idle = join_all(taken.iter().map(|(_, partition)| partition.idle()));
             if self.runtime.block_on(async { tokio::time::timeout(deadline, idle).await }).is_err() {
-                tracing::warn!(service = &*self.service.name, "a rebalance or stop cut off deliveries; their events are delivered again");
+                tracing::warn!(
+                    service = &*self.service.name,
+                    "a rebalance or stop cut off deliveries; their events are delivered again"
+                );
             }
         }
         for (_, partition) in &taken {
@@ -130,12 +133,12 @@ impl Group {
         taken.into_iter().filter_map(mark).collect()
     }
 
-    /// Every partition that is this relay's.
+    /// All partitions that this relay has.
     pub(super) fn places(&self) -> Vec<Place> {
         self.partitions().keys().cloned().collect()
     }
 
-    /// A partition that is this relay's.
+    /// A partition, if this relay has it.
     pub(super) fn partition(&self, place: &Place) -> Option<Arc<Partition>> {
         self.partitions().get(place).cloned()
     }
@@ -145,13 +148,13 @@ impl Group {
         1 + record.bytes() * self.buffer / BUFFER_BYTES
     }
 
-    /// Whether no more should be taken for now.
+    /// Whether the buffer is full.
     pub(super) fn is_full(&self) -> bool {
         self.buffered.load(Ordering::Relaxed) >= self.buffer
     }
 
-    /// What to pause and to resume. While everything together is too much, those pause that have more than their part;
-    /// the others are let be, so that one that is held back doesn't starve them.
+    /// Which partitions to pause and to resume. While the buffer is full, partitions with more than their share pause; the
+    /// others go on, so that one that waits doesn't starve them.
     pub(super) fn pressure(&self) -> Pressure {
         let partitions = self.partitions();
         let mut paused = self.paused();
@@ -174,7 +177,7 @@ impl Group {
         pressure
     }
 
-    /// The low-water marks that moved since the last time.
+    /// The low-water marks that moved since the last call.
     pub(super) fn marks_to_commit(&self) -> Vec<(Place, i64)> {
         let partitions = self.partitions();
         let moved = partitions.iter().filter_map(|(place, partition)| Some((place.clone(), partition.take_commit()?)));
@@ -187,7 +190,7 @@ impl Group {
         partitions.iter().filter_map(|(place, partition)| Some((place.clone(), partition.low_water()?))).collect()
     }
 
-    /// A commit didn't arrive.
+    /// A commit failed: all marks are committed again.
     pub(super) fn commit_failed(&self) {
         self.partitions().values().for_each(|partition| partition.commit_failed());
     }
@@ -200,7 +203,7 @@ impl Group {
         counter!(names::DELIVERIES, "service" => self.name(), "result" => result).increment(1);
     }
 
-    /// From the record's time to the component's acceptance.
+    /// Measures the time from the record's timestamp to the component's acceptance.
     pub(super) fn record_lag(&self, record: &Record) {
         let Some(made_ms) = record.timestamp_ms else { return };
         let lag_ms = jiff::Timestamp::now().as_millisecond().saturating_sub(made_ms);
@@ -208,7 +211,7 @@ impl Group {
         histogram!(names::DELIVERY_LAG_SECONDS, "service" => self.name()).record(lag);
     }
 
-    /// Says that a lane waits: now and then, however many there are.
+    /// Logs that a lane waits: at `warn` now and then, otherwise at `debug`.
     pub(super) fn held_back(&self, record: &Record, attempts: u32, answer: &Answer) {
         let now = self.origin.elapsed().as_millis() as u64 + 1;
         let last = self.said_at.load(Ordering::Relaxed);
@@ -216,9 +219,23 @@ impl Group {
         let service = &*self.service.name;
         let (topic, key, cause) = (record.topic.as_str(), record.key_text(), answer.to_string());
         if due && self.said_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            tracing::warn!(service, topic, key, attempts, cause, "a delivery failed; its lane waits and the relay retries");
+            tracing::warn!(
+                service,
+                topic,
+                key,
+                attempts,
+                cause,
+                "a delivery failed; its lane waits and the relay retries"
+            );
         } else {
-            tracing::debug!(service, topic, key, attempts, cause, "a delivery failed; its lane waits and the relay retries");
+            tracing::debug!(
+                service,
+                topic,
+                key,
+                attempts,
+                cause,
+                "a delivery failed; its lane waits and the relay retries"
+            );
         }
     }
 
@@ -241,7 +258,7 @@ pub(super) fn list(marks: &[(Place, i64)]) -> TopicPartitionList {
     list
 }
 
-/// Partitions by themselves.
+/// Partitions without offsets, as librdkafka takes them.
 pub(super) fn bare_list(places: &[Place]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(places.len());
     for (topic, partition) in places {

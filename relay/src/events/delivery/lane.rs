@@ -1,4 +1,4 @@
-//! One lane at work: delivers its events one after another, each until it is done.
+//! The worker of a lane: delivers the lane's events one after another, each until it is done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +21,11 @@ use crate::{kafka, telemetry};
 /// How long one try to produce a dead letter may take.
 const PRODUCE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What became of an event.
+/// How work on an event ended.
 enum Fate {
-    /// It needs nothing more.
+    /// The event is done.
     Done,
-    /// The partition was taken away; whoever has it now delivers the event.
+    /// The partition was taken away: the relay that has it now delivers the event.
     Left,
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn work(group: Arc<Group>, partition: Arc<Partition>, lane: Lan
     }
 }
 
-/// Delivers until the component accepts the event or will never do so.
+/// Delivers an event until the component accepts it or it becomes a dead letter.
 async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Event, route: &str) -> Fate {
     let (mut attempts, mut failures) = (0_u32, 0_u32);
     loop {
@@ -82,7 +82,7 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
     }
 }
 
-/// One delivery. `None`: the partition was taken away before there was an answer.
+/// One delivery. `None`: the partition was taken away before the component answered.
 async fn attempt(
     group: &Group,
     partition: &Partition,
@@ -142,7 +142,7 @@ async fn refuse(
     give_up(group, partition, work, &cause).await
 }
 
-/// Writes a dead letter. The event is done only once every replica in sync has it.
+/// Writes a dead letter. The event is done only once every in-sync replica has it.
 async fn give_up(group: &Group, partition: &Partition, work: &Work, cause: &Cause) -> Fate {
     let base = group.routes.base(&work.record.topic);
     let letter = dead_letters::record(&group.service.name, &base, &work.record, cause);
@@ -159,7 +159,11 @@ async fn give_up(group: &Group, partition: &Partition, work: &Work, cause: &Caus
             Some(Err(_)) => format!("no acknowledgement within {PRODUCE_TIMEOUT:?}"),
         };
         tries += 1;
-        tracing::warn!(topic = letter.topic, cause = result, "writing a dead letter failed; its lane waits and the relay retries");
+        tracing::warn!(
+            topic = letter.topic,
+            cause = result,
+            "writing a dead letter failed; its lane waits and the relay retries"
+        );
         let wait = group.backoff.jittered(tries, rand::random());
         if !rest(group, &partition.revoked, wait).await {
             return Fate::Left;
@@ -184,7 +188,7 @@ async fn give_up(group: &Group, partition: &Partition, work: &Work, cause: &Caus
     Fate::Done
 }
 
-/// Waits without a place. `false`: the partition was taken away.
+/// Waits before a retry, without holding a place. `false`: the partition was taken away.
 async fn rest(group: &Group, revoked: &CancellationToken, wait: Duration) -> bool {
     let held = gauge!(names::LANES_HELD_BACK, "service" => group.name());
     held.increment(1.0);

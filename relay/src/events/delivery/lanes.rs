@@ -1,9 +1,9 @@
-//! Lanes: within a key one after another, across keys beside each other. Pure rules.
+//! Lanes: in order within a key, in parallel across keys. Pure rules.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// Queues by key. A lane exists as long as it holds anything; who made it works it until it is gone.
+/// Queues by key. A lane exists while it holds an event; the worker that was spawned with it works until it is empty.
 #[derive(Debug)]
 pub(crate) struct Lanes<K, T> {
     queues: HashMap<K, VecDeque<T>>,
@@ -15,7 +15,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Lanes<K, T> {
         Self { queues: HashMap::new(), len: 0 }
     }
 
-    /// Appends to a lane. `true`: the lane is new, and needs somebody who works it.
+    /// Appends to a lane. `true`: the lane is new and needs a worker.
     #[must_use]
     pub(crate) fn push(&mut self, key: K, item: T) -> bool {
         self.len += 1;
@@ -24,12 +24,12 @@ impl<K: Eq + Hash + Clone, T: Clone> Lanes<K, T> {
         queue.len() == 1
     }
 
-    /// The first of a lane; it stays there until it is done.
+    /// The first event of a lane. It stays there until it is done.
     pub(crate) fn front(&self, key: &K) -> Option<T> {
         self.queues.get(key)?.front().cloned()
     }
 
-    /// The first of a lane is done. `false`: the lane is empty and gone.
+    /// Removes the first event of a lane, which is done. `false`: the lane is empty and gone.
     pub(crate) fn done(&mut self, key: &K) -> bool {
         let Some(queue) = self.queues.get_mut(key) else { return false };
         self.len -= usize::from(queue.pop_front().is_some());
@@ -40,7 +40,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Lanes<K, T> {
         true
     }
 
-    /// How much is in all lanes.
+    /// How many events are in all lanes.
     #[cfg(test)]
     fn len(&self) -> usize {
         self.len

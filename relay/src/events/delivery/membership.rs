@@ -1,8 +1,8 @@
 //! Whether this relay may still deliver what it has fetched.
 //!
-//! A relay that was stalled (stopped, swapped out) for longer than its session was thrown out of its group, and others
-//! deliver what it still has in its lanes; but it learns so only at its next exchange with Kafka. So after any stall it
-//! delivers nothing until Kafka has accepted a commit from it, which Kafka takes only from members of the group as it is.
+//! Kafka removes a relay that is stalled (stopped, swapped out) for longer than its session from the group, and other relays
+//! deliver what it still has in its lanes; the relay learns that only at its next exchange with Kafka. So after a stall it
+//! delivers nothing until Kafka has accepted a commit from it: Kafka takes commits only from current members.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ pub(super) struct Membership {
     origin: Instant,
     /// Milliseconds from `origin` to the last turn of the poll loop.
     last_turn: AtomicU64,
-    /// A gap between two turns that is longer than this is a stall.
+    /// A longer gap between two turns is a stall.
     stall: Duration,
-    /// Nothing is delivered until Kafka confirmed that this relay is a member.
+    /// While true, the relay delivers nothing: Kafka hasn't confirmed that it is a member.
     in_doubt: watch::Sender<bool>,
 }
 
 impl Membership {
-    /// `session`: how long Kafka waits for a member that says nothing.
+    /// `session`: the session timeout of the group.
     pub(super) fn new(session: Duration) -> Self {
         Self {
             origin: Instant::now(),
@@ -32,7 +32,7 @@ impl Membership {
         }
     }
 
-    /// A turn of the poll loop. `true`: Kafka must be asked whether this relay is still a member.
+    /// Notes a turn of the poll loop. `true`: ask Kafka whether this relay is still a member.
     pub(super) fn turn(&self) -> bool {
         if self.is_stalled() {
             self.in_doubt.send_replace(true);
@@ -41,7 +41,7 @@ impl Membership {
         *self.in_doubt.borrow()
     }
 
-    /// Kafka took a commit that was sent after the doubt arose, or there is nothing left to be in doubt about.
+    /// Kafka took a commit that was sent after the stall, or there was nothing to commit.
     pub(super) fn confirmed(&self) {
         self.in_doubt.send_replace(false);
     }
@@ -54,7 +54,7 @@ impl Membership {
                 return false;
             }
             if self.is_stalled() {
-                // Whoever notices first says so; the poll loop asks Kafka at its next turn.
+                // The poll loop asks Kafka at its next turn.
                 self.in_doubt.send_replace(true);
             }
             if !*in_doubt.borrow_and_update() {

@@ -18,25 +18,25 @@ use crate::kafka::Record;
 pub(super) struct Work {
     pub(super) record: Record,
     pub(super) event: Result<Event, Malformed>,
-    /// Where it goes; nowhere where it isn't an event.
+    /// Where to deliver it; `None` if it isn't an event.
     pub(super) route: Option<Arc<str>>,
-    /// What it counts against the buffer.
+    /// How much of the buffer it takes.
     pub(super) weight: usize,
 }
 
-/// Events without a key have no order among each other that anybody could rely on; they share a lane all the same.
+/// The key of a record. Events without a key share one lane.
 pub(super) type LaneKey = Option<Bytes>;
 
 #[derive(Debug)]
 pub(super) struct Partition {
-    /// The partition is being taken away: nothing waits any longer to be tried again, and of what was not begun only
-    /// that begins which stands before something that was.
+    /// The partition is being taken away: no lane waits for a retry any longer, and a delivery begins only if a later event
+    /// of the partition was begun already.
     pub(super) revoked: CancellationToken,
-    /// What has begun ends here and now.
+    /// Deliveries in flight end at once.
     pub(super) aborted: CancellationToken,
-    /// Those who work its lanes.
+    /// The workers of its lanes.
     workers: TaskTracker,
-    /// What all partitions of the group have fetched and not done.
+    /// What all partitions of the group take of the buffer.
     total: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
@@ -48,7 +48,7 @@ struct State {
     weight: usize,
     /// The last event whose delivery has begun.
     last_begun: i64,
-    /// Once it is taken away: nothing after this begins.
+    /// Once it is taken away: no delivery of a later offset begins.
     ends_at: Option<i64>,
 }
 
@@ -69,7 +69,7 @@ impl Partition {
         }
     }
 
-    /// Takes an event in. `true`: its lane needs somebody who works it.
+    /// Takes an event. `true`: its lane needs a worker.
     pub(super) fn push(&self, work: Work) -> bool {
         let mut state = self.state();
         state.tracker.begin(work.record.offset);
@@ -78,7 +78,7 @@ impl Partition {
         state.lanes.push(work.record.key.clone(), Arc::new(work))
     }
 
-    /// An event that nobody wants.
+    /// Skips an event that no subscription wants.
     pub(super) fn skip(&self, offset: i64) {
         self.state().tracker.skip(offset);
     }
@@ -88,7 +88,7 @@ impl Partition {
         self.state().lanes.front(lane)
     }
 
-    /// The first event of a lane is done. `false`: the lane is empty.
+    /// Removes the first event of a lane, which is done. `false`: the lane is empty.
     pub(super) fn done(&self, lane: &LaneKey, work: &Work) -> bool {
         let mut state = self.state();
         state.tracker.done(work.record.offset);
@@ -99,13 +99,13 @@ impl Partition {
         state.lanes.done(lane)
     }
 
-    /// What is fetched and not done.
+    /// How much of the buffer it takes.
     pub(super) fn weight(&self) -> usize {
         self.state().weight
     }
 
-    /// Begins to take it away. What was begun out of order leaves holes before it, and holes would make it come again
-    /// elsewhere; so they are filled, and nothing further begins.
+    /// Begins to take the partition away. Deliveries that were begun out of order leave events before them undone, and the
+    /// low-water mark would stay before those; so these are still delivered, and no later ones.
     pub(super) fn revoke(&self) {
         let mut state = self.state();
         if state.ends_at.is_none() {
@@ -116,7 +116,7 @@ impl Partition {
         self.revoked.cancel();
     }
 
-    /// Begins a delivery. `false`: it is too late for this one.
+    /// Begins a delivery. `false`: the partition was taken away, and it is too late for this offset.
     pub(super) fn begin(&self, offset: i64) -> bool {
         let mut state = self.state();
         if self.aborted.is_cancelled() || state.ends_at.is_some_and(|last| offset > last) {
@@ -126,7 +126,7 @@ impl Partition {
         true
     }
 
-    /// Until it is too late to begin this one.
+    /// Waits until it is too late to begin this offset.
     pub(super) async fn too_late_for(&self, offset: i64) {
         self.revoked.cancelled().await;
         if self.state().ends_at.is_none_or(|last| offset <= last) {
@@ -134,12 +134,12 @@ impl Partition {
         }
     }
 
-    /// Everything before it is done.
+    /// The low-water mark.
     pub(super) fn low_water(&self) -> Option<i64> {
         self.state().tracker.low_water()
     }
 
-    /// What to commit, where it has moved.
+    /// The low-water mark, if it moved since it was last taken.
     pub(super) fn take_commit(&self) -> Option<i64> {
         self.state().tracker.take_commit()
     }
@@ -148,12 +148,12 @@ impl Partition {
         self.state().tracker.commit_failed();
     }
 
-    /// Held by who works a lane.
+    /// A worker holds this while it works a lane.
     pub(super) fn worker(&self) -> TaskTrackerToken {
         self.workers.token()
     }
 
-    /// Until nobody works here any more. Only once it is revoked.
+    /// Waits until no worker is left. Call it after `revoke`.
     pub(super) async fn idle(&self) {
         self.workers.close();
         self.workers.wait().await;

@@ -1,4 +1,4 @@
-//! Which events of which topics go where.
+//! Which events of which topics go to which route of the component.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,8 +6,7 @@ use std::sync::Arc;
 use crate::config::{ServiceConfig, SubscriptionConfig};
 use crate::kafka::topics;
 
-/// The topics that a service hears: those of its subscriptions, and for each the one that dead letters are replayed
-/// into.
+/// The topics that a service consumes: those of its subscriptions, and for each the topic of its replayed dead letters.
 #[derive(Debug)]
 pub(super) struct Routes {
     topics: BTreeMap<String, Topic>,
@@ -39,7 +38,7 @@ impl Routes {
         self.topics.keys().map(String::as_str).collect()
     }
 
-    /// Where an event goes; `None`: nobody here wants it.
+    /// The route of an event; `None`: no subscription wants it.
     pub(super) fn route(&self, topic: &str, kind: &str) -> Option<Arc<str>> {
         let topic = self.topics.get(topic)?;
         topic
@@ -49,7 +48,7 @@ impl Routes {
             .map(|(_, route)| Arc::clone(route))
     }
 
-    /// The topic whose subscription brought an event here, also where it was replayed.
+    /// The topic of the subscription that an event belongs to, also if it was replayed.
     pub(super) fn base(&self, topic: &str) -> Arc<str> {
         self.topics.get(topic).map_or_else(|| topic.into(), |topic| Arc::clone(&topic.base))
     }

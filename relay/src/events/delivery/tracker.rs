@@ -1,30 +1,30 @@
-//! What of a partition is done: pure rules.
+//! The low-water mark of a partition. Pure rules.
 //!
-//! Events of different keys are done in any order, but Kafka remembers one number per partition: everything before it
-//! is done. So what is committed is the low-water mark: a crash redelivers what was done beyond it, and skips nothing.
+//! Events of different keys are done in any order, but Kafka keeps one number per partition: every event before it is done.
+//! So the relay commits the low-water mark: a crash redelivers what was done beyond it, and skips nothing.
 
 use std::collections::BTreeSet;
 
-/// The offsets of one partition that were fetched.
+/// The fetched offsets of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
-    /// The offset after the last that was fetched.
+    /// The offset after the last fetched one.
     next: Option<i64>,
     /// Fetched and not done.
     pending: BTreeSet<i64>,
-    /// What was last handed out to be committed.
+    /// The mark that was last taken for a commit.
     committed: Option<i64>,
 }
 
 impl Tracker {
-    /// An event was fetched. Offsets ascend but for gaps; where they begin anew (the topic was made again, or its
-    /// offset was reset) so does this: it rather redelivers than skips.
+    /// An event was fetched. Offsets ascend, with gaps; if they start over (the topic was recreated, or its offset reset) so
+    /// does the mark: it redelivers rather than skips.
     pub(crate) fn begin(&mut self, offset: i64) {
         self.pending.insert(offset);
         self.next = Some(offset + 1);
     }
 
-    /// An event was fetched and needs nothing.
+    /// An event was fetched that no subscription wants.
     pub(crate) fn skip(&mut self, offset: i64) {
         self.next = Some(offset + 1);
     }
@@ -34,7 +34,7 @@ impl Tracker {
         self.pending.remove(&offset);
     }
 
-    /// The offset before which everything is done; `None` before anything was fetched.
+    /// The low-water mark: every event before it is done. `None` before anything was fetched.
     pub(crate) fn low_water(&self) -> Option<i64> {
         let first = self.pending.first().copied();
         match (first, self.next) {
@@ -43,13 +43,13 @@ impl Tracker {
         }
     }
 
-    /// What to commit, where it has moved since this was last asked.
+    /// The low-water mark, if it moved since it was last taken.
     pub(crate) fn take_commit(&mut self) -> Option<i64> {
         let mark = self.low_water()?;
         (self.committed.replace(mark) != Some(mark)).then_some(mark)
     }
 
-    /// The commit was lost: ask again.
+    /// The commit failed: the mark is taken again.
     pub(crate) fn commit_failed(&mut self) {
         self.committed = None;
     }

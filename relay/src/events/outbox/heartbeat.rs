@@ -1,4 +1,4 @@
-//! Keeps a publisher's leases while it lives and gets on.
+//! Renews a publisher's leases while it makes progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +65,11 @@ pub(super) async fn beat(
         if stuck_for > lease {
             if !std::mem::replace(&mut failing, true) {
                 let stuck_ms = stuck_for.as_millis() as u64;
-                tracing::warn!(publisher = &*id, stuck_ms, "the outbox publisher is stuck in one batch; it stops renewing its leases");
+                tracing::warn!(
+                    publisher = &*id,
+                    stuck_ms,
+                    "the outbox publisher is stuck in one batch; it stops renewing its leases"
+                );
             }
             continue;
         }
@@ -74,7 +78,11 @@ pub(super) async fn beat(
             Ok(false) => return lost.cancel(),
             Err(cause) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(publisher = &*id, cause = format!("{cause:#}"), "renewing the outbox leases failed; retrying");
+                    tracing::warn!(
+                        publisher = &*id,
+                        cause = format!("{cause:#}"),
+                        "renewing the outbox leases failed; retrying"
+                    );
                 }
             }
         }

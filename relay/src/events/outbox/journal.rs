@@ -1,7 +1,7 @@
 //! The journal: which events a publisher's last transaction put into Kafka.
 //!
-//! It is written by that very transaction, so it says the truth about it, and it is read only when a publisher is gone:
-//! what it committed and didn't mark in the database must not be published again.
+//! That transaction writes it itself, so it is true. It is read only when a publisher is dead: events that it committed and
+//! didn't mark in the database must not be published again.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A transactional producer: a batch is in Kafka as a whole or not at all, and never after it was fenced.
+//! A transactional producer: a batch is in Kafka as a whole or not at all, and never after the producer was fenced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One try of it.
 const TRY: Duration = Duration::from_secs(3);
 
-/// A producer under one transactional id. Whoever initialises another one under the same id fences this one: it can
-/// commit nothing from then on, whatever it still has in its buffers.
+/// A producer under one transactional id. Initialising another producer under the same id fences this one: it can commit
+/// nothing from then on, whatever it still has in its buffers.
 pub(super) struct Transactional {
     client: Option<Client>,
     journal: Arc<str>,
@@ -36,8 +36,8 @@ pub(super) enum Trouble {
     Refused(KafkaError),
     /// Nothing of the batch is in Kafka; the same again may work.
     Later(KafkaError),
-    /// The producer is of no use any more: it was fenced, or nobody knows whether the batch is in Kafka. Its successor
-    /// finds out.
+    /// The producer failed for good: it was fenced, or it isn't known whether the batch is in Kafka. The next producer finds
+    /// out from the journal.
     Lost(KafkaError),
 }
 

@@ -1,4 +1,7 @@
 //! One publisher: from the start of its producer to its end.
+//!
+//! `batches` and `leases` call each other: a long run of batches looks at the leases in between, and new shards are published
+//! at once.
 
 mod batches;
 mod leases;
@@ -75,7 +78,7 @@ pub(super) struct Publisher {
     /// Nothing is published before this: Kafka or the database failed.
     paused_until: Instant,
     failures: Failures,
-    /// Once it is told to stop: when it leaves what waits to others.
+    /// Once it is told to stop: when it leaves waiting events to other relays.
     leaves_at: Option<Instant>,
 }
 
@@ -217,14 +220,18 @@ impl Publisher {
         self.publish(self.held.keys().copied().collect()).await
     }
 
-    /// Publishes what is left, then frees what it holds, so that nobody has to wait for the leases to run out.
+    /// Publishes what is left, then releases its shards, so that other relays need not wait for the leases to run out.
     async fn give_up(&mut self) -> End {
         if let Err(cause) = self.sweep().await {
             return End::Lost(cause);
         }
         if let Err(cause) = store::retire(&self.role, &self.id, &[]).await {
             let cause = format!("{cause:#}");
-            tracing::warn!(service = &*self.service.name, cause, "releasing the outbox leases failed; other relays take over when they run out");
+            tracing::warn!(
+                service = &*self.service.name,
+                cause,
+                "releasing the outbox leases failed; other relays take over when they run out"
+            );
             return End::Stopped;
         }
         self.tell_others();

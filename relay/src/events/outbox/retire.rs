@@ -1,10 +1,9 @@
-//! The end of a publisher that is gone: by a crash, by a stall, or because it gave its producer up.
+//! Retires a publisher that is dead: after a crash, after a stall, or because it gave its producer up.
 //!
-//! The order matters. First Kafka is told to take nothing more from it (whoever initialises a producer under its
-//! transactional id fences it, and ends what it left open: a commit that was decided is finished, anything else is
-//! aborted). Then its journal says what its last transaction published, which nothing can change any more. Only then,
-//! in one transaction of the database, are those events marked and its shards freed. Whoever dies in between leaves the
-//! publisher as dead as before, and the next one begins again.
+//! The order matters. First fence it: initialising a producer under its transactional id makes Kafka refuse it and end its
+//! open transaction; a commit that was decided is finished, anything else is aborted. Then read its journal, which nothing can
+//! change any more. Only then, in one transaction of the database, mark those events and free its shards. If the relay dies in
+//! between, the publisher is as dead as before, and the next relay begins again.
 
 use std::time::Instant;
 
@@ -19,7 +18,7 @@ pub(super) async fn retire(kafka: &KafkaConfig, setup: &Setup, role: &RelayRole,
     let began = Instant::now();
     let fence = Transactional::open(kafka, setup, id).await?;
     tracing::debug!(publisher = id, after_ms = began.elapsed().as_millis() as u64, "fenced");
-    // All that it committed stands before this record, which is a tombstone of a key that nobody else has.
+    // All that it committed is before this record, a tombstone of a key that only this takeover uses.
     let end = fence.note(id, &format!("{id}/end"), None).await?;
     tracing::debug!(publisher = id, after_ms = began.elapsed().as_millis() as u64, "noted the journal's end");
     let committed = journal::last(kafka, &setup.journal, id, end).await?;

@@ -1,9 +1,8 @@
-//! Who publishes which shards: pure rules.
+//! Which publisher holds which shards. Pure rules.
 //!
-//! Everybody who looks at the same publishers computes the same shares, so that they agree without talking: the shards
-//! divided by the living, one more for the first of them (by id) while there is a remainder. A publisher gives up what
-//! is beyond its share and takes what is free up to it. What a dead one holds is nobody's until it was retired, which
-//! anybody does.
+//! All relays compute the same shares from the same publishers, so they agree without talking: the shards divided by the
+//! living publishers, one more for the first of them (by id) while there is a remainder. A publisher releases shards beyond its
+//! share and takes free ones up to it. The shards of a dead publisher are free once it was retired, which any relay does.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +26,7 @@ pub(super) struct Plan {
     pub(super) take: Vec<i16>,
     /// Its shards that are beyond its share.
     pub(super) release: Vec<i16>,
-    /// Holders that nobody hears of: to be retired.
+    /// Holders that don't renew their leases: to be retired.
     pub(super) dead: BTreeSet<String>,
 }
 
@@ -103,8 +102,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever holds what at first: once everybody has followed its plan for two rounds, each shard has a living
-        /// holder, nobody has more than its share, and nobody moves any more.
+        /// From any distribution: once every publisher has followed its plan for two rounds, each shard has a living holder,
+        /// no publisher has more than its share, and no shard moves any more.
         #[test]
         fn all_shards_are_held_and_evenly(
             living in 1usize..20,

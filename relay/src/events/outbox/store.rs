@@ -1,4 +1,4 @@
-//! The outbox in PostgreSQL: what waits to be published, who publishes it. Time is the database's.
+//! The outbox in PostgreSQL: the events that wait, and who publishes them. Time is the database's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -100,8 +100,8 @@ impl View {
 
 /// Each shard is read by its index up to a limit, so that a long outbox costs a batch little more than a short one.
 /// (BETWEEN and the order by shard leave PostgreSQL no other index to choose: the one on `seq` would lead through
-/// everything that was published.) The last condition keeps a batch within its bytes, but for the first event, which
-/// may be larger.
+/// everything that was published.) The last condition ends a batch once its data reaches the bytes: a batch exceeds
+/// them by at most its last event.
 const READ: &str = "
     SELECT o.seq, o.shard, o.topic, o.key, o.id, o.type, o.source, o.subject,
            to_char(o.time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), o.traceparent, o.tracestate, o.data,

@@ -1,6 +1,6 @@
 //! Why a value can't be written or read.
 
-/// Why a value doesn't fit, for whoever sent it.
+/// Why a value doesn't fit, for the caller that sent it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unfit(pub String);

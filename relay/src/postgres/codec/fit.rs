@@ -1,6 +1,6 @@
-//! Columns as they were declared: `varchar(3)`, `numeric(10,2)`.
+//! Declared columns: `varchar(3)`, `numeric(10,2)`.
 //!
-//! PostgreSQL would round a number to its column's scale without a word. Here that is a value that doesn't fit.
+//! PostgreSQL rounds a number to its column's scale silently. The relay refuses such a value.
 
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! Who may do what within the database.
 //!
 //! The service's role may read and write the tables of `app`, and execute the functions of `towpath` that are made for
-//! it. PostgreSQL lets everybody execute many functions that change the session or the server, or that run SQL given as
+//! it. By default PUBLIC may execute many functions that change the session or the server, or that run SQL given as
 //! text; those are taken from PUBLIC, because a session is shared by all units of work and statements are checked by
 //! their text.
 
@@ -13,7 +13,7 @@ use crate::config::PostgresConfig;
 /// The functions of `towpath` that the service's role may execute.
 const FOR_THE_SERVICE: &str = "towpath.inbox_claim, towpath.idempotency_claim, towpath.idempotency_answer, towpath.outbox_append, towpath.left_trace";
 
-/// The functions of `pg_catalog` that nobody needs and PUBLIC may execute.
+/// The functions of `pg_catalog` that PUBLIC may execute and no service needs.
 const TAKEN_AWAY: &str = "
     SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc AS p
     WHERE p.pronamespace = 'pg_catalog'::regnamespace
@@ -106,7 +106,7 @@ async fn take_away(client: &Client) -> Result<Vec<String>> {
     let open = list().await?;
     if !open.is_empty() {
         let revoke = format!("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC", open.join(", "));
-        // Whoever isn't a superuser gets an error or a warning here; what stays open is reported below.
+        // An admin who isn't a superuser gets an error or a warning here; the report names what stays open.
         if let Err(error) = client.batch_execute(&revoke).await {
             tracing::debug!(%error, "functions couldn't be taken from PUBLIC");
         }
@@ -122,7 +122,7 @@ async fn take_away(client: &Client) -> Result<Vec<String>> {
     Ok(vec![format!("PUBLIC may still execute {}; a superuser must revoke that", left.join(", "))])
 }
 
-/// What exists now is opened to whom it concerns, and to nobody else.
+/// Grants access to what exists now, and revokes the rest.
 pub(super) async fn after(client: &Client, postgres: &PostgresConfig) -> Result<()> {
     let (app, relay) = (quote_name(postgres.url.user()), quote_name(postgres.relay_url.user()));
     let statements = format!(

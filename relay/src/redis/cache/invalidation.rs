@@ -1,4 +1,4 @@
-//! Invalidation of tags, also of those that couldn't be invalidated when it was due.
+//! Tags whose invalidation failed because Redis was away: remembers them, and invalidates them when Redis is back.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -138,10 +138,6 @@ mod tests {
         assert_eq!((due.keys.len(), due.everything.clone()), (0, Some(("p:".into(), 1))));
         due.add("p:", keys(6), 4);
         due.add("p:", keys(9), 4);
-        assert_eq!(
-            due.everything,
-            Some(("p:".into(), 2)),
-            "whoever deletes everything sees that it has to begin again"
-        );
+        assert_eq!(due.everything, Some(("p:".into(), 2)), "a deletion of everything sees that it has to begin again");
     }
 }

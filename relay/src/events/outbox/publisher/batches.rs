@@ -13,9 +13,9 @@ use super::super::store::{self, Bounds, Waiting};
 use super::Publisher;
 use crate::telemetry::metrics as names;
 
-/// The most bytes of data in one batch, but for a single event that is larger.
+/// Data in one batch. A batch exceeds it by at most its last event.
 const MAX_BATCH_BYTES: usize = 8 << 20;
-/// The least that one shard may bring into a batch: a single hot key shall not take a batch for every few events.
+/// What one shard may bring into a batch at least: otherwise a single hot key would need a batch for every few events.
 const MIN_SHARD_EVENTS: usize = 100;
 /// How long a shard rests whose next event Kafka refuses.
 const HOLD: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Which shards a publisher holds: it looks at the leases now and then, and does what the shares ask for.
+//! The shards that a publisher holds: it looks at the leases from time to time, and releases or takes shards as the shares ask.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::{Publisher, shard_key};
 use crate::redis::Space;
 use crate::telemetry::metrics as names;
 
-/// How often leases are looked at though nobody said that they changed.
+/// How often the publisher looks at the leases without a wake-up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Publisher {
@@ -61,7 +61,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Whoever comes first among the living retires at once, the others only where that didn't help.
+    /// The first of the living publishers (by id) retires a dead one at once; the others wait, and do so if it is still there.
     fn begin_retirement(&mut self, id: &str, rank: usize) {
         if !self.in_retirement.insert(id.to_owned()) {
             return;
