@@ -1,3 +1,3 @@
-//! The subcommands that are more than a line in `main`.
+//! The subcommands of `towpath-relay` that have options of their own.
 
 pub(crate) mod dlq;

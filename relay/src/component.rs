@@ -1,5 +1,8 @@
 //! Calls to a service's component: deliveries and timers, as HTTP requests with its token.
 
+mod headers;
+mod verdict;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,20 +16,24 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::config::ComponentConfig;
-use crate::delivery::verdict::{Answer, retry_after};
+use verdict::retry_after;
 
-/// A component that can't be reached for longer than this is left to other relays: they may have one that can. Longer than
-/// one takes that only starts again.
+pub use headers::encode;
+pub(crate) use headers::put;
+pub(crate) use verdict::{Answer, Verdict};
+
+/// After this long without a connection the relay leaves the component's events and timers to other relays. Longer than a
+/// restart of the component takes.
 pub(crate) const LEFT_TO_OTHERS_AFTER: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often one that is away is looked for.
+/// How often the relay tries to connect to a component that is away.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Shorter than servers keep idle connections, so that no request meets one that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of an answer's body is read.
-const LONGEST_BODY: usize = 64 << 10;
-/// How much of it a log line or a dead letter repeats.
-const LONGEST_DETAIL: usize = 500;
+/// How much the relay reads of an answer's body.
+const MAX_BODY_BYTES: usize = 64 << 10;
+/// How much of it goes into a log line or a dead letter.
+const MAX_DETAIL_CHARS: usize = 500;
 
 /// Where a service's component is. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,7 +42,7 @@ pub(crate) struct Component {
     base: String,
     authorization: HeaderValue,
     timeout: Duration,
-    /// Since when nobody could connect to it; shared by all who call it.
+    /// Since when connecting fails; shared by all callers.
     unreached_since: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -55,11 +62,11 @@ impl Component {
         Ok(Self { client, base: config.url.clone(), authorization, timeout, unreached_since: Arc::default() })
     }
 
-    /// Posts to a route. Every outcome is an answer.
+    /// Posts to a route. Every outcome is an [`Answer`].
     pub(crate) async fn call(&self, route: &str, headers: HeaderMap, body: Bytes) -> Answer {
         let request = match self.request(route, headers, body) {
             Ok(request) => request,
-            // A route that is no URI was refused with relay.toml, so this is never seen.
+            // relay.toml is refused with a route that is no URI, so this doesn't occur.
             Err(error) => return Answer::None(format!("the request can't be made: {error}")),
         };
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
@@ -77,19 +84,19 @@ impl Component {
         }
     }
 
-    /// How long nobody could connect to it. A component that is slow, or breaks a connection off, is there.
+    /// How long connecting has failed. A component that is slow, or breaks a connection, is reached.
     pub(crate) fn unreached_for(&self) -> Duration {
         self.unreached_since().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Waits until somebody can connect to it.
+    /// Waits until a connection succeeds.
     pub(crate) async fn until_reached(&self) {
         while !self.can_be_reached().await {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Whether it takes a connection now.
+    /// Tries to connect.
     pub(crate) async fn can_be_reached(&self) -> bool {
         let Ok(uri) = self.base.parse::<Uri>() else { return true };
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
@@ -123,22 +130,22 @@ impl Component {
         let now = jiff::Timestamp::now().as_second();
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(|value| retry_after(value, now));
-        // Read even where nobody looks at it, so that the connection can be used again.
+        // Read the body in any case, so that the connection can be used again.
         let detail = detail(response).await;
         Ok(Answer::Status { status, retry_after, detail })
     }
 }
 
-/// The beginning of a body, as text on one line. The status decides, so a body that breaks off changes nothing.
+/// The beginning of a body, as text on one line. A body that breaks off is no error: the status decides.
 async fn detail(response: Response<Incoming>) -> String {
     let empty = response.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0");
     if empty {
         return String::new();
     }
-    let body = Limited::new(response.into_body(), LONGEST_BODY).collect().await;
+    let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await;
     let bytes = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_DETAIL).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL_CHARS).collect()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

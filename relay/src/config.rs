@@ -1,9 +1,8 @@
-//! relay.toml: what the relay is told.
+//! relay.toml. docs/relay-toml.md lists every key.
 //!
-//! One pass over the file finds every fault and says for each where it is and what would mend it, so that nobody
-//! mends one only to meet the next. Unknown keys are refused: a misspelt limit that is silently ignored is no limit.
-//! `${NAME}` inside any string is an environment variable; a secret may also be `{ file = "path" }`, relative to the
-//! file that names it.
+//! One pass over the file finds every fault, and says for each where it is and how to mend it. Unknown keys are faults: a
+//! misspelt limit that is silently ignored is no limit. `${NAME}` inside any string is an environment variable; a secret may
+//! also be `{ file = "path" }`, relative to the file that names it.
 
 mod limits;
 mod read;
@@ -218,6 +217,12 @@ impl Faults {
         }
         text
     }
+}
+
+/// Every key of relay.toml that the reader knows, as a path such as `services.alpha.token`.
+#[cfg(test)]
+pub(crate) fn keys() -> std::collections::BTreeSet<String> {
+    read::keys(tests::WHOLE)
 }
 
 impl Config {

@@ -1,38 +1,25 @@
-//! The relay: a native sidecar that carries Spin applications to PostgreSQL, Kafka and Redis.
-//!
-//! A component sends it one unit of work; it runs that as one transaction with the events that follow, publishes them,
-//! and delivers what others say to components, in order per key. It knows nothing of the application: `relay.toml`
-//! ([`config`]) names the services, their databases, topics and routes.
+#![doc = include_str!("../README.md")]
 
-mod background;
-pub mod cache;
-pub mod cloudevents;
-pub mod codec;
+pub mod api;
+mod backoff;
 mod component;
 pub mod config;
-pub mod db;
-pub mod delivery;
-pub mod dlq;
-pub mod error;
+#[cfg(test)]
+mod docs;
+pub mod events;
+mod failure;
 pub mod kafka;
-pub mod lifecycle;
-pub mod metrics;
-pub mod migrate;
-pub mod outbox;
-pub mod purge;
+mod keys;
+mod lifecycle;
+pub mod postgres;
 pub mod query;
-mod ranges;
-pub mod rate_limit;
 pub mod redis;
-mod road;
-pub mod server;
-pub mod state;
-pub mod statement;
+mod relay;
+mod service;
+mod shards;
 pub mod telemetry;
-pub mod timer;
-pub mod topics;
-pub mod transaction;
-pub mod wakeup;
+mod timers;
+pub mod unit_of_work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,30 +31,36 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::state::Relay;
+use crate::telemetry::metrics;
 
-/// A relay at work.
+pub use failure::Failure;
+pub use lifecycle::Lifecycle;
+pub use relay::Relay;
+pub use service::Service;
+
+/// A relay that runs.
 #[derive(Debug)]
 pub struct Running {
-    /// What it shares.
+    /// Its shared state.
     pub relay: Arc<Relay>,
-    /// Where services reach it.
+    /// Where components reach it.
     pub address: SocketAddr,
-    /// Where health and metrics are served.
+    /// Where it serves health and metrics.
     pub admin_address: SocketAddr,
 }
 
-/// Starts a relay: binds first, so that a port in use is found before any work begins.
+/// Starts a relay. Binds its ports first, so that a port in use is an error before any work begins.
 ///
 /// # Errors
-/// Where it can't bind, or a client can't be built from the configuration.
+/// If a port can't be bound, or a client can't be built from the configuration.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     let (listener, address) = bind(config.relay.listen).await.context("relay.listen")?;
     let (admin_listener, admin_address) = bind(config.relay.admin_listen).await.context("relay.admin_listen")?;
     let _ = metrics::recorder();
     let relay = Relay::new(config)?;
     spawn_background(&relay);
-    road::start(&relay)?;
+    timers::start(&relay);
+    events::start(&relay)?;
     spawn_servers(&relay, listener, admin_listener);
     Ok(Running { relay, address, admin_address })
 }
@@ -84,26 +77,26 @@ fn spawn_background(relay: &Arc<Relay>) {
     spawn(relay.wakeups.clone().send(relay.redis.clone(), stop()).boxed());
     spawn(relay.wakeups.clone().receive(relay.redis.clone(), stop()).boxed());
     for service in relay.services.values() {
-        spawn(service.invalidations.clone().catch_up(relay.redis.clone(), stop()).boxed());
+        spawn(service.cache.clone().catch_up(stop()).boxed());
     }
     let stop = stop();
     spawn(stop.run_until_cancelled_owned(metrics::upkeep()).map(|_| ()).boxed());
 }
 
-/// Health is served until the very end, so that whoever looks sees the relay stopping.
+/// Health is served until the end of a stop, so that `/readyz` shows it.
 fn spawn_servers(relay: &Arc<Relay>, listener: TcpListener, admin_listener: TcpListener) {
     let life = &relay.lifecycle;
     let serve = |listener, router, tracker: &tokio_util::task::TaskTracker, stop: &CancellationToken| {
         let limits = relay.config.limits.clone();
-        let server = server::serve(listener, router, limits, tracker.clone(), stop.clone(), life.forced.clone());
+        let server = api::serve(listener, router, limits, tracker.clone(), stop.clone(), life.forced.clone());
         tracker.spawn(server);
     };
-    serve(listener, server::router(Arc::clone(relay)), &life.takers, &life.stop_taking);
-    serve(admin_listener, server::admin_router(Arc::clone(relay)), &life.background, &life.stop_background);
+    serve(listener, api::router(Arc::clone(relay)), &life.takers, &life.stop_taking);
+    serve(admin_listener, api::admin_router(Arc::clone(relay)), &life.background, &life.stop_background);
 }
 
 impl Running {
-    /// Stops gracefully, within the deadline of the configuration. Answers whether everything ended by itself.
+    /// Stops gracefully, within `relay.shutdown_deadline_ms`. Answers whether all work ended by itself.
     pub async fn stop(self) -> bool {
         let graceful = self.relay.lifecycle.stop(self.relay.config.relay.shutdown_deadline).await;
         for service in self.relay.services.values() {
@@ -115,11 +108,11 @@ impl Running {
     }
 }
 
-/// Runs a relay until the first signal, then stops it gracefully; a second signal doesn't wait for what is in flight.
-/// Answers whether everything ended by itself.
+/// Runs a relay until the first signal, then stops it gracefully; a second signal drops the work that is in flight.
+/// Answers whether all work ended by itself.
 ///
 /// # Errors
-/// Where it can't start.
+/// If it can't start.
 pub async fn run(config: Config, mut signals: impl Stream<Item = ()> + Unpin) -> anyhow::Result<bool> {
     let running = start(config).await?;
     let (address, admin_address) = (running.address, running.admin_address);

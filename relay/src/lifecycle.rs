@@ -1,12 +1,11 @@
-//! Beginning and end: who stops when.
+//! The stages of a graceful stop.
 //!
-//! A graceful stop goes in this order, within one deadline: consumers and timers begin nothing new ([`stop_calling`]);
-//! deliveries and timer calls in flight finish, while the components that they reached are still served, and offsets
-//! are committed ([`callers`] is empty); listeners take nothing new ([`stop_taking`]); units of work in flight finish
-//! ([`takers`] is empty); outbox publishers flush what is acknowledged and release their leases ([`stop_publishing`],
-//! [`publishers`]); the rest of the background ends and the pools close. At the deadline, or at a second signal,
-//! [`forced`] ends what is left: it is safe at any moment, as after a crash, but leases then run out instead of being
-//! released.
+//! Within one deadline, in this order: consumers and timers begin nothing new ([`stop_calling`]); deliveries and timer calls in
+//! flight finish while the components that they reached are still served, and offsets are committed ([`callers`] is empty);
+//! listeners take nothing new ([`stop_taking`]); units of work in flight finish ([`takers`] is empty); outbox publishers publish
+//! what is left and release their leases ([`stop_publishing`], [`publishers`]); the rest of the background ends and the pools close.
+//! At the deadline, or at a second signal, [`forced`] ends what is left. That is as safe as a crash, but leases then run out instead
+//! of being released.
 //!
 //! [`stop_calling`]: Lifecycle::stop_calling
 //! [`callers`]: Lifecycle::callers
@@ -46,13 +45,13 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Everything stands, nothing stops.
+    /// Nothing stops yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Goes through the stages. Answers whether all ended by themselves within the deadline.
+    /// Goes through the stages. Answers whether all work ended by itself within the deadline.
     pub async fn stop(&self, deadline: Duration) -> bool {
         let at = Instant::now() + deadline;
         let stages = [
@@ -74,12 +73,16 @@ impl Lifecycle {
     async fn end(&self, stage: &'static str, tracker: &TaskTracker, at: Instant) -> bool {
         let ended = tokio::select! {
             biased;
-            // What is forced to end hasn't ended by itself.
+            // Work that is forced to end hasn't ended by itself.
             () = self.forced.cancelled() => false,
             ended = timeout_at(at, tracker.wait()) => ended.is_ok() && !self.forced.is_cancelled(),
         };
         if !ended {
-            tracing::warn!(stage, left = tracker.len(), "gave up waiting for what is in flight");
+            tracing::warn!(
+                stage,
+                left = tracker.len(),
+                "stopping now: the shutdown deadline passed or a second signal came; work in flight is dropped"
+            );
             self.forced.cancel();
         }
         ended

@@ -1,5 +1,5 @@
-//! `towpath-relay`: runs the relay, checks what it is told, migrates the databases of its services, or settles dead
-//! letters.
+//! `towpath-relay`: runs the relay, checks its configuration, migrates the databases of its services, or replays and
+//! drops dead letters.
 
 mod commands;
 
@@ -11,34 +11,35 @@ use commands::dlq;
 use futures::Stream;
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_relay::config::{Config, Limits};
-use towpath_relay::{migrate, run, telemetry};
+use towpath_relay::postgres::migrate;
+use towpath_relay::{run, telemetry};
 
-/// For a bad configuration: EX_USAGE of sysexits.h.
+/// Exit status for a bad configuration: EX_USAGE of sysexits.h.
 const BAD_CONFIGURATION: u8 = 64;
 
-/// Carries a Spin application to PostgreSQL, Kafka and Redis.
+/// Connects a Spin application to PostgreSQL, Kafka and Redis.
 #[derive(Parser)]
 #[command(version, after_help = "Example: towpath-relay run --config relay.toml")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// The configuration.
+    /// The configuration file
     #[arg(long, global = true, default_value = "relay.toml", env = "TOWPATH_RELAY_CONFIG")]
     config: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the relay until SIGTERM or SIGINT; a second signal doesn't wait for what is in flight.
+    /// Run the relay until SIGTERM or SIGINT; a second signal drops the work that is in flight
     Run,
-    /// Checks the configuration and prints every fault in it.
+    /// Check the configuration and print every fault in it
     Check,
-    /// Brings the databases of all services to the state that this relay and their migrations need.
+    /// Create or update the databases of all services: roles, the relay's tables, the services' migrations
     Migrate,
-    /// Dead letters: events that a component would not take. Lists, shows, replays and drops them.
+    /// List, show, replay and drop dead letters: events that a component did not accept
     #[command(subcommand)]
     Dlq(dlq::Command),
-    /// Prints every limit that [limits] may set: its default, its range, and what it limits.
+    /// Print every limit of `[limits]`: its default, its range, its meaning
     Limits,
 }
 
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Check | Command::Limits => {
-            println!("{} is right: {} services", cli.config.display(), config.services.len());
+            println!("{} is valid: {} services", cli.config.display(), config.services.len());
             return ExitCode::SUCCESS;
         }
         Command::Migrate => block_on(migrate(config)),
@@ -75,15 +76,15 @@ fn main() -> ExitCode {
 }
 
 fn print_limits() {
-    for (name, default, least, most, text) in Limits::ALL {
-        println!("{name} = {default}  # {least} to {most}.{text}");
+    for (name, default, min, max, text) in Limits::ALL {
+        println!("{name} = {default}  # {min} to {max}.{text}");
     }
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(work);
-    // What is still in a call of the Kafka client by now, after a forced stop, is not waited for.
+    // After a forced stop a call of the Kafka client may still block: don't wait for it.
     runtime.shutdown_background();
     outcome
 }
@@ -103,7 +104,7 @@ async fn serve(config: Config) -> anyhow::Result<bool> {
     graceful
 }
 
-/// SIGTERM and SIGINT, as they come.
+/// A stream of SIGTERM and SIGINT.
 fn signals() -> anyhow::Result<impl Stream<Item = ()> + Unpin> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(futures::stream::poll_fn(move |context| match terminate.poll_recv(context) {

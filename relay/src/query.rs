@@ -1,7 +1,8 @@
 //! `POST /v1/queries`: one read, from the cache where it may, waiting for a row where it should.
 //!
-//! Who waits registers before it looks, so that a commit between the look and the wait isn't missed, and holds no
-//! connection while it waits. Wake-ups are hints: the query itself decides, and a slow second look covers a lost one.
+//! A query that waits registers for wake-ups before it looks, so that a commit between the look and the wait isn't missed, and
+//! holds no connection while it waits. Wake-ups are hints: only the query's rows count, and a slow second look makes up for a lost
+//! wake-up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,35 +10,35 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 use towpath_wire::{Code, Consistency, QueryRequest, QueryResponse, StepResult, Wait};
 
-use crate::cache::{self, Lookup, check_key};
-use crate::codec::TextParameter;
 use crate::config::Limits;
-use crate::db::{Pool, Prepared, Session, Trouble, answer, collect, encode, send};
-use crate::error::{Failure, Result};
-use crate::state::Service;
-use crate::statement;
-use crate::transaction::{refused, statement_size};
-use crate::wakeup::Space;
+use crate::failure::{Failure, Result};
+use crate::keys::check_key;
+use crate::postgres::codec::TextParameter;
+use crate::postgres::statement;
+use crate::postgres::{Pool, Prepared, Session, Trouble, answer, collect, encode, send};
+use crate::redis::Space;
+use crate::redis::cache::Lookup;
+use crate::service::Service;
 
-/// How often a read is tried again after its connection was lost, or the schema changed under it.
-const RETRIES: u32 = 2;
+/// Retries of a read after its connection broke, or the schema changed under it.
+const MAX_RETRIES: u32 = 2;
 
 /// Answers a query. Dropping the future ends it.
 ///
 /// # Errors
-/// What the interface describes.
+/// Those that the interface describes.
 pub async fn run(service: &Arc<Service>, request: QueryRequest) -> Result<QueryResponse> {
     check(service, &request)?;
     if let Some(wait) = &request.wait {
         return wait_for_a_row(service, &request, wait).await;
     }
     let Some(cached) = &request.cache else { return read(service, &request).await };
-    match cache::find_query(service, &request, cached).await? {
+    match service.cache.find_query(&request, cached).await? {
         Lookup::Hit(response) => Ok(response),
         Lookup::Off => read(service, &request).await,
         Lookup::Miss(fill) => {
             let response = read(service, &request).await?;
-            fill.store(service, &response).await;
+            fill.store(&service.cache, &response).await;
             Ok(response)
         }
     }
@@ -46,8 +47,8 @@ pub async fn run(service: &Arc<Service>, request: QueryRequest) -> Result<QueryR
 fn check(service: &Service, request: &QueryRequest) -> Result<()> {
     let limits = service.limits();
     service.database()?;
-    statement_size(limits, &request.sql, request.params.len())?;
-    statement::check_read(&request.sql).map_err(refused)?;
+    statement::check_size(limits, &request.sql, request.params.len())?;
+    statement::check_read(&request.sql)?;
     let Some(wait) = &request.wait else { return Ok(()) };
     if request.cache.is_some() {
         return Err(Failure::malformed("A query that waits can't be cached: leave out `cache` or `wait`"));
@@ -61,10 +62,10 @@ fn check(service: &Service, request: &QueryRequest) -> Result<()> {
     if wait.timeout_ms > limits.wait_timeout_ms {
         return Err(Failure::limit("wait_timeout_ms", limits.wait_timeout_ms, "wait.timeout_ms is too long"));
     }
-    wait.keys.iter().try_for_each(|key| check_key(service, "A wake-up key", key))
+    wait.keys.iter().try_for_each(|key| check_key(limits, "A wake-up key", key))
 }
 
-/// Looks, and looks again whenever somebody says so, until there is a row.
+/// Runs the query, and again after each wake-up, until it returns a row.
 async fn wait_for_a_row(service: &Service, request: &QueryRequest, wait: &Wait) -> Result<QueryResponse> {
     let until = Instant::now() + Duration::from_millis(wait.timeout_ms);
     let look_every = Duration::from_millis(service.limits().wait_look_ms);
@@ -81,13 +82,13 @@ async fn wait_for_a_row(service: &Service, request: &QueryRequest, wait: &Wait) 
         tokio::select! {
             () = waiter.woken() => {}
             () = sleep_until(until.min(now + look_every)) => {}
-            // The caller asks again, elsewhere or later; nobody's stop waits for a row.
+            // The caller asks another relay, or later; a stop doesn't wait for rows.
             () = service.lifecycle.stop_taking.cancelled() => {}
         }
     }
 }
 
-/// Reads from where the request wants it.
+/// Reads from the primary or the replica, as the request wants.
 async fn read(service: &Service, request: &QueryRequest) -> Result<QueryResponse> {
     let database = service.database()?;
     let pool = match (request.consistency, &database.replica) {
@@ -99,7 +100,7 @@ async fn read(service: &Service, request: &QueryRequest) -> Result<QueryResponse
         match look(service, pool, request).await {
             Ok(response) => return Ok(response),
             // A conflict with what the replica replays is contention too.
-            Err(Trouble::Lost(_) | Trouble::Stale(_) | Trouble::Contention(_)) if tries < RETRIES => tries += 1,
+            Err(Trouble::Lost(_) | Trouble::Stale(_) | Trouble::Contention(_)) if tries < MAX_RETRIES => tries += 1,
             Err(trouble) => return Err(trouble.into_failure()),
         }
     }
@@ -115,7 +116,7 @@ async fn look(service: &Service, pool: &Pool, request: &QueryRequest) -> Result<
     session.opens();
     let mut confirmed = false;
     let looked = read_only(&session, &prepared, &parameters, limits, &mut confirmed);
-    // The server's own timeout comes first, unless the server can't be heard any longer.
+    // The server's own timeout comes first, unless the server doesn't answer at all.
     let patience = Duration::from_millis(limits.statement_timeout_ms) + Duration::from_secs(2);
     let Ok(looked) = timeout(patience, looked).await else {
         return Err(Trouble::Failed(Failure::new(Code::Unavailable, "PostgreSQL didn't answer in time")));
@@ -131,8 +132,7 @@ async fn look(service: &Service, pool: &Pool, request: &QueryRequest) -> Result<
     Ok(QueryResponse { columns: result.columns, rows: result.rows, cached: false, timed_out: false })
 }
 
-/// Sends all three at once. `confirmed` says whether the server answered the last: also a query that failed leaves no
-/// transaction open behind it.
+/// Sends all three at once. `confirmed`: the server answered COMMIT, so no transaction is open, even if the query failed.
 async fn read_only(
     session: &Session,
     prepared: &Prepared,
@@ -149,7 +149,7 @@ async fn read_only(
         Ok(rows) => collect(rows, prepared, limits, &mut bytes).await,
         Err(trouble) => Err(trouble),
     };
-    // The answer to COMMIT stands behind the rest of the rows, which nobody wants.
+    // The answer to COMMIT comes behind the rest of the rows: don't read those.
     if matches!(&result, Err(Trouble::Failed(failure)) if failure.code() == Code::LimitExceeded) {
         return result;
     }

@@ -1,11 +1,11 @@
-//! Logs and traces.
+//! Logs, traces and metrics.
 //!
-//! Logs go to stderr, one JSON object per line or for a person. Traces are exported over OTLP where an endpoint is
-//! configured; where there is none the relay still passes the context of a request on, so that the trace of whoever
-//! does export isn't torn apart.
+//! Logs go to stderr, one JSON object per line or lines for a person. Traces are exported over OTLP if an endpoint is
+//! configured; without one the relay still passes the trace context on, so that others' traces aren't broken.
 
 mod context;
 mod export;
+pub(crate) mod metrics;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,7 +32,7 @@ pub struct Telemetry {
 /// Begins to log and, where an endpoint is configured, to export. Once per process, inside the runtime.
 ///
 /// # Errors
-/// Where the exporter can't be built, or somebody else has begun to log already.
+/// If the exporter can't be built, or a logger is installed already.
 pub fn init(config: &Config) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(&config.log.filter)?;
     let lines = match config.log.format {
@@ -74,7 +74,7 @@ impl Telemetry {
 /// Makes `span` follow what came in, before it is entered, and answers the context that goes on from here: the span's
 /// own where spans are exported, otherwise what came in, or the beginning of a new trace.
 #[must_use]
-pub fn follow(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
+pub(crate) fn follow(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
     if EXPORTS.load(Ordering::Relaxed)
         && let Some(context) = export::follow(span, incoming.as_ref())
     {

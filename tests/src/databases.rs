@@ -6,7 +6,7 @@ use std::path::Path;
 use reqwest::Url;
 use towpath_audit::Databases;
 use towpath_relay::config::Config;
-use towpath_relay::migrate;
+use towpath_relay::postgres::migrate;
 use towpath_stack::services::Services;
 use uuid::Uuid;
 

@@ -6,10 +6,11 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use serde_json::Value;
 use tokio_postgres::types::{IsNull, ToSql, Type};
-use towpath_relay::cloudevents::{Event, http::encode as percent_encode, kafka};
-use towpath_relay::codec::{Form, encode};
 use towpath_relay::config::Config;
-use towpath_relay::statement;
+use towpath_relay::events::cloudevents::{Event, http::encode as percent_encode, kafka};
+use towpath_relay::kafka::RecordHeader;
+use towpath_relay::postgres::codec::{Form, encode};
+use towpath_relay::postgres::statement;
 use towpath_relay::telemetry::TraceContext;
 use towpath_wire::{CachePut, Problem, QueryRequest, QueryResponse, RateLimitRequest, TransactionRequest};
 
@@ -165,7 +166,7 @@ target!(
 
 fn read_event(bytes: &[u8]) {
     let (fields, data) = message(bytes);
-    let record: Vec<kafka::RecordHeader> =
+    let record: Vec<RecordHeader> =
         fields.into_iter().map(|(name, value)| (name, value.map(Bytes::copy_from_slice))).collect();
     match kafka::read(&record, Some(Bytes::copy_from_slice(data))) {
         Err(malformed) => assert!(!malformed.to_string().is_empty()),

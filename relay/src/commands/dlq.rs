@@ -1,8 +1,7 @@
-//! `towpath-relay dlq`: what a person does with dead letters. What letters are, and what becomes of them, is decided in
-//! [`towpath_relay::dlq`]; here are the words.
+//! `towpath-relay dlq`: the command line for dead letters. [`towpath_relay::events::dead_letters`] does the work.
 //!
-//! Data goes to stdout, words for a person to stderr. Nothing is replayed or dropped unless ids, a filter or `--all` say
-//! which letters are meant, and what was asked for by id and isn't there makes the exit status 1.
+//! Prints data to stdout and messages to stderr. Replays or drops nothing unless ids, a filter or `--all` select the
+//! letters. Exits with status 1 if an id that was asked for isn't open.
 
 mod print;
 mod time;
@@ -14,36 +13,35 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use towpath_relay::config::Config;
-use towpath_relay::delivery::dead_letter::Reason;
-use towpath_relay::dlq::{self, Filter, Letter};
+use towpath_relay::events::dead_letters::{self, Filter, Letter, Reason};
 
-/// What can be done.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
-  dlq list                                      every event that a person has to decide on
-  dlq list --service beta --since 2h            of one service, of the last two hours
-  dlq show alpha.events.beta.dlq/7              all of one
+  dlq list                                      every open letter
+  dlq list --service beta --since 2h            one service, the last two hours
+  dlq show alpha.events.beta.dlq/7              one letter with headers and data
   dlq replay alpha.events.beta.dlq/7            deliver it to that service again
-  dlq replay --service beta                     all of a service, in order per key
-  dlq drop --key 0198f3 --reason refused --yes  give up for good")]
+  dlq replay --service beta                     all letters of a service, in order per key
+  dlq drop --key 0198f3 --reason refused --yes  drop for good")]
 pub(crate) enum Command {
     /// List open letters
     List(Reading),
-    /// Show whole letters: why, headers and data
+    /// Show letters with reason, headers and data
     Show(Reading),
     /// Deliver letters to their services again, in order per key
     Replay(Settling),
-    /// Give letters up for good
+    /// Drop letters for good
     Drop {
         #[command(flatten)]
         settling: Settling,
-        /// Do it: without this, what would be dropped is listed
+        /// Drop them; without this, only list what would be dropped
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// Which letters, and how they are shown.
+/// Which letters to show, and how.
 #[derive(Debug, Args)]
 pub(crate) struct Reading {
     #[command(flatten)]
@@ -53,12 +51,12 @@ pub(crate) struct Reading {
     json: bool,
 }
 
-/// Which letters, where something happens to them.
+/// Which letters to replay or drop.
 #[derive(Debug, Args)]
 pub(crate) struct Settling {
     #[command(flatten)]
     which: Which,
-    /// Every letter of every service
+    /// All letters of all services
     #[arg(long, conflicts_with_all = ["ids", "service", "topic", "key", "reason", "since", "until"])]
     all: bool,
     /// Print one JSON object per service
@@ -66,28 +64,28 @@ pub(crate) struct Settling {
     json: bool,
 }
 
-/// All that is said must hold.
+/// Selects letters: all conditions must hold.
 #[derive(Debug, Args)]
 struct Which {
-    /// Letters by their ids, as `list` prints them
+    /// Letters with these ids, as `list` prints them
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// Of this service
+    /// Letters of this service
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
-    /// Of events of this topic
+    /// Letters whose event came from this topic
     #[arg(long)]
     topic: Option<String>,
-    /// Of events with this key
+    /// Letters whose event has this key
     #[arg(long)]
     key: Option<String>,
-    /// refused: the component answered 4xx; failed: 500 each time; malformed: it is no event
+    /// Letters with this reason. refused: the component answered 3xx or 4xx (but not 429); failed: 500 or another 5xx on every delivery; malformed: not a CloudEvent
     #[arg(long, hide_possible_values = true, value_parser = reason())]
     reason: Option<Reason>,
-    /// Given up at this time or later: `2h` ago, or as 2026-08-23T10:00:00Z
+    /// Letters written at this time or later: `2h` ago, or 2026-08-23T10:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     since: Option<Timestamp>,
-    /// Given up before this time
+    /// Letters written before this time
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     until: Option<Timestamp>,
 }
@@ -98,7 +96,7 @@ fn reason() -> impl TypedValueParser<Value = Reason> {
 }
 
 impl Which {
-    /// The filter; a service or topic that can't have letters is refused, for a misspelt one would have none.
+    /// The filter. Refuses a service or topic that can't have letters, since a misspelt one would silently match none.
     fn filter(&self, config: &Config) -> anyhow::Result<Filter> {
         let heard = |name: &&String| !config.services[*name].subscriptions.is_empty();
         let services: Vec<&String> = config.services.keys().filter(heard).collect();
@@ -129,13 +127,13 @@ impl Which {
 fn known(what: &str, wanted: Option<&String>, all: &[&String]) -> anyhow::Result<()> {
     let Some(wanted) = wanted.filter(|wanted| !all.contains(wanted)) else { return Ok(()) };
     let all: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
-    anyhow::bail!("no {what} {wanted:?} hears anything: there are {}", all.join(", "))
+    anyhow::bail!("{what} {wanted:?} has no subscriptions; those that have some: {}", all.join(", "))
 }
 
-/// Does it. Answers whether all that was asked for by id was found.
+/// Runs a subcommand. Answers whether every id that was asked for was found.
 ///
 /// # Errors
-/// Where Kafka doesn't answer, or it isn't said which letters are meant.
+/// If Kafka doesn't answer, or nothing selects the letters.
 pub(crate) async fn run(config: &Config, command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::List(reading) => read(config, reading, print::list).await,
@@ -151,7 +149,7 @@ async fn read(
     Reading { which, json }: &Reading,
     show: fn(&[Letter], bool) -> anyhow::Result<String>,
 ) -> anyhow::Result<bool> {
-    let letters = dlq::list(config, &which.filter(config)?).await?;
+    let letters = dead_letters::list(config, &which.filter(config)?).await?;
     nothing(which, &letters);
     print::out(&show(&letters, *json)?)?;
     Ok(found(which, &letters))
@@ -161,10 +159,10 @@ async fn settle(config: &Config, Settling { which, all, json }: &Settling, done:
     said_which(which, *all)?;
     let filter = which.filter(config)?;
     let settled = match done {
-        "replayed" => dlq::replay(config, &filter).await,
-        _ => dlq::drop(config, &filter).await,
+        "replayed" => dead_letters::replay(config, &filter).await,
+        _ => dead_letters::drop(config, &filter).await,
     };
-    let settled = settled.context("some may be done: `dlq list` shows which letters are open")?;
+    let settled = settled.context("some letters may be done; `dlq list` shows which are still open")?;
     nothing(which, &settled);
     let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for letter in &settled {
@@ -176,31 +174,31 @@ async fn settle(config: &Config, Settling { which, all, json }: &Settling, done:
 
 async fn preview(config: &Config, Settling { which, all, json }: &Settling) -> anyhow::Result<bool> {
     said_which(which, *all)?;
-    let letters = dlq::list(config, &which.filter(config)?).await?;
+    let letters = dead_letters::list(config, &which.filter(config)?).await?;
     print::out(&print::list(&letters, *json)?)?;
     found(which, &letters);
-    anyhow::bail!("nothing was dropped: with --yes, {} would be", print::letters(letters.len()))
+    anyhow::bail!("nothing was dropped: add --yes to drop {}", print::letters(letters.len()))
 }
 
 fn said_which(which: &Which, all: bool) -> anyhow::Result<()> {
-    anyhow::ensure!(all || !which.is_empty(), "which letters? Name ids or a filter such as --service, or say --all");
+    anyhow::ensure!(all || !which.is_empty(), "which letters? Name ids, a filter such as --service, or --all");
     Ok(())
 }
 
 fn nothing(which: &Which, letters: &[Letter]) {
     match (letters.is_empty(), which.is_empty()) {
         (true, true) => eprintln!("No dead letters."),
-        (true, false) => eprintln!("No dead letter is like that."),
+        (true, false) => eprintln!("No dead letter matches."),
         _ => {}
     }
 }
 
-/// Whether every id was found; those that weren't are named.
+/// Whether every id was found. Prints those that weren't.
 fn found(which: &Which, letters: &[Letter]) -> bool {
     let there: BTreeSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
     let missing: Vec<&str> = which.ids.iter().map(String::as_str).filter(|id| !there.contains(id)).collect();
     if !missing.is_empty() {
-        eprintln!("no open letter {}: `dlq list` shows those that there are", missing.join(", "));
+        eprintln!("no open letter {}; `dlq list` shows the open ones", missing.join(", "));
     }
     missing.is_empty()
 }

@@ -12,8 +12,8 @@ use super::{
     RelayConfig, Secret, ServiceConfig, SubscriptionConfig, TelemetryConfig, TimerConfig, TopicConfig,
 };
 
-/// Bytes that a token must have, so that nobody guesses it.
-const LEAST_TOKEN_BYTES: usize = 16;
+/// Shorter tokens could be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
 const DAY_MS: u64 = 86_400_000;
 
 pub(super) fn config(
@@ -34,6 +34,15 @@ pub(super) fn config(
     let config = whole(Section::root(&reader, table.get_ref()));
     let faults = reader.into_faults();
     if faults.is_empty() { Ok(config) } else { Err(faults) }
+}
+
+/// Every key that the reader asks a text for, as a path. For the test of docs/relay-toml.md.
+#[cfg(test)]
+pub(super) fn keys(text: &str) -> std::collections::BTreeSet<String> {
+    let reader = Reader::new(text, Path::new(""), &|_| Some("0123456789abcdef".into()));
+    let (table, _) = DeTable::parse_recoverable(text);
+    let _ = whole(Section::root(&reader, table.get_ref()));
+    reader.asked.into_inner()
 }
 
 fn whole(root: Section<'_, '_>) -> Config {
@@ -198,9 +207,8 @@ fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<
 fn token(section: &Section<'_, '_>) -> Secret {
     let token = section.required_secret("token", "\"${TOWPATH_TOKEN_X}\"");
     let length = token.expose().len();
-    if (1..LEAST_TOKEN_BYTES).contains(&length) {
-        section
-            .fault("token", format!("has {length} bytes; take {LEAST_TOKEN_BYTES} or more, from a random generator"));
+    if (1..MIN_TOKEN_BYTES).contains(&length) {
+        section.fault("token", format!("has {length} bytes; take {MIN_TOKEN_BYTES} or more, from a random generator"));
     }
     if !token.expose().bytes().all(|b| b.is_ascii_graphic()) {
         section.fault("token", "may hold only visible ASCII, as it travels in a header");

@@ -1,4 +1,4 @@
-//! Reads a TOML document by name and notes every fault, instead of stopping at the first.
+//! Reads a TOML document key by key and notes every fault, instead of stopping at the first.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,11 +34,21 @@ pub(super) struct Reader<'a> {
     directory: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
     faults: RefCell<Vec<Fault>>,
+    /// The path of every key that was asked for, for the test of docs/relay-toml.md.
+    #[cfg(test)]
+    pub(super) asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, directory: &'a Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { text, directory, environment, faults: RefCell::default() }
+        Self {
+            text,
+            directory,
+            environment,
+            faults: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
+        }
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -145,6 +155,8 @@ impl<'r, 'a> Section<'r, 'a> {
 
     fn take(&self, key: &str) -> Option<&'r Spanned<DeValue<'a>>> {
         self.known.borrow_mut().insert(key.to_owned());
+        #[cfg(test)]
+        self.reader.asked.borrow_mut().insert(self.path_of(key));
         self.peek(key)
     }
 
@@ -340,7 +352,7 @@ impl<'r, 'a> Section<'r, 'a> {
         Some(texts)
     }
 
-    /// A table of strings with names that nobody knows beforehand.
+    /// A table with arbitrary names.
     pub(super) fn map<T>(&self, key: &str, read: impl Fn(&Self, &str) -> Option<T>) -> BTreeMap<String, T> {
         let section = self.section(key);
         let Some(table) = section.table else { return BTreeMap::new() };
@@ -350,7 +362,7 @@ impl<'r, 'a> Section<'r, 'a> {
             .collect()
     }
 
-    /// Refuses every key that nobody asked for.
+    /// Refuses every key that wasn't asked for.
     pub(super) fn finish(self) {
         let Some(table) = self.table else { return };
         let known = self.known.borrow();

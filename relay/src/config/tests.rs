@@ -13,7 +13,8 @@ url = "redis://127.0.0.1:6379"
 token = "0123456789abcdef"
 "#;
 
-const WHOLE: &str = r#"
+/// A configuration with every section.
+pub(super) const WHOLE: &str = r#"
 [relay]
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"

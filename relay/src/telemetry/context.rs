@@ -13,13 +13,13 @@ pub struct TraceContext {
 }
 
 /// What the W3C recommendation asks receivers to carry at least; longer states are dropped.
-const LONGEST_STATE: usize = 512;
+const MAX_STATE_BYTES: usize = 512;
 
 impl TraceContext {
     /// The context of these values, where the first is well-formed.
     #[must_use]
     pub fn new(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
-        let tracestate = tracestate.filter(|state| !state.is_empty() && state.len() <= LONGEST_STATE);
+        let tracestate = tracestate.filter(|state| !state.is_empty() && state.len() <= MAX_STATE_BYTES);
         is_traceparent(traceparent)
             .then(|| Self { traceparent: traceparent.to_owned(), tracestate: tracestate.map(str::to_owned) })
     }
@@ -54,7 +54,7 @@ impl TraceContext {
 
     /// The id of the trace: 32 hexadecimal digits.
     #[must_use]
-    pub fn trace_id(&self) -> &str {
+    pub(crate) fn trace_id(&self) -> &str {
         &self.traceparent[3..35]
     }
 }

@@ -24,7 +24,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::TraceContext;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-const LONGEST_ANSWER: usize = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 pub(super) fn provider(endpoint: &str, instance: &str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = SpanExporter::builder()
@@ -90,7 +90,7 @@ impl HttpClient for Exporter {
         let exchange = async move {
             let response = client.request(request.map(Full::new)).await?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         };
         self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, exchange).await? }).await?

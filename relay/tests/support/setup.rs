@@ -212,7 +212,7 @@ impl Setup {
         for service in self.services.iter().filter(|service| service.database) {
             self.made.push(self.database_name(&service.name));
         }
-        towpath_relay::migrate::run(&self.config("migrate")).await.expect("the databases are made");
+        towpath_relay::postgres::migrate::run(&self.config("migrate")).await.expect("the databases are made");
         self
     }
 

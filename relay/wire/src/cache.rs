@@ -4,23 +4,39 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The body of a `PUT`.
+///
+/// ```
+/// use towpath_wire::CachePut;
+///
+/// let entry = CachePut { value: serde_json::json!({"n": 1}), ttl_ms: 60_000, tags: vec!["jars".into()] };
+/// assert_eq!(serde_json::to_string(&entry)?, r#"{"value":{"n":1},"ttl_ms":60000,"tags":["jars"]}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CachePut {
-    /// What to keep.
+    /// The value.
     pub value: Value,
-    /// For how long, in milliseconds; at least 1.
+    /// Its time to live in milliseconds; at least 1.
     pub ttl_ms: u64,
     /// A unit of work that invalidates one of these tags removes the value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
 }
 
-/// The answer to a `GET` that found something. One that found nothing is a 404 with `cache_miss`.
+/// The answer to a `GET` that found a value. Otherwise the relay answers 404 with `cache_miss`.
+///
+/// ```
+/// use towpath_wire::CacheEntry;
+///
+/// let entry: CacheEntry = serde_json::from_str(r#"{"value": null, "ttl_ms": 59000}"#)?;
+/// assert!(entry.value.is_null(), "null is a value");
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CacheEntry {
-    /// What was kept.
+    /// The value.
     pub value: Value,
-    /// How long it will be kept from now on, in milliseconds.
+    /// What is left of its time to live, in milliseconds.
     pub ttl_ms: u64,
 }

@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// A problem document, `application/problem+json`.
+///
+/// ```
+/// use towpath_wire::{Code, Problem};
+///
+/// let problem = Problem::new(Code::Contention, "A lock wasn't free in time");
+/// assert_eq!((problem.status, problem.retryable), (503, true));
+/// assert_eq!(problem.kind, "https://towpath.dev/problems/contention");
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
     /// Identifies the kind of problem: `https://towpath.dev/problems/<code>` with hyphens.
@@ -14,22 +22,22 @@ pub struct Problem {
     pub status: u16,
     /// The stable code that programs decide on.
     pub code: Code,
-    /// This occurrence, for a person. Never holds what only the log should know.
+    /// This occurrence, for a person. It never holds what belongs in the log alone: SQL, addresses, drivers' messages.
     pub detail: String,
-    /// Who has to change something.
+    /// Whose fault it is.
     pub fault: Fault,
     /// Whether the same request may succeed later.
     pub retryable: bool,
-    /// The step that failed, where one did.
+    /// The step that failed, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepRef>,
-    /// PostgreSQL's SQLSTATE, where the database refused.
+    /// PostgreSQL's SQLSTATE, if the database refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlstate: Option<String>,
-    /// The constraint that was violated, where one was.
+    /// The constraint that was violated, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constraint: Option<String>,
-    /// The parameter, counted from 1, whose value didn't fit.
+    /// The parameter, counted from 1, whose value doesn't fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameter: Option<usize>,
 }
@@ -39,23 +47,30 @@ pub struct Problem {
 pub struct StepRef {
     /// Its index, from 0.
     pub index: usize,
-    /// Its label, where it has one.
+    /// Its label, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// How many rows it touched, where an expectation wasn't met.
+    /// How many rows it touched, if its expectation wasn't met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affected: Option<u64>,
 }
 
 /// Whose fault an error is.
+///
+/// ```
+/// use towpath_wire::{Code, Fault};
+///
+/// assert_eq!(Code::MalformedRequest.fault(), Fault::Caller);
+/// assert!(Code::Unavailable.is_retryable());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// Whoever sent the request: sending it again changes nothing.
+    /// The caller's: the same request fails again.
     Caller,
-    /// A server behind the relay.
+    /// That of a server behind the relay.
     Dependency,
-    /// The relay itself.
+    /// The relay's own.
     Relay,
 }
 
@@ -105,7 +120,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The body isn't JSON, or not of the shape that the interface describes.
+    /// The body isn't JSON, or hasn't the shape that the interface describes.
     MalformedRequest "malformed_request" 400 Caller false "The request can't be read";
     /// No token, or one that belongs to no service.
     Unauthorized "unauthorized" 401 Caller false "The bearer token is missing or unknown";
@@ -115,11 +130,11 @@ codes! {
     NotFound "not_found" 404 Caller false "No such resource";
     /// The cache holds nothing under this key.
     CacheMiss "cache_miss" 404 Caller false "Not in the cache";
-    /// A request with this idempotency key is being worked on.
+    /// Another request with this idempotency key is still in flight.
     IdempotencyInFlight "idempotency_in_flight" 409 Caller true "A request with this key is in flight";
-    /// A step touched another number of rows than it must.
-    ExpectationFailed "expectation_failed" 409 Caller false "A step didn't touch the rows that it must";
-    /// A constraint of the schema refused (SQLSTATE class 23).
+    /// A step touched another number of rows than it expects.
+    ExpectationFailed "expectation_failed" 409 Caller false "A step touched another number of rows than it expects";
+    /// A constraint of the schema was violated (SQLSTATE class 23).
     ConstraintViolation "constraint_violation" 409 Caller false "A constraint was violated";
     /// A limit of the configuration: too many steps, rows, bytes, a value too large.
     LimitExceeded "limit_exceeded" 413 Caller false "A limit was exceeded";
@@ -133,17 +148,17 @@ codes! {
     IdempotencyReused "idempotency_reused" 422 Caller false "The key was used for another request";
     /// Too many requests at once, of this service or in all.
     Overloaded "overloaded" 503 Relay true "Too many requests at once";
-    /// Serialization failures or deadlocks went on longer than the relay retries.
-    Contention "contention" 503 Dependency true "Too much contention";
+    /// A lock wasn't free in time, or the relay's retries all met serialization failures or deadlocks.
+    Contention "contention" 503 Dependency true "Too many others work on the same rows";
     /// PostgreSQL, Redis or Kafka can't be reached.
     Unavailable "unavailable" 503 Dependency true "A server can't be reached";
     /// A statement took longer than its limit.
     StatementTimeout "statement_timeout" 503 Dependency true "The statement took too long";
     /// The relay is stopping.
     ShuttingDown "shutting_down" 503 Relay true "The relay is stopping";
-    /// The answer to COMMIT was lost and could not be found out: the unit of work may have committed. Repeat it only
-    /// under the same idempotency key or inbox id.
-    OutcomeUnknown "outcome_unknown" 504 Dependency true "Whether it committed is unknown";
+    /// The answer to COMMIT was lost, and the relay could not find out whether it took place: the unit of work may have
+    /// committed. Repeat it only under the same idempotency key or inbox id.
+    OutcomeUnknown "outcome_unknown" 504 Dependency true "The outcome of the COMMIT is unknown";
     /// A fault in the relay.
     Internal "internal" 500 Relay false "The relay failed";
 }

@@ -4,6 +4,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One read-only statement, optionally through the cache, optionally waiting for a row.
+///
+/// ```
+/// use towpath_wire::{QueryRequest, Wait};
+///
+/// // Answers as soon as the order is decided, or without rows after two seconds.
+/// let request = QueryRequest {
+///     sql: "SELECT status FROM parcels WHERE id = $1 AND status <> 'pending'".into(),
+///     params: vec!["P-1".into()],
+///     wait: Some(Wait { keys: vec!["parcel/P-1".into()], timeout_ms: 2_000 }),
+///     ..QueryRequest::default()
+/// };
+/// assert_eq!(serde_json::to_value(&request)?["consistency"], "strong");
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueryRequest {
@@ -15,7 +29,7 @@ pub struct QueryRequest {
     /// Where to read.
     #[serde(default)]
     pub consistency: Consistency,
-    /// Answers from the cache where it can, and fills it where it can't.
+    /// Answers from the cache on a hit, and fills the cache on a miss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<QueryCache>,
     /// Waits until the query returns a row. Excludes `cache`.
@@ -27,10 +41,10 @@ pub struct QueryRequest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Consistency {
-    /// From the primary: sees every commit that was answered before.
+    /// From the primary: sees every unit of work that the relay has answered.
     #[default]
     Strong,
-    /// From a replica where one is configured, otherwise from the primary.
+    /// From the replica if one is configured, otherwise from the primary.
     Replica,
 }
 
@@ -40,32 +54,41 @@ pub enum Consistency {
 pub struct QueryCache {
     /// How long the answer may be reused, in milliseconds.
     pub ttl_ms: u64,
-    /// A unit of work that invalidates one of these tags ends the answer's life early.
+    /// A unit of work that invalidates one of these tags removes the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
 }
 
-/// What a query waits for. A wake-up is a hint: the query decides.
+/// What a query waits for. A wake-up only makes it run again; its rows decide.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
-    /// Look again when a unit of work notifies one of these keys.
+    /// Run again when a unit of work notifies one of these keys.
     pub keys: Vec<String>,
-    /// Give up after this many milliseconds: the answer then has no rows and `timed_out`.
+    /// Stop after this many milliseconds: the answer then has no rows and `timed_out` is true.
     pub timeout_ms: u64,
 }
 
 /// The rows of a query.
+///
+/// ```
+/// use towpath_wire::QueryResponse;
+///
+/// let response: QueryResponse = serde_json::from_str(r#"{"columns": ["n"], "rows": [["12345678901234567890"]]}"#)?;
+/// assert_eq!(response.rows[0][0], "12345678901234567890");
+/// assert!(!response.cached);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueryResponse {
     /// The names of the columns.
     pub columns: Vec<String>,
     /// The rows, each with one value per column.
     pub rows: Vec<Vec<Value>>,
-    /// True where the cache answered.
+    /// True if the cache answered.
     #[serde(default)]
     pub cached: bool,
-    /// True where the query waited in vain.
+    /// True if the query waited and no row came.
     #[serde(default)]
     pub timed_out: bool,
 }

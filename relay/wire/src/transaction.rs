@@ -5,30 +5,50 @@ use serde_json::Value;
 
 use crate::Event;
 
-/// One unit of work: runs as one PostgreSQL transaction, all or nothing, and gets one answer.
+/// One unit of work: the relay runs it as one PostgreSQL transaction, all or nothing, and answers once.
+///
+/// ```
+/// use towpath_wire::{Step, TransactionRequest};
+///
+/// // Handles an event: a second unit of work with this event id is a duplicate, and changes nothing.
+/// let request = TransactionRequest {
+///     steps: vec![Step {
+///         sql: "UPDATE jars SET n = n + $1 WHERE id = $2".into(),
+///         params: vec![1.into(), "a".into()],
+///         label: None,
+///         expect: None,
+///     }],
+///     inbox: Some("0190f3a2-event".into()),
+///     ..TransactionRequest::default()
+/// };
+/// let json = serde_json::to_string(&request)?;
+/// assert_eq!(serde_json::from_str::<TransactionRequest>(&json)?, request);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransactionRequest {
     /// The statements, run in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// What follows from them: published if and only if the transaction commits, in this order.
+    /// The events that follow from them. The relay publishes them, in this order, if and only if the transaction commits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
-    /// The id of the event that this unit of work handles. Where it is known already nothing runs and the answer is
-    /// [`Outcome::Duplicate`]. At most 255 bytes.
+    /// The id of the event that this unit of work handles, 1 to 255 bytes. The relay writes it into the inbox in the same
+    /// transaction. If the inbox holds it already, the unit of work is a duplicate: nothing runs, and the answer is
+    /// [`Outcome::Duplicate`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbox: Option<String>,
-    /// Makes the unit of work repeatable by a client's key.
+    /// Makes the unit of work repeatable under a client's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,
-    /// The isolation level; serialization failures are retried by the relay.
+    /// The isolation level. The relay retries serialization failures.
     #[serde(default)]
     pub isolation: Isolation,
-    /// Cache tags to invalidate once it has committed.
+    /// Cache tags to invalidate after the commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalidate: Vec<String>,
-    /// Wake-up keys: queries that wait on one of them look again once it has committed.
+    /// Wake-up keys: queries that wait for one of them run again after the commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<String>,
 }
@@ -46,13 +66,22 @@ pub struct Step {
     /// A name for this step that an error repeats, such as `insufficient_stock`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// How many rows it must touch (or, for a SELECT, return). Where that isn't met everything rolls back, with
-    /// [`Code::ExpectationFailed`](crate::Code::ExpectationFailed).
+    /// How many rows it must touch (or, for a SELECT, return). If it touches another number, the unit of work rolls back
+    /// with [`Code::ExpectationFailed`](crate::Code::ExpectationFailed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
 }
 
 /// A number of rows: `{"exactly": 1}` or `{"at_least": 1}`.
+///
+/// ```
+/// use towpath_wire::Expect;
+///
+/// assert_eq!(serde_json::to_string(&Expect::Exactly(1))?, r#"{"exactly":1}"#);
+/// assert!(Expect::AtLeast(1).is_met_by(2));
+/// assert!(!Expect::Exactly(1).is_met_by(0));
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expect {
@@ -63,7 +92,7 @@ pub enum Expect {
 }
 
 impl Expect {
-    /// Whether `rows` is a number that was expected.
+    /// Whether this many rows meet it.
     #[must_use]
     pub fn is_met_by(self, rows: u64) -> bool {
         match self {
@@ -86,28 +115,49 @@ pub enum Isolation {
     Serializable,
 }
 
-/// A client's idempotency key with the answer that belongs to it.
+/// A client's idempotency key with the answer that belongs to it. The relay stores both in the same transaction.
+///
+/// ```
+/// use towpath_wire::Idempotency;
+///
+/// let idempotency = Idempotency {
+///     key: "customer-7/place/4f2c".into(),
+///     request_hash: "sha256 of the request's body".into(),
+///     answer: serde_json::json!({"status": 201, "id": "0190f3a2"}),
+/// };
+/// assert_eq!(serde_json::to_value(&idempotency)?["answer"]["status"], 201);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Idempotency {
-    /// The client's key, 1 to 255 bytes. It is the service's to make it unique per client and operation.
+    /// The key, 1 to 255 bytes. The service makes it unique per client and operation.
     pub key: String,
-    /// A hash of the request: the same key with another hash is refused.
+    /// A hash of the request, 1 to 255 bytes. The relay refuses the same key with another hash.
     pub request_hash: String,
-    /// What a later request with this key gets back: stored in the same transaction.
+    /// What a later request with this key gets back.
     pub answer: Value,
 }
 
 /// The answer to a unit of work that committed, now or before. Read it through [`TransactionResponse::outcome`].
+///
+/// ```
+/// use towpath_wire::{Outcome, TransactionResponse};
+///
+/// let response: TransactionResponse = serde_json::from_str(r#"{"duplicate": true}"#)?;
+/// assert_eq!(response.outcome(), Outcome::Duplicate);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TransactionResponse {
-    /// True where the event in `inbox` had been handled before: nothing ran.
+    /// True for a duplicate that the inbox found: the event in `inbox` was handled before, and nothing ran.
     #[serde(default)]
     pub duplicate: bool,
-    /// True where the idempotency key had been used before by the same request: nothing ran, `answer` is the first one.
+    /// True for a duplicate that the idempotency key found: the same request committed before, and nothing ran. `answer` is
+    /// the first answer.
     #[serde(default)]
     pub replayed: bool,
-    /// The first answer, where `replayed`.
+    /// The first answer, if `replayed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Value>,
     /// One result per step, in order.
@@ -118,19 +168,19 @@ pub struct TransactionResponse {
     pub event_ids: Vec<String>,
 }
 
-/// What became of a unit of work.
+/// How a unit of work ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It ran now, and committed: the result of each step.
     Committed(Vec<StepResult>),
-    /// Its event had been handled before; nothing ran.
+    /// A duplicate: its event was handled before. Nothing ran.
     Duplicate,
-    /// Its idempotency key had been used by the same request before; nothing ran, this is the first answer.
+    /// A duplicate: the same request committed under its idempotency key before. Nothing ran; this is the first answer.
     Replayed(Value),
 }
 
 impl TransactionResponse {
-    /// The one of three things that happened.
+    /// Which of the three it is.
     #[must_use]
     pub fn outcome(self) -> Outcome {
         if self.duplicate {

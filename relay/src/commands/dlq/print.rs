@@ -1,6 +1,6 @@
 //! Letters as lines and as JSON.
 //!
-//! What stands in a letter comes from others: what would steer a terminal is shown as a mark instead.
+//! The content of a letter comes from others: control characters, which could steer a terminal, are replaced.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,13 +10,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
-use towpath_relay::delivery::dead_letter::Reason;
-use towpath_relay::dlq::Letter;
+use towpath_relay::events::dead_letters::{Letter, Reason};
 
-/// More of a reason than this is left to `show`.
-const LONGEST_DETAIL: usize = 80;
+/// `list` shows this much of a detail; `show` shows all.
+const MAX_DETAIL_CHARS: usize = 80;
 
-/// Writes data. Who has seen enough of it (`| head`) may go.
+/// Writes data to stdout. A reader that closes the pipe (`| head`) is no error.
 pub(super) fn out(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -101,7 +100,7 @@ fn row(letter: &Letter) -> [String; 7] {
         replays => format!("{} (replay {replays})", letter.attempts),
     };
     let detail: String = shown(&letter.detail);
-    let cut = detail.char_indices().nth(LONGEST_DETAIL).map(|(end, _)| format!("{}…", &detail[..end]));
+    let cut = detail.char_indices().nth(MAX_DETAIL_CHARS).map(|(end, _)| format!("{}…", &detail[..end]));
     [
         shown(&letter.id),
         letter.reason.map_or("-", Reason::as_str).to_owned(),

@@ -1,4 +1,4 @@
-//! Times as a person types them.
+//! Times as a person types them on the command line.
 
 use jiff::{Span, Timestamp, Zoned};
 

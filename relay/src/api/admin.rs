@@ -1,0 +1,142 @@
+//! Health and metrics, on a port of their own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures::future::join_all;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use metrics::gauge;
+use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::json;
+use crate::postgres::{Database, Pool, Session, migrate};
+use crate::relay::Relay;
+use crate::service::Service;
+use crate::telemetry::metrics::{POOL_CONNECTIONS, POOL_WAITING, REDIS_UP, recorder};
+
+/// How long each dependency may take to answer.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// `/healthz`, `/readyz`, `/metrics`.
+pub(crate) fn admin_router(relay: Arc<Relay>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(relay)
+}
+
+/// What `/readyz` answers. 200 for `ready` and for `degraded`: services whose database can be reached are served, whatever
+/// else is away. 503 for `unready` (no database can be reached) and `stopping`.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    status: &'static str,
+    dependencies: BTreeMap<String, Dependency>,
+    /// Open dead letters per service, if there are any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    dead_letters: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Dependency {
+    up: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl From<anyhow::Result<()>> for Dependency {
+    fn from(look: anyhow::Result<()>) -> Self {
+        Self { up: look.is_ok(), detail: look.err().map(|cause| format!("{cause:#}")) }
+    }
+}
+
+async fn readyz(State(relay): State<Arc<Relay>>) -> Response {
+    let databases = relay.services.values().filter_map(|s| Some((s.name.clone(), s.database().ok()?.clone())));
+    let looks = databases.map(async |(name, database)| {
+        (format!("postgres.{name}"), Dependency::from(look_at_database(&database).await))
+    });
+    let (found, kafka) = tokio::join!(join_all(looks), look_at_kafka(&relay));
+    let no_database = !found.is_empty() && found.iter().all(|(_, dependency)| !dependency.up);
+    let mut dependencies: BTreeMap<_, _> = found.into_iter().collect();
+    dependencies.extend(kafka.map(|kafka| ("kafka".to_owned(), kafka)));
+    let redis = if relay.redis.is_up() { Ok(()) } else { Err(anyhow::anyhow!("not connected")) };
+    dependencies.insert("redis".into(), redis.into());
+    let status = if relay.lifecycle.stop_calling.is_cancelled() {
+        "stopping"
+    } else if no_database {
+        "unready"
+    } else if dependencies.values().all(|dependency| dependency.up) {
+        "ready"
+    } else {
+        "degraded"
+    };
+    let code = match status {
+        "ready" | "degraded" => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let open = |s: &Arc<Service>| (s.name.to_string(), s.dead_letters.load(Ordering::Relaxed));
+    let dead_letters = relay.services.values().map(open).filter(|(_, open)| *open > 0).collect();
+    json(code, &Readiness { status, dependencies, dead_letters })
+}
+
+/// Whether it answers, and has the tables that this relay needs.
+async fn look_at_database(database: &Database) -> anyhow::Result<()> {
+    let look = async {
+        let mut session = Session::take(&database.relay).await?;
+        session.opens();
+        let missing = migrate::missing(session.client()).await?;
+        session.closed();
+        anyhow::ensure!(missing.is_empty(), "run `towpath-relay migrate`: {} is missing", missing.join(", "));
+        Ok(())
+    };
+    timeout(LOOK, look).await?
+}
+
+/// Whether one broker takes connections. That is enough: the clients find the others.
+async fn look_at_kafka(relay: &Relay) -> Option<Dependency> {
+    let brokers = &relay.config.kafka.as_ref()?.brokers;
+    let mut last = anyhow::anyhow!("no broker is named");
+    for broker in brokers.split(',').map(str::trim) {
+        match timeout(LOOK, TcpStream::connect(broker)).await {
+            Ok(Ok(_)) => return Some(Ok(()).into()),
+            Ok(Err(cause)) => last = anyhow::anyhow!("{broker}: {cause}"),
+            Err(_) => last = anyhow::anyhow!("{broker}: no answer within {LOOK:?}"),
+        }
+    }
+    Some(Err(last).into())
+}
+
+async fn metrics(State(relay): State<Arc<Relay>>) -> Response {
+    let Some(recorder) = recorder() else { return StatusCode::NOT_FOUND.into_response() };
+    gauge!(REDIS_UP).set(f64::from(u8::from(relay.redis.is_up())));
+    for service in relay.services.values() {
+        let Ok(database) = service.database() else { continue };
+        let pools = [
+            ("app", Some(database.app.status())),
+            ("relay", Some(database.relay.status())),
+            ("replica", database.replica.as_ref().map(Pool::status)),
+        ];
+        for (name, status) in pools {
+            let Some(status) = status else { continue };
+            let labels = |state: &'static str| {
+                [("service", service.name.to_string()), ("pool", name.into()), ("state", state.into())]
+            };
+            gauge!(POOL_CONNECTIONS, &labels("idle")).set(status.available as f64);
+            gauge!(POOL_CONNECTIONS, &labels("busy")).set(status.size.saturating_sub(status.available) as f64);
+            gauge!(POOL_WAITING, "service" => service.name.clone(), "pool" => name).set(status.waiting as f64);
+        }
+    }
+    let mut response = recorder.render().into_response();
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, format);
+    response
+}

@@ -1,0 +1,118 @@
+//! JSON bodies: bounded in size and time, and strict.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::failure::{Failure, Result};
+use crate::relay::Relay;
+use crate::service::Service;
+
+/// A JSON body that is exactly a `T`.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Relay>> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, relay: &Arc<Relay>) -> Result<Self> {
+        let limits =
+            request.extensions().get::<BodyLimits>().copied().unwrap_or_else(|| BodyLimits::of(&relay.config.limits));
+        let bytes = read(request.into_body(), limits).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// The limits of a service's bodies, as they travel with a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimits {
+    bytes: usize,
+    time: Duration,
+}
+
+impl BodyLimits {
+    pub(super) fn of_service(service: &Service) -> Self {
+        Self::of(service.limits())
+    }
+
+    fn of(limits: &Limits) -> Self {
+        Self { bytes: limits.body_bytes, time: Duration::from_millis(limits.body_read_timeout_ms) }
+    }
+}
+
+async fn read(body: Body, limits: BodyLimits) -> Result<Bytes> {
+    let too_large = || Failure::limit("body_bytes", limits.bytes, "The body is too large");
+    // A body that announces too many bytes is refused before it is read.
+    if body.size_hint().lower() > limits.bytes as u64 {
+        return Err(too_large());
+    }
+    match timeout(limits.time, Limited::new(body, limits.bytes).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Failure::malformed("The body broke off").because(anyhow::anyhow!(error))),
+        Err(_) => Err(Failure::malformed(format!("The body didn't arrive within {:?}", limits.time))),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // serde would read an array as an object, by the order of its fields.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Failure::malformed("The body: invalid type: array, expected an object"));
+    }
+    // Parse again for the path of the fault: keeping track of it always costs more than the parsing itself.
+    serde_json::from_slice(bytes).map_err(|error| match locate::<T>(bytes) {
+        Some(detail) => Failure::malformed(detail),
+        None => Failure::malformed(format!("The body can't be read: {error}")),
+    })
+}
+
+fn locate<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let error = serde_path_to_error::deserialize::<_, T>(&mut reader).err()?;
+    let path = error.path().to_string();
+    let inner = error.inner();
+    Some(if inner.is_data() && path != "." {
+        format!("{path}: {inner}")
+    } else if inner.is_data() {
+        format!("The body: {inner}")
+    } else {
+        format!("The body isn't JSON: {inner}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_wire::TransactionRequest;
+
+    use super::*;
+
+    fn detail(body: &str) -> String {
+        parse::<TransactionRequest>(body.as_bytes()).expect_err("refused").problem.detail
+    }
+
+    #[test]
+    fn a_fault_is_named_with_its_path() {
+        let unknown = detail(r#"{"steps": [{"sql": "SELECT 1"}, {"sql": "SELECT 2", "expct": {"exactly": 1}}]}"#);
+        assert!(unknown.starts_with("steps[1].expct: unknown field `expct`"), "{unknown}");
+        let mistyped = detail(r#"{"steps": [{"sql": 7}]}"#);
+        assert!(mistyped.starts_with("steps[0].sql: invalid type"), "{mistyped}");
+        let missing = detail(r#"{"events": [{"topic": "t", "key": "k"}]}"#);
+        assert!(missing.starts_with("events[0]: missing field `type`"), "{missing}");
+    }
+
+    #[test]
+    fn what_is_no_json_is_said_to_be_none() {
+        for body in ["", "{", "{\"steps\": []} x", "\u{feff}{}", "{\"steps\": [}"] {
+            let detail = detail(body);
+            assert!(detail.contains("isn't JSON") || detail.contains("can't be read"), "{body}: {detail}");
+        }
+        assert!(detail("[]").starts_with("The body: invalid"), "{}", detail("[]"));
+        assert!(detail(r#"{"steps": [], "steps": []}"#).contains("duplicate field"));
+    }
+}

@@ -1,0 +1,75 @@
+//! Events: from the outbox to Kafka, from Kafka to components, and what components don't take.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`cloudevents`] | the form of an event in Kafka and in HTTP |
+//! | [`outbox`] | publishes what units of work wrote |
+//! | [`delivery`] | delivers what a service subscribes to |
+//! | [`dead_letters`] | keeps what a component doesn't take, until a person replays or drops it |
+
+pub mod cloudevents;
+pub mod dead_letters;
+pub(crate) mod delivery;
+mod number_ranges;
+pub(crate) mod outbox;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::producer::FutureProducer;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::KafkaConfig;
+use crate::kafka::{self, Log, record_bytes, topics};
+use crate::relay::Relay;
+
+/// What a dead letter's headers add to an event.
+const DEAD_LETTER_BYTES: usize = 64 << 10;
+/// A dead letter that isn't acknowledged within this is sent again by its lane.
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Starts publishers and deliveries, where relay.toml has a `[kafka]`. Waits for no server.
+pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
+    let Some(kafka) = &relay.config.kafka else { return Ok(()) };
+    let kafka = Arc::new(kafka.clone());
+    let ready = CancellationToken::new();
+    start_topics(relay, ready.clone());
+    let life = &relay.lifecycle;
+    let counting = dead_letters::watch(Arc::clone(relay), ready.clone(), life.stop_background.clone());
+    life.background.spawn(life.forced.clone().run_until_cancelled_owned(counting));
+    let dead_letters = dead_letter_producer(relay, &kafka)?;
+    // A stop has one deadline for everything, and what comes after deliveries needs a part of it.
+    let drain = relay.config.relay.shutdown_deadline / 2;
+    for service in relay.services.values() {
+        if !service.config.publish.is_empty() {
+            let publishing = outbox::publish(Arc::clone(service), Arc::clone(&kafka), ready.clone());
+            service.spawn(&life.publishers, "outbox", publishing);
+        }
+        if !service.config.subscriptions.is_empty() {
+            let (kafka, dead_letters) = (Arc::clone(&kafka), dead_letters.clone());
+            let delivering = delivery::deliver(Arc::clone(service), kafka, dead_letters, ready.clone(), drain);
+            // Ends by itself where it is forced to: its thread has to know.
+            life.callers.spawn(Arc::clone(service).logged("deliveries", delivering));
+        }
+    }
+    Ok(())
+}
+
+fn start_topics(relay: &Arc<Relay>, ready: CancellationToken) {
+    let life = relay.lifecycle.clone();
+    let relay = Arc::clone(relay);
+    relay.lifecycle.clone().background.spawn(async move {
+        let made = topics::keep_trying(&relay.config, &life.stop_calling);
+        if life.forced.run_until_cancelled(made).await.is_some() {
+            ready.cancel();
+        }
+    });
+}
+
+fn dead_letter_producer(relay: &Relay, kafka: &KafkaConfig) -> anyhow::Result<FutureProducer<Log>> {
+    let largest = relay.services.values().map(|service| record_bytes(service.limits().event_bytes)).max();
+    let role = "dead-letters";
+    let mut config = kafka::producer(kafka, role, largest.unwrap_or_default() + DEAD_LETTER_BYTES);
+    config.set("message.timeout.ms", SEND_TIMEOUT.as_millis().to_string());
+    Ok(config.create_with_context(Log::new(role))?)
+}

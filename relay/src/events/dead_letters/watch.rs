@@ -1,0 +1,96 @@
+//! Counts the open dead letters of every service, for the metric and for `/readyz`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use metrics::gauge;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use super::book::{Book, SETTLED};
+use super::headers;
+use super::read::{Place, consumer, places};
+use crate::config::KafkaConfig;
+use crate::kafka::{Record, on_a_thread};
+use crate::relay::Relay;
+use crate::telemetry::metrics::DEAD_LETTERS_OPEN;
+
+const POLL: Duration = Duration::from_millis(200);
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Follows the dead letter topics until `stop`. `topics_ready`: they exist.
+pub(crate) async fn watch(relay: Arc<Relay>, topics_ready: CancellationToken, stop: CancellationToken) {
+    let Some(kafka) = relay.config.kafka.clone() else { return };
+    let places = places(&relay.config, None, None);
+    if places.is_empty() || stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
+        return;
+    }
+    let watcher = Arc::new(Watcher { relay, kafka, places, stop: stop.clone() });
+    while !stop.is_cancelled() {
+        let watching = Arc::clone(&watcher);
+        match on_a_thread("dead-letters".into(), move |abandoned| watching.follow(&abandoned)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::warn!(cause = %error, "counting dead letters failed; retrying"),
+            Err(cause) => tracing::warn!(cause = format!("{cause:#}"), "counting dead letters failed; retrying"),
+        }
+        let _ = stop.run_until_cancelled(tokio::time::sleep(AGAIN_AFTER)).await;
+    }
+}
+
+struct Watcher {
+    relay: Arc<Relay>,
+    kafka: KafkaConfig,
+    places: Vec<Place>,
+    stop: CancellationToken,
+}
+
+impl Watcher {
+    fn follow(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
+        let consumer = consumer(&self.kafka)?;
+        let mut from = TopicPartitionList::new();
+        for place in &self.places {
+            from.add_partition_offset(&place.letters, 0, Offset::Beginning)?;
+        }
+        consumer.assign(&from)?;
+        let mut books: BTreeMap<String, Book> = BTreeMap::new();
+        self.tell(&books);
+        while !self.stop.is_cancelled() && !abandoned.is_cancelled() {
+            match consumer.poll(POLL) {
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => self.tell(&books),
+                Some(Err(error)) => tracing::debug!(%error, "following dead letters"),
+                Some(Ok(message)) => {
+                    let record = Record::of(&message);
+                    books.entry(record.topic.clone()).or_default().read(outline(record));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, books: &BTreeMap<String, Book>) {
+        let mut open: BTreeMap<&str, u64> = BTreeMap::new();
+        for place in &self.places {
+            *open.entry(&place.service).or_default() += books.get(&place.letters).map_or(0, Book::len) as u64;
+        }
+        for (name, open) in open {
+            gauge!(DEAD_LETTERS_OPEN, "service" => name.to_owned()).set(open as f64);
+            if let Some(service) = self.relay.services.get(name) {
+                service.dead_letters.store(open, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// What counting needs of a record: neither the event nor why it was given up.
+fn outline(mut record: Record) -> Record {
+    let needed = [headers::TOPIC, headers::PARTITION, headers::OFFSET, "ce_id", SETTLED];
+    record.headers.retain(|(name, _)| needed.contains(&name.as_str()));
+    record.key = None;
+    record.value = None;
+    record
+}

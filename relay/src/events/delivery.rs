@@ -1,0 +1,102 @@
+//! Delivery: sends the events of a service's subscriptions to its component, in order per key, until the component accepts.
+//!
+//! Each service has one consumer group. A thread polls Kafka ([`consumer`]) and never waits for a component; it sorts events
+//! into [lanes], one per key of a partition. A lane delivers one event after another over HTTP; up to
+//! `limits.delivery_lanes` deliveries run at once. A lane that waits for a retry gives its place to another.
+//!
+//! # What an answer means
+//!
+//! | the component answers | the relay |
+//! |---|---|
+//! | 2xx | counts the event as done |
+//! | 429, 502, 503, 504, or nothing: no connection, no answer in time | retries for as long as it takes, with back-off or at `Retry-After`; this key's lane waits, others go on |
+//! | any other 5xx, such as 500 after a trap | delivers it `limits.delivery_attempts` times in all, then writes a dead letter |
+//! | anything else: 4xx (401, 403, 404 and 422 among them), 3xx | writes a dead letter at once |
+//!
+//! An event counts as done only once its dead letter is acknowledged by every in-sync replica.
+//!
+//! # Invariants
+//!
+//! 1. Of each key of a partition at most one event is being delivered, and its successor waits until it is done.
+//! 2. The committed offset, the low-water mark, never passes an event that isn't done: a crash redelivers and never skips.
+//! 3. The relay delivers nothing of a partition that was taken away: a rebalance waits for deliveries in flight, and cuts
+//!    them off before the group's session ends. After a stall the relay delivers nothing until Kafka has confirmed that it
+//!    is still a member ([`membership`]). What was cut off is redelivered elsewhere; the inbox makes that harmless.
+//! 4. Events that are fetched and not done are bounded by `limits.delivery_buffer`: beyond it the relay pauses partitions,
+//!    and goes on polling.
+//!
+//! A relay whose component can't be reached leaves the group until it can. Kafka gives its partitions to relays that reach
+//! theirs; without any, the events wait.
+//!
+//! Rebalancing is cooperative: what a relay keeps goes on while partitions move. Membership is dynamic: static membership
+//! would spare a restarted relay a session timeout, but hold the partitions of one that stops for good.
+
+mod consumer;
+mod group;
+mod intake;
+mod lane;
+mod lanes;
+mod membership;
+mod partition;
+mod routes;
+mod tracker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::producer::FutureProducer;
+use tokio_util::sync::CancellationToken;
+
+use crate::component::{Component, LEFT_TO_OTHERS_AFTER};
+use crate::config::KafkaConfig;
+use crate::kafka::{Log, dispose, on_a_thread};
+use crate::service::Service;
+use group::Group;
+
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// Delivers to a service's component until the relay stops calling. Begins once `topics_ready` is cancelled: the topics
+/// exist. `drain`: how long deliveries in flight may take when the relay stops.
+pub(crate) async fn deliver(
+    service: Arc<Service>,
+    kafka: Arc<KafkaConfig>,
+    dead_letters: FutureProducer<Log>,
+    topics_ready: CancellationToken,
+    drain: Duration,
+) -> anyhow::Result<()> {
+    let Some(config) = &service.config.component else { return Ok(()) };
+    let timeout = Duration::from_millis(service.limits().delivery_timeout_ms);
+    let session = Duration::from_millis(service.limits().delivery_session_ms);
+    let component = Component::new(config, timeout)?;
+    let stop = service.lifecycle.stop_calling.clone();
+    if stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
+        return Ok(());
+    }
+    while !stop.is_cancelled() {
+        let group = Arc::new(Group::new(Arc::clone(&service), component.clone(), dead_letters.clone(), session));
+        let poll = consumer::Poll {
+            group: Arc::clone(&group),
+            kafka: Arc::clone(&kafka),
+            session,
+            drain,
+            stop: stop.clone(),
+            forced: service.lifecycle.forced.clone(),
+        };
+        let thread = format!("deliver-{}", service.name);
+        if let Err(error) = on_a_thread(thread, move |abandoned| poll.run(&abandoned)).await? {
+            tracing::error!(service = &*service.name, cause = %error, "the Kafka consumer failed for good; starting another");
+            let _ = stop.run_until_cancelled(tokio::time::sleep(RESTART_AFTER)).await;
+        }
+        dispose(group);
+        if component.unreached_for() > LEFT_TO_OTHERS_AFTER {
+            tracing::warn!(
+                service = &*service.name,
+                "the component can't be reached; leaving its events to other relays until it can"
+            );
+            if stop.run_until_cancelled(component.until_reached()).await.is_some() {
+                tracing::info!(service = &*service.name, "the component can be reached again");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! The poll loop, on a thread of its own: librdkafka calls back on the thread that polls, and a rebalance waits there for
+//! deliveries to end. It waits for nothing else, so it never stops polling.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::counter;
+use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult};
+use tokio_util::sync::CancellationToken;
+
+use super::group::{Group, Place, bare_list, list};
+use super::intake;
+use crate::component::LEFT_TO_OTHERS_AFTER;
+use crate::config::KafkaConfig;
+use crate::kafka::{self, Log, Record, topics};
+use crate::telemetry::metrics as names;
+
+/// How long a poll waits for an event. The loop looks at commits and back pressure this often.
+const POLL: Duration = Duration::from_millis(20);
+/// How many events the loop takes before it looks at anything else.
+const BURST: usize = 256;
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+
+type Client = BaseConsumer<Callbacks>;
+
+/// How long a rebalance may wait for deliveries to end. Kafka itself waits for a session.
+fn drain_deadline(session: Duration) -> Duration {
+    session / 3
+}
+
+/// The callbacks of librdkafka. They run on the poll loop's thread.
+struct Callbacks {
+    group: Arc<Group>,
+    log: Log,
+    drain: Duration,
+}
+
+impl ClientContext for Callbacks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Callbacks {
+    fn pre_rebalance(&self, consumer: &Client, rebalance: &Rebalance<'_>) {
+        let service = &*self.group.service.name;
+        match rebalance {
+            Rebalance::Assign(list) => {
+                tracing::info!(service, partitions = list.count(), "Kafka assigned partitions");
+                counter!(names::REBALANCES, "service" => self.group.name()).increment(1);
+                self.group.assign(list);
+            }
+            Rebalance::Revoke(list) => {
+                let lost = consumer.assignment_lost();
+                let taken: Vec<Place> =
+                    list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+                tracing::info!(service, partitions = taken.len(), lost, "giving partitions back");
+                // Another relay has what was lost already: don't finish or commit anything there.
+                let drain = if lost { Duration::ZERO } else { self.drain };
+                let marks = self.group.revoke(&taken, drain);
+                if !lost {
+                    commit_now(consumer, &marks);
+                }
+            }
+            Rebalance::Error(error) => {
+                tracing::warn!(service, cause = %error, "Kafka reports a failed rebalance; the consumer retries")
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(service = &*self.group.service.name, %error, "committing offsets failed; retrying");
+            self.group.commit_failed();
+        }
+    }
+}
+
+/// What the poll loop needs.
+pub(super) struct Poll {
+    pub(super) group: Arc<Group>,
+    pub(super) kafka: Arc<KafkaConfig>,
+    /// The session timeout of the group.
+    pub(super) session: Duration,
+    /// How long deliveries in flight may take when the relay stops.
+    pub(super) drain: Duration,
+    pub(super) stop: CancellationToken,
+    /// Ends the loop at once, as a crash would: commits nothing.
+    pub(super) forced: CancellationToken,
+}
+
+impl Poll {
+    /// Runs until it is told to stop, until the component can't be reached, or until the consumer fails for good. Blocks.
+    /// `abandoned`: the task that waits for it is gone.
+    pub(super) fn run(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
+        let group = &self.group;
+        let consumer = connect(group, &self.kafka, self.session)?;
+        consumer.subscribe(&group.routes.topics())?;
+        let mut committed_at = Instant::now();
+        let mut result = Ok(());
+        let forced = || self.forced.is_cancelled() || abandoned.is_cancelled();
+        let reached = || group.component.unreached_for() <= LEFT_TO_OTHERS_AFTER;
+        while !self.stop.is_cancelled() && !forced() && result.is_ok() && reached() {
+            if group.membership.turn() {
+                prove_membership(&consumer, group);
+            }
+            result = take_burst(&consumer, group);
+            balance(&consumer, group);
+            if committed_at.elapsed() >= COMMIT_EVERY {
+                committed_at = Instant::now();
+                commit(&consumer, group);
+            }
+        }
+        let drain = if forced() { Duration::ZERO } else { self.drain };
+        let marks = group.revoke(&group.places(), drain);
+        if !forced() {
+            commit_now(&consumer, &marks);
+        }
+        result
+    }
+}
+
+fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result<Client, KafkaError> {
+    let role = format!("deliver-{}", group.service.name);
+    let mut config = kafka::client(kafka, &role);
+    config
+        .set("group.id", topics::group(kafka, &group.service.name))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", session.as_millis().to_string())
+        .set("heartbeat.interval.ms", (session / 6).as_millis().to_string())
+        .set("max.poll.interval.ms", (session * 10).max(Duration::from_secs(60)).as_millis().to_string())
+        // Latency: a broker answers a fetch as soon as it has an event.
+        .set("fetch.min.bytes", "1")
+        .set("fetch.wait.max.ms", "50")
+        .set("fetch.error.backoff.ms", "100")
+        .set("fetch.queue.backoff.ms", "20")
+        // Memory: events that are fetched ahead of the lanes.
+        .set("queued.min.messages", "1000")
+        .set("queued.max.messages.kbytes", (8 << 10).to_string())
+        .set("fetch.max.bytes", (4 << 20).to_string());
+    config.create_with_context(Callbacks {
+        group: Arc::clone(group),
+        log: Log::new(role),
+        drain: drain_deadline(session),
+    })
+}
+
+fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {
+    for taken in 0..BURST {
+        let wait = if taken == 0 { POLL } else { Duration::ZERO };
+        match consumer.poll(wait) {
+            None => break,
+            Some(Ok(message)) => {
+                intake::take(group, Record::of(&message));
+                if group.is_full() {
+                    break;
+                }
+            }
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
+            Some(Err(error)) => {
+                tracing::debug!(service = &*group.service.name, %error, "polling");
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn balance(consumer: &Client, group: &Group) {
+    let pressure = group.pressure();
+    for (places, pause) in [(pressure.pause, true), (pressure.resume, false)] {
+        if places.is_empty() {
+            continue;
+        }
+        let list = bare_list(&places);
+        let result = if pause { consumer.pause(&list) } else { consumer.resume(&list) };
+        if let Err(error) = result {
+            tracing::warn!(service = &*group.service.name, %error, pause, "pausing or resuming partitions failed");
+        }
+    }
+}
+
+fn commit(consumer: &Client, group: &Group) {
+    let marks = group.marks_to_commit();
+    if !marks.is_empty()
+        && let Err(error) = consumer.commit(&list(&marks), CommitMode::Async)
+    {
+        tracing::debug!(service = &*group.service.name, %error, "committing offsets failed; retrying");
+        group.commit_failed();
+    }
+}
+
+fn commit_now(consumer: &Client, marks: &[(Place, i64)]) {
+    if !marks.is_empty()
+        && let Err(error) = consumer.commit(&list(marks), CommitMode::Sync)
+    {
+        tracing::warn!(cause = %error, "committing offsets failed; events handled since the last commit are delivered again");
+    }
+}
+
+/// After a stall: Kafka takes a commit only from a member of the group as it is now.
+fn prove_membership(consumer: &Client, group: &Group) {
+    let service = &*group.service.name;
+    let marks = group.marks();
+    if marks.is_empty() {
+        return group.membership.confirmed();
+    }
+    match consumer.commit(&list(&marks), CommitMode::Sync) {
+        Ok(()) => {
+            tracing::info!(service, "still a member of the group after a stall");
+            group.membership.confirmed();
+        }
+        Err(error) => tracing::debug!(service, %error, "perhaps no longer a member of the group after a stall"),
+    }
+}

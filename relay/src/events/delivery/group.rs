@@ -1,0 +1,268 @@
+//! A service's consumer group on this relay: what the poll loop and the lanes share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use metrics::{counter, gauge, histogram};
+use rdkafka::producer::FutureProducer;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::membership::Membership;
+use super::partition::Partition;
+use super::routes::Routes;
+use crate::backoff::Backoff;
+use crate::component::{Answer, Component};
+use crate::kafka::{Log, Record};
+use crate::service::Service;
+use crate::telemetry::metrics as names;
+
+/// Bytes that may be fetched and not done. An event takes the same share of the buffer as it takes of this.
+const BUFFER_BYTES: usize = 64 << 20;
+/// How often a lane that waits gets a line in the log at `warn`.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// A partition by topic and number.
+pub(super) type Place = (String, i32);
+
+pub(super) struct Group {
+    pub(super) service: Arc<Service>,
+    pub(super) runtime: Handle,
+    pub(super) routes: Routes,
+    pub(super) component: Component,
+    pub(super) dead_letters: FutureProducer<Log>,
+    /// Places for deliveries in flight.
+    pub(super) places: Semaphore,
+    pub(super) membership: Membership,
+    pub(super) backoff: Backoff,
+    /// Deliveries of an event on which the component fails.
+    pub(super) attempts: u32,
+    /// Events that may be fetched and not done.
+    buffer: usize,
+    /// Events that are.
+    buffered: Arc<AtomicUsize>,
+    partitions: Mutex<BTreeMap<Place, Arc<Partition>>>,
+    paused: Mutex<BTreeSet<Place>>,
+    origin: Instant,
+    /// When the log last got a line about a lane that waits: milliseconds since `origin`, plus 1.
+    said_at: AtomicU64,
+}
+
+/// What the poll loop does about back pressure.
+#[derive(Debug, Default)]
+pub(super) struct Pressure {
+    pub(super) pause: Vec<Place>,
+    pub(super) resume: Vec<Place>,
+}
+
+impl Group {
+    pub(super) fn new(
+        service: Arc<Service>,
+        component: Component,
+        dead_letters: FutureProducer<Log>,
+        session: Duration,
+    ) -> Self {
+        let limits = service.limits();
+        Self {
+            runtime: Handle::current(),
+            routes: Routes::of(&service.config),
+            component,
+            dead_letters,
+            places: Semaphore::new(limits.delivery_lanes),
+            membership: Membership::new(session),
+            backoff: limits.delivery_backoff(),
+            attempts: limits.delivery_attempts,
+            buffer: limits.delivery_buffer,
+            buffered: Arc::default(),
+            partitions: Mutex::default(),
+            paused: Mutex::default(),
+            origin: Instant::now(),
+            said_at: AtomicU64::new(0),
+            service,
+        }
+    }
+
+    /// Takes partitions that Kafka assigned.
+    pub(super) fn assign(&self, list: &TopicPartitionList) {
+        let mut partitions = self.partitions();
+        for element in list.elements() {
+            let place = (element.topic().to_owned(), element.partition());
+            self.paused().remove(&place);
+            partitions.insert(place, Arc::new(Partition::new(Arc::clone(&self.buffered))));
+        }
+        gauge!(names::PARTITIONS, "service" => self.name()).set(partitions.len() as f64);
+    }
+
+    /// Takes partitions away from their lanes: deliveries in flight may end within `deadline`, and so may events before
+    /// them. Answers the low-water mark of each partition. Blocks; don't call it on a thread of the runtime.
+    pub(super) fn revoke(&self, places: &[Place], deadline: Duration) -> Vec<(Place, i64)> {
+        let taken: Vec<(Place, Arc<Partition>)> = {
+            let mut partitions = self.partitions();
+            let mut paused = self.paused();
+            let taken = places.iter().filter_map(|place| {
+                paused.remove(place);
+                Some((place.clone(), partitions.remove(place)?))
+            });
+            let taken = taken.collect();
+            gauge!(names::PARTITIONS, "service" => self.name()).set(partitions.len() as f64);
+            taken
+        };
+        for (_, partition) in &taken {
+            if deadline.is_zero() {
+                partition.aborted.cancel();
+            }
+            partition.revoke();
+        }
+        if !taken.is_empty() && !deadline.is_zero() {
+            let idle = join_all(taken.iter().map(|(_, partition)| partition.idle()));
+            if self.runtime.block_on(async { tokio::time::timeout(deadline, idle).await }).is_err() {
+                tracing::warn!(
+                    service = &*self.service.name,
+                    "a rebalance or stop cut off deliveries; their events are delivered again"
+                );
+            }
+        }
+        for (_, partition) in &taken {
+            partition.aborted.cancel();
+        }
+        let mark = |(place, partition): (Place, Arc<Partition>)| Some((place, partition.low_water()?));
+        taken.into_iter().filter_map(mark).collect()
+    }
+
+    /// All partitions that this relay has.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.partitions().keys().cloned().collect()
+    }
+
+    /// A partition, if this relay has it.
+    pub(super) fn partition(&self, place: &Place) -> Option<Arc<Partition>> {
+        self.partitions().get(place).cloned()
+    }
+
+    /// What a record counts against the buffer.
+    pub(super) fn weight(&self, record: &Record) -> usize {
+        1 + record.bytes() * self.buffer / BUFFER_BYTES
+    }
+
+    /// Whether the buffer is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.buffered.load(Ordering::Relaxed) >= self.buffer
+    }
+
+    /// Which partitions to pause and to resume. While the buffer is full, partitions with more than their share pause; the
+    /// others go on, so that one that waits doesn't starve them.
+    pub(super) fn pressure(&self) -> Pressure {
+        let partitions = self.partitions();
+        let mut paused = self.paused();
+        let weights: Vec<(&Place, usize)> = partitions.iter().map(|(place, p)| (place, p.weight())).collect();
+        let total = self.buffered.load(Ordering::Relaxed);
+        let part = (self.buffer / partitions.len().max(1)).max(1);
+        let mut pressure = Pressure::default();
+        for (place, weight) in weights {
+            if paused.contains(place) {
+                if weight <= part / 2 || total <= self.buffer / 2 {
+                    pressure.resume.push(place.clone());
+                }
+            } else if total >= self.buffer && weight >= part {
+                pressure.pause.push(place.clone());
+            }
+        }
+        paused.extend(pressure.pause.iter().cloned());
+        paused.retain(|place| !pressure.resume.contains(place));
+        gauge!(names::DELIVERY_BUFFER, "service" => self.name()).set(total as f64);
+        pressure
+    }
+
+    /// The low-water marks that moved since the last call.
+    pub(super) fn marks_to_commit(&self) -> Vec<(Place, i64)> {
+        let partitions = self.partitions();
+        let moved = partitions.iter().filter_map(|(place, partition)| Some((place.clone(), partition.take_commit()?)));
+        moved.collect()
+    }
+
+    /// All low-water marks.
+    pub(super) fn marks(&self) -> Vec<(Place, i64)> {
+        let partitions = self.partitions();
+        partitions.iter().filter_map(|(place, partition)| Some((place.clone(), partition.low_water()?))).collect()
+    }
+
+    /// A commit failed: all marks are committed again.
+    pub(super) fn commit_failed(&self) {
+        self.partitions().values().for_each(|partition| partition.commit_failed());
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.service.name.to_string()
+    }
+
+    pub(super) fn count(&self, result: &'static str) {
+        counter!(names::DELIVERIES, "service" => self.name(), "result" => result).increment(1);
+    }
+
+    /// Measures the time from the record's timestamp to the component's acceptance.
+    pub(super) fn record_lag(&self, record: &Record) {
+        let Some(made_ms) = record.timestamp_ms else { return };
+        let lag_ms = jiff::Timestamp::now().as_millisecond().saturating_sub(made_ms);
+        let lag = Duration::from_millis(lag_ms.try_into().unwrap_or(0));
+        histogram!(names::DELIVERY_LAG_SECONDS, "service" => self.name()).record(lag);
+    }
+
+    /// Logs that a lane waits: at `warn` now and then, otherwise at `debug`.
+    pub(super) fn held_back(&self, record: &Record, attempts: u32, answer: &Answer) {
+        let now = self.origin.elapsed().as_millis() as u64 + 1;
+        let last = self.said_at.load(Ordering::Relaxed);
+        let due = last == 0 || now - last >= SAY_EVERY.as_millis() as u64;
+        let service = &*self.service.name;
+        let (topic, key, cause) = (record.topic.as_str(), record.key_text(), answer.to_string());
+        if due && self.said_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::warn!(
+                service,
+                topic,
+                key,
+                attempts,
+                cause,
+                "a delivery failed; its lane waits and the relay retries"
+            );
+        } else {
+            tracing::debug!(
+                service,
+                topic,
+                key,
+                attempts,
+                cause,
+                "a delivery failed; its lane waits and the relay retries"
+            );
+        }
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, BTreeMap<Place, Arc<Partition>>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn paused(&self) -> MutexGuard<'_, BTreeSet<Place>> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Partitions with offsets, as librdkafka takes them.
+pub(super) fn list(marks: &[(Place, i64)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(marks.len());
+    for ((topic, partition), offset) in marks {
+        // Fails only for offsets that no record has.
+        let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+    }
+    list
+}
+
+/// Partitions without offsets, as librdkafka takes them.
+pub(super) fn bare_list(places: &[Place]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for (topic, partition) in places {
+        list.add_partition(topic, *partition);
+    }
+    list
+}

@@ -1,0 +1,109 @@
+//! The outbox: publishes the events of committed units of work to Kafka, once, in commit order per key.
+//!
+//! # Who publishes
+//!
+//! A service's outbox has 16 shards of keys. Each relay runs one publisher per service. It holds a share of the shards by
+//! leases in the service's database ([`shares`]), and only the holder of a shard publishes it. A unit of work wakes the
+//! publisher of its own relay in the process, and those of other relays through Redis; a sweep finds events whose wake-up was
+//! lost, or that a dead relay left. A publisher reads a batch in the order of sequence numbers, publishes it, marks it, and
+//! only then reads the next: memory holds one batch, however long the outbox grows while Kafka is down.
+//!
+//! A batch has at most `limits.outbox_batch` events, over all shards that the publisher holds.
+//!
+//! # Why transactions
+//!
+//! A lease alone doesn't keep a stalled publisher from sending, once it goes on, what was in its buffers. And a publisher
+//! that dies between Kafka's acknowledgement and its mark in the database makes the next one publish the same events again,
+//! after later ones of the same key. So each batch is a Kafka transaction:
+//!
+//! - The publisher's transactional id is unique to this start of the relay; leases are held under it. Before a relay takes
+//!   the shards of a dead publisher, it fences that id: Kafka then refuses what still comes from there, and consumers that
+//!   read committed records see nothing of an unfinished batch.
+//! - The transaction also writes the sequence numbers of the batch into a journal topic. The relay that retires a publisher
+//!   reads its last entry, and marks those events instead of publishing them again ([`retire`]).
+//!
+//! So an event is in its topic exactly once, whichever process is killed or stalled at whatever moment. The price, measured
+//! on one broker on the same machine: 2.4 ms instead of 0.3 ms from send to consumption for single events back to back, 3.5
+//! instead of 0.7 ms with pauses between; 150,000 instead of 200,000 events a second in batches of 1000. Consumers must read
+//! with `isolation.level=read_committed`. A publisher that dies inside a transaction holds up what others wrote into the same
+//! partitions after it until it is retired, no longer than its lease.
+//!
+//! There is one id per start and not one per shard: a producer has threads, connections and transactions of its own, and 16
+//! of them per service would cost more than they bring.
+//!
+//! # Invariants
+//!
+//! 1. Among the publishers that Kafka accepts, at most one holds a shard.
+//! 2. A publisher begins a transaction only after it has marked the events of the last one. So at most its last journal
+//!    entry isn't marked.
+//! 3. A shard changes hands only when its holder releases it, between two batches, or when its holder is retired.
+
+mod heartbeat;
+mod journal;
+mod producer;
+mod publisher;
+mod retire;
+mod shares;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::config::KafkaConfig;
+use crate::kafka::{record_bytes, topics};
+use crate::service::Service;
+use crate::telemetry::metrics as names;
+use producer::Setup;
+use publisher::{End, Publisher};
+
+/// Between two publishers, and between two tries at a batch.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+
+/// Publishes a service's outbox until `stop`, then what is left, and gives its shards up. `topics_ready`: the topics
+/// exist.
+pub(crate) async fn publish(
+    service: Arc<Service>,
+    kafka: Arc<KafkaConfig>,
+    topics_ready: CancellationToken,
+) -> anyhow::Result<()> {
+    let stop = service.lifecycle.stop_publishing.clone();
+    if stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
+        return Ok(());
+    }
+    let (setup, role) = (setup(&service, &kafka), service.relay_role()?);
+    let mut predecessor = None;
+    let mut failed = 0_u32;
+    loop {
+        let mut publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone(), role.clone());
+        let end = publisher.run(predecessor.take()).await;
+        let (cause, started) = match end {
+            End::Stopped => return Ok(()),
+            End::Failed(cause) => (cause, false),
+            End::Lost(cause) => (cause, true),
+        };
+        failed = if started { 1 } else { failed.saturating_add(1) };
+        predecessor = publisher.into_predecessor();
+        let service = &*service.name;
+        counter!(names::OUTBOX_FAILURES, "service" => service.to_owned(), "reason" => "lost").increment(1);
+        tracing::warn!(service, cause = format!("{cause:#}"), "the outbox publisher failed; starting another");
+        let wait = BACKOFF.jittered(failed, rand::random());
+        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn setup(service: &Service, kafka: &KafkaConfig) -> Setup {
+    let limits = service.limits();
+    Setup {
+        service: Arc::clone(&service.name),
+        journal: topics::journal(kafka, &service.name).into(),
+        largest: record_bytes(limits.event_bytes),
+        batch: limits.outbox_batch,
+        timeout: Duration::from_millis(limits.lease_ms).clamp(Duration::from_secs(10), Duration::from_secs(60)),
+    }
+}

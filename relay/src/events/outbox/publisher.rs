@@ -1,0 +1,251 @@
+//! One publisher: from the start of its producer to its end.
+//!
+//! `batches` and `leases` call each other: a long run of batches looks at the leases in between, and new shards are published
+//! at once.
+
+mod batches;
+mod leases;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use metrics::gauge;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use super::BACKOFF;
+use super::heartbeat::{Progress, beat};
+use super::producer::{Setup, Transactional};
+use super::retire::retire;
+use super::store::{self, Held};
+use crate::backoff::Failures;
+use crate::config::KafkaConfig;
+use crate::postgres::RelayRole;
+use crate::redis::{Space, Waiter};
+use crate::service::Service;
+use crate::shards::ShardSet;
+use crate::telemetry::metrics as names;
+
+/// How a publisher ended.
+pub(super) enum End {
+    /// It was told to, and gave everything up.
+    Stopped,
+    /// It didn't get to work.
+    Failed(anyhow::Error),
+    /// It can't go on.
+    Lost(anyhow::Error),
+}
+
+enum Wake {
+    Stop,
+    Lost,
+    Committed(ShardSet),
+    Look,
+    Sweep,
+}
+
+pub(super) struct Publisher {
+    service: Arc<Service>,
+    kafka: Arc<KafkaConfig>,
+    setup: Setup,
+    role: RelayRole,
+    lease: Duration,
+    id: Arc<str>,
+    /// The publisher that must be retired before the next one of this relay begins: this one, once it is known.
+    predecessor: Option<String>,
+    producer: Option<Transactional>,
+    held: Held,
+    /// Shards whose next event Kafka refuses, until when they rest.
+    on_hold: BTreeMap<i16, Instant>,
+    /// As many events go one by one: Kafka refused a batch, and only of a batch of one it is known whom it refuses.
+    singly: usize,
+    progress: Arc<Progress>,
+    lost: CancellationToken,
+    stop: CancellationToken,
+    /// Publishers that are being retired here.
+    retiring: JoinSet<String>,
+    in_retirement: BTreeSet<String>,
+    /// Other relays' units of work committed into shards that are held here.
+    remote: Waiter,
+    /// Leases changed elsewhere.
+    leases: Waiter,
+    next_look: Instant,
+    next_sweep: Instant,
+    /// Nothing is published before this: Kafka or the database failed.
+    paused_until: Instant,
+    failures: Failures,
+    /// Once it is told to stop: when it leaves waiting events to other relays.
+    leaves_at: Option<Instant>,
+}
+
+fn shard_key(shard: i16) -> String {
+    format!("outbox/{shard}")
+}
+
+const LEASES_KEY: &str = "outbox/leases";
+
+impl Publisher {
+    pub(super) fn new(service: Arc<Service>, kafka: Arc<KafkaConfig>, setup: Setup, role: RelayRole) -> Self {
+        let id = format!("{}.{}.{}.{}", kafka.prefix, service.name, service.instance, Uuid::now_v7().simple());
+        let register = |keys: &[&str]| service.wakeups.register(Space::Relay, &service.name, keys);
+        let now = Instant::now();
+        Self {
+            role,
+            lease: Duration::from_millis(service.limits().lease_ms),
+            id: id.into(),
+            predecessor: None,
+            producer: None,
+            held: Held::new(),
+            on_hold: BTreeMap::new(),
+            singly: 0,
+            progress: Progress::new(),
+            lost: CancellationToken::new(),
+            stop: service.lifecycle.stop_publishing.clone(),
+            retiring: JoinSet::new(),
+            in_retirement: BTreeSet::new(),
+            remote: register(&[]),
+            leases: register(&[LEASES_KEY]),
+            next_look: now,
+            next_sweep: now,
+            paused_until: now,
+            failures: BACKOFF.failures(),
+            leaves_at: None,
+            service,
+            kafka,
+            setup,
+        }
+    }
+
+    /// Who has to be retired before the next publisher of this relay begins.
+    pub(super) fn into_predecessor(self) -> Option<String> {
+        self.predecessor
+    }
+
+    pub(super) async fn run(&mut self, predecessor: Option<String>) -> End {
+        self.predecessor = predecessor;
+        match self.stop.clone().run_until_cancelled(self.begin()).await {
+            None => return End::Stopped,
+            Some(Err(cause)) => return End::Failed(cause),
+            Some(Ok(())) => {}
+        }
+        let _heartbeat = self.start_heartbeat();
+        tracing::info!(service = &*self.service.name, publisher = &*self.id, "publishing the outbox");
+        let end = loop {
+            let done = match self.next().await {
+                Wake::Stop => break End::Stopped,
+                Wake::Lost => Err(anyhow!("it was retired by another relay")),
+                Wake::Committed(shards) => self.committed(shards).await,
+                Wake::Look => self.look().await,
+                Wake::Sweep => self.sweep().await,
+            };
+            if let Err(cause) = done {
+                break End::Lost(cause);
+            }
+        };
+        gauge!(names::OUTBOX_SHARDS, "service" => self.name()).set(0.0);
+        match end {
+            End::Stopped => self.give_up().await,
+            end => end,
+        }
+    }
+
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        let producer = Transactional::open(&self.kafka, &self.setup, &self.id).await.context("Kafka")?;
+        let before = match &self.predecessor {
+            Some(predecessor) => vec![predecessor.clone()],
+            // This relay has begun anew, so nothing that has its name is alive.
+            None => store::predecessors(&self.role, &self.service.instance).await?,
+        };
+        for predecessor in before {
+            retire(&self.kafka, &self.setup, &self.role, &predecessor).await?;
+            self.predecessor = None;
+        }
+        store::register(&self.role, &self.id, &self.service.instance, self.lease).await?;
+        self.predecessor = Some(self.id.to_string());
+        self.producer = Some(producer);
+        self.tell_others();
+        Ok(())
+    }
+
+    fn start_heartbeat(&self) -> DropGuard {
+        let end = CancellationToken::new();
+        let (service, id) = (Arc::clone(&self.service.name), Arc::clone(&self.id));
+        let beating = beat(self.role.clone(), service, id, self.lease, Arc::clone(&self.progress), self.lost.clone());
+        tokio::spawn(end.clone().run_until_cancelled_owned(beating));
+        end.drop_guard()
+    }
+
+    /// What to do next. Fair among what may come at any moment, so that none of it waits for a pause of the others.
+    async fn next(&mut self) -> Wake {
+        if self.stop.is_cancelled() {
+            return Wake::Stop;
+        }
+        if self.lost.is_cancelled() {
+            return Wake::Lost;
+        }
+        let sweep_at = self.next_sweep.max(self.paused_until);
+        tokio::select! {
+            () = self.stop.cancelled() => Wake::Stop,
+            () = self.lost.cancelled() => Wake::Lost,
+            shards = self.service.outbox_wake.notified() => Wake::Committed(shards),
+            () = self.remote.woken() => Wake::Sweep,
+            () = self.leases.woken() => Wake::Look,
+            Some(retired) = self.retiring.join_next(), if !self.retiring.is_empty() => {
+                match retired {
+                    Ok(id) => drop(self.in_retirement.remove(&id)),
+                    Err(_) => self.in_retirement.clear(),
+                }
+                Wake::Look
+            }
+            () = sleep_until(self.next_look) => Wake::Look,
+            () = sleep_until(sweep_at) => Wake::Sweep,
+        }
+    }
+
+    /// Units of work of this relay committed into these shards.
+    async fn committed(&mut self, shards: ShardSet) -> anyhow::Result<()> {
+        let (own, foreign): (Vec<i16>, Vec<i16>) =
+            shards.iter().map(|shard| shard as i16).partition(|shard| self.held.contains_key(shard));
+        let keys: Vec<String> = foreign.into_iter().map(shard_key).collect();
+        self.service.wakeups.notify(Space::Relay, &self.service.name, &keys);
+        if own.is_empty() { Ok(()) } else { self.publish(own).await }
+    }
+
+    async fn sweep(&mut self) -> anyhow::Result<()> {
+        self.next_sweep = Instant::now() + Duration::from_millis(self.service.limits().outbox_sweep_ms);
+        self.publish(self.held.keys().copied().collect()).await
+    }
+
+    /// Publishes what is left, then releases its shards, so that other relays need not wait for the leases to run out.
+    async fn give_up(&mut self) -> End {
+        if let Err(cause) = self.sweep().await {
+            return End::Lost(cause);
+        }
+        if let Err(cause) = store::retire(&self.role, &self.id, &[]).await {
+            let cause = format!("{cause:#}");
+            tracing::warn!(
+                service = &*self.service.name,
+                cause,
+                "releasing the outbox leases failed; other relays take over when they run out"
+            );
+            return End::Stopped;
+        }
+        self.tell_others();
+        if let Some(producer) = &self.producer {
+            let _ = producer.note(&self.id, &self.id, None).await;
+        }
+        End::Stopped
+    }
+
+    fn tell_others(&self) {
+        self.service.wakeups.notify(Space::Relay, &self.service.name, &[LEASES_KEY]);
+    }
+
+    fn name(&self) -> String {
+        self.service.name.to_string()
+    }
+}

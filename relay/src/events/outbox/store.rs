@@ -1,0 +1,257 @@
+//! The outbox in PostgreSQL: the events that wait, and who publishes them. Time is the database's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::shares::Lease;
+use crate::events::cloudevents::kafka::Attributes;
+use crate::postgres::{RelayRole, milliseconds};
+use crate::telemetry::TraceContext;
+
+/// The shards that a publisher holds, each with its fence.
+pub(super) type Held = BTreeMap<i16, i64>;
+
+/// An event that waits to be published.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) seq: i64,
+    pub(super) shard: i16,
+    pub(super) topic: String,
+    pub(super) key: String,
+    pub(super) data: String,
+    /// How long ago it was committed, by the database's clock.
+    pub(super) age: Duration,
+    id: String,
+    kind: String,
+    source: String,
+    subject: Option<String>,
+    time: String,
+    pub(super) trace: Option<TraceContext>,
+}
+
+impl Waiting {
+    pub(super) fn attributes(&self) -> Attributes<'_> {
+        Attributes {
+            id: &self.id,
+            source: &self.source,
+            kind: &self.kind,
+            subject: self.subject.as_deref(),
+            time: &self.time,
+            trace: self.trace.as_ref(),
+        }
+    }
+
+    fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        let parent: Option<&str> = row.try_get(9)?;
+        let state: Option<&str> = row.try_get(10)?;
+        let age_ms: i64 = row.try_get(12)?;
+        Ok(Self {
+            seq: row.try_get(0)?,
+            shard: row.try_get(1)?,
+            topic: row.try_get(2)?,
+            key: row.try_get(3)?,
+            id: row.try_get(4)?,
+            kind: row.try_get(5)?,
+            source: row.try_get(6)?,
+            subject: row.try_get(7)?,
+            time: row.try_get(8)?,
+            trace: parent.and_then(|parent| TraceContext::new(parent, state)),
+            data: row.try_get(11)?,
+            age: Duration::from_millis(age_ms.try_into().unwrap_or(0)),
+        })
+    }
+}
+
+/// What the database says of publishers and shards.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) leases: Vec<Lease>,
+    /// Others that renewed in time.
+    pub(super) living: BTreeSet<String>,
+    /// Others that didn't.
+    pub(super) expired: BTreeSet<String>,
+    /// Until the next of the living expires, unless it renews.
+    pub(super) next_expiry: Option<Duration>,
+}
+
+impl View {
+    fn publisher(&mut self, me: &str, id: String, left_ms: i64) {
+        if id == me {
+            return;
+        }
+        match u64::try_from(left_ms) {
+            Ok(left_ms) if left_ms > 0 => {
+                let left = Duration::from_millis(left_ms);
+                self.next_expiry = Some(self.next_expiry.map_or(left, |next| next.min(left)));
+                self.living.insert(id);
+            }
+            _ => drop(self.expired.insert(id)),
+        }
+    }
+
+    pub(super) fn held_by(&self, id: &str) -> Held {
+        let held = self.leases.iter().filter(|lease| lease.holder.as_deref() == Some(id));
+        held.map(|lease| (lease.shard, lease.fence)).collect()
+    }
+}
+
+/// Each shard is read by its index up to a limit, so that a long outbox costs a batch little more than a short one.
+/// (BETWEEN and the order by shard leave PostgreSQL no other index to choose: the one on `seq` would lead through
+/// everything that was published.) The last condition ends a batch once its data reaches the bytes: a batch exceeds
+/// them by at most its last event.
+const READ: &str = "
+    SELECT o.seq, o.shard, o.topic, o.key, o.id, o.type, o.source, o.subject,
+           to_char(o.time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), o.traceparent, o.tracestate, o.data,
+           greatest(0, extract(epoch FROM clock_timestamp() - o.created_at) * 1000)::bigint
+    FROM (
+        SELECT first.seq, sum(first.bytes) OVER (ORDER BY first.seq) - first.bytes AS bytes_before
+        FROM unnest($1::smallint[]) AS held (shard)
+        CROSS JOIN LATERAL (
+            SELECT w.seq, octet_length(w.data) AS bytes FROM towpath.outbox AS w
+            WHERE w.shard BETWEEN held.shard AND held.shard AND w.published_at IS NULL
+            ORDER BY w.shard, w.seq LIMIT $4
+        ) AS first
+        ORDER BY first.seq LIMIT $2
+    ) AS batch
+    JOIN towpath.outbox AS o ON o.seq = batch.seq
+    WHERE batch.bytes_before < $3 ORDER BY o.seq";
+
+const SETTLE: &str = "
+    SELECT coalesce(sum(towpath.outbox_settle(held.shard, $1, held.fence, held.seqs)), 0)::bigint
+    FROM (
+        SELECT h.shard, h.fence, array_agg(b.seq) AS seqs
+        FROM unnest($2::smallint[], $3::bigint[]) AS h (shard, fence)
+        JOIN unnest($4::smallint[], $5::bigint[]) AS b (shard, seq) ON b.shard = h.shard
+        GROUP BY h.shard, h.fence ORDER BY h.shard
+    ) AS held";
+
+const REGISTER: &str = "
+    INSERT INTO towpath.publisher (id, instance, expires_at)
+    VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond')";
+
+const RENEW: &str = "
+    WITH me AS (
+        UPDATE towpath.publisher SET expires_at = clock_timestamp() + $2 * interval '1 millisecond'
+        WHERE id = $1 RETURNING id, expires_at
+    ), mine AS (
+        SELECT l.shard FROM towpath.shard_lease AS l, me WHERE l.holder = me.id ORDER BY l.shard FOR UPDATE OF l
+    ), held AS (
+        UPDATE towpath.shard_lease AS l SET expires_at = me.expires_at FROM me, mine WHERE l.shard = mine.shard
+    )
+    SELECT count(*) FROM me";
+
+/// One snapshot of both tables: a holder that isn't among the publishers is one that was forgotten.
+const LOOK: &str = "
+    SELECT id, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint, NULL::smallint, NULL::bigint
+    FROM towpath.publisher
+    UNION ALL
+    SELECT holder, NULL, shard, fence FROM towpath.shard_lease";
+
+const BACKLOG: &str = "
+    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+    FROM (SELECT created_at FROM towpath.outbox WHERE published_at IS NULL LIMIT 10000) AS waiting";
+
+const RELEASE: &str = "
+    UPDATE towpath.shard_lease SET holder = NULL, fence = fence + 1, expires_at = '-infinity'
+    WHERE holder = $1 AND shard = ANY ($2)";
+
+/// How a batch is limited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) events: usize,
+    pub(super) events_per_shard: usize,
+    pub(super) bytes: usize,
+}
+
+/// Reads the next events of these shards, in the order of their numbers.
+pub(super) async fn read(role: &RelayRole, shards: &[i16], bounds: Bounds) -> anyhow::Result<Vec<Waiting>> {
+    let [events, per_shard, bytes] =
+        [bounds.events, bounds.events_per_shard, bounds.bytes].map(|bound| bound.try_into().unwrap_or(i64::MAX));
+    let parameters = [
+        (&shards as &(dyn tokio_postgres::types::ToSql + Sync), Type::INT2_ARRAY),
+        (&events, Type::INT8),
+        (&bytes, Type::INT8),
+        (&per_shard, Type::INT8),
+    ];
+    let rows = role.rows(READ, &parameters).await?;
+    Ok(rows.iter().map(Waiting::read).collect::<Result<_, _>>()?)
+}
+
+/// Marks events as published, where `me` still holds their shards. Answers how many it marked.
+pub(super) async fn settle(role: &RelayRole, me: &str, held: &Held, batch: &[Waiting]) -> anyhow::Result<i64> {
+    let (shards, fences): (Vec<i16>, Vec<i64>) = held.iter().unzip();
+    let (batch_shards, seqs): (Vec<i16>, Vec<i64>) = batch.iter().map(|event| (event.shard, event.seq)).unzip();
+    let parameters = [
+        (&me as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT),
+        (&shards, Type::INT2_ARRAY),
+        (&fences, Type::INT8_ARRAY),
+        (&batch_shards, Type::INT2_ARRAY),
+        (&seqs, Type::INT8_ARRAY),
+    ];
+    Ok(role.row(SETTLE, &parameters).await?.try_get(0)?)
+}
+
+/// Makes a publisher known. It holds nothing yet.
+pub(super) async fn register(role: &RelayRole, me: &str, instance: &str, lease: Duration) -> anyhow::Result<()> {
+    let lease = milliseconds(lease);
+    role.rows(REGISTER, &[(&me, Type::TEXT), (&instance, Type::TEXT), (&lease, Type::INT8)]).await?;
+    Ok(())
+}
+
+/// Renews what `me` holds. `false`: it was retired.
+pub(super) async fn renew(role: &RelayRole, me: &str, lease: Duration) -> anyhow::Result<bool> {
+    let lease = milliseconds(lease);
+    let row = role.row(RENEW, &[(&me, Type::TEXT), (&lease, Type::INT8)]).await?;
+    Ok(row.try_get::<_, i64>(0)? == 1)
+}
+
+/// How many events wait, up to 10,000, and for how many seconds the oldest of them does.
+pub(super) async fn backlog(role: &RelayRole) -> anyhow::Result<(i64, f64)> {
+    let row = role.row(BACKLOG, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Who holds what, and who lives.
+pub(super) async fn look(role: &RelayRole, me: &str) -> anyhow::Result<View> {
+    let mut view = View::default();
+    for row in role.rows(LOOK, &[]).await? {
+        let (id, left_ms, shard): (Option<String>, Option<i64>, Option<i16>) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        match (id, left_ms, shard) {
+            (holder, _, Some(shard)) => view.leases.push(Lease { shard, holder, fence: row.try_get(3)? }),
+            (Some(id), left_ms, None) => view.publisher(me, id, left_ms.unwrap_or_default()),
+            (None, ..) => {}
+        }
+    }
+    view.leases.sort_by_key(|lease| lease.shard);
+    Ok(view)
+}
+
+/// The publishers that this relay was before it started again.
+pub(super) async fn predecessors(role: &RelayRole, instance: &str) -> anyhow::Result<Vec<String>> {
+    let sql = "SELECT id FROM towpath.publisher WHERE instance = $1";
+    let rows = role.rows(sql, &[(&instance, Type::TEXT)]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+/// Takes free shards. Answers all that `me` holds then: nothing where it was retired.
+pub(super) async fn take(role: &RelayRole, me: &str, shards: &[i16]) -> anyhow::Result<Held> {
+    let sql = "SELECT shard, fence FROM towpath.publisher_take($1, $2)";
+    let rows = role.rows(sql, &[(&me, Type::TEXT), (&shards, Type::INT2_ARRAY)]).await?;
+    Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, tokio_postgres::Error>>()?)
+}
+
+/// Gives shards up.
+pub(super) async fn release(role: &RelayRole, me: &str, shards: &[i16]) -> anyhow::Result<()> {
+    role.rows(RELEASE, &[(&me, Type::TEXT), (&shards, Type::INT2_ARRAY)]).await?;
+    Ok(())
+}
+
+/// Forgets a publisher, frees what it held, and marks what it had committed in Kafka. Answers how much it held.
+pub(super) async fn retire(role: &RelayRole, id: &str, committed: &[i64]) -> anyhow::Result<i32> {
+    let sql = "SELECT towpath.publisher_retire($1, $2)";
+    Ok(role.row(sql, &[(&id, Type::TEXT), (&committed, Type::INT8_ARRAY)]).await?.try_get(0)?)
+}

@@ -1,0 +1,97 @@
+//! Clients of Kafka: how they are configured and how they log.
+//!
+//! Tuned for latency first: nothing lingers, a fetch waits briefly, a lost connection is retried within a second. Under load
+//! batches form by themselves, since all that arrived in the meantime goes out together.
+
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+
+use crate::config::KafkaConfig;
+
+/// How long one request to Kafka may take.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The settings that all clients share.
+#[must_use]
+pub(crate) fn client(kafka: &KafkaConfig, role: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &kafka.brokers)
+        .set("client.id", format!("{}-{role}", kafka.prefix))
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("socket.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string())
+        .set("socket.connection.setup.timeout.ms", "3000")
+        .set("socket.nagle.disable", "true")
+        .set("log.connection.close", "false")
+        // How soon the relay finds partitions that were added.
+        .set("topic.metadata.refresh.interval.ms", "15000");
+    for (name, value) in &kafka.properties {
+        config.set(name, value.expose());
+    }
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config
+}
+
+/// The settings of producers: idempotent, acknowledged by every in-sync replica. `largest` is the largest record.
+#[must_use]
+pub(crate) fn producer(kafka: &KafkaConfig, role: &str, largest: usize) -> ClientConfig {
+    let mut config = client(kafka, role);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("linger.ms", "0")
+        // The partitioner of Kafka's own clients: the same key goes to the same partition for every producer.
+        .set("partitioner", "murmur2_random")
+        .set("message.max.bytes", largest.to_string())
+        .set("queue.buffering.max.kbytes", (64 << 10).to_string());
+    config
+}
+
+/// The largest record of an event with this much data: the data, headers and the record's frame.
+#[must_use]
+pub(crate) fn record_bytes(event_bytes: usize) -> usize {
+    event_bytes + (64 << 10)
+}
+
+/// Client context: writes what librdkafka reports to the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    /// What the client does.
+    pub role: String,
+}
+
+impl Log {
+    /// For a client of this role.
+    #[must_use]
+    pub(crate) fn new(role: impl Into<String>) -> Self {
+        Self { role: role.into() }
+    }
+}
+
+impl ClientContext for Log {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let role = self.role.as_str();
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(role, facility, message, "the Kafka client reports a problem");
+            }
+            // librdkafka repeats that a broker can't be reached; the part of the relay that needs it logs that once.
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if !matches!(facility, "FAIL" | "REQTMOUT") => {
+                tracing::warn!(role, facility, message, "the Kafka client reports a problem");
+            }
+            _ => tracing::debug!(role, facility, message, "the Kafka client reports a problem"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let role = self.role.as_str();
+        tracing::debug!(role, %error, reason, "the Kafka client reports an error");
+    }
+}
+
+impl ConsumerContext for Log {}

@@ -1,0 +1,280 @@
+//! `towpath-relay migrate`: creates and updates the databases of the services.
+//!
+//! Roles, the database, schemas and privileges are made again at every run, each only where it differs. Then two sets
+//! of migrations run, each with its history: the relay's own (`towpath.schema_history`, embedded here) and the
+//! service's (`app.schema_history`, from its folder). An applied file that was changed or is missing is refused, and so
+//! is a set that is older than the database. Runs at the same time wait for each other.
+//!
+//! A migration must leave the relay and the components that are still running able to work: widen first, narrow in a
+//! later release.
+
+mod bootstrap;
+mod privileges;
+
+use std::fmt;
+use std::path::Path;
+
+use refinery::{Migration, Runner};
+use tokio_postgres::{Client, NoTls};
+
+use crate::config::{Config, PostgresConfig, PostgresUrl};
+
+/// The relay's own migrations, oldest first.
+const RELAY: &[(&str, &str)] = &[
+    ("V1__relay_tables", include_str!("../../migrations/V1__relay_tables.sql")),
+    ("V2__publishers", include_str!("../../migrations/V2__publishers.sql")),
+    ("V3__traces", include_str!("../../migrations/V3__traces.sql")),
+];
+/// Where each set keeps its history.
+const RELAY_HISTORY: &str = "towpath.schema_history";
+const SERVICE_HISTORY: &str = "app.schema_history";
+/// How long a migration may wait for a lock: all other statements on the table wait behind it.
+const LOCK_TIMEOUT: &str = "10s";
+/// The advisory lock that runs take.
+const LOCK: i64 = 0x746f_7770_6174_6801;
+
+/// Why a service couldn't be migrated.
+#[derive(Debug, thiserror::Error)]
+#[error("{service}: {kind}")]
+pub struct Error {
+    /// The service.
+    pub service: String,
+    /// What went wrong.
+    #[source]
+    pub kind: ErrorKind,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorKind {
+    /// relay.toml doesn't say enough.
+    #[error("{0}")]
+    Configuration(String),
+    /// The server can't be reached, or refused the login.
+    #[error("can't connect to {0}: {cause}", cause = cause(.1))]
+    Connect(Box<PostgresUrl>, #[source] tokio_postgres::Error),
+    /// PostgreSQL refused a statement.
+    #[error("{0}: {cause}", cause = cause(.1))]
+    Statement(&'static str, #[source] tokio_postgres::Error),
+    /// A role may do more than it should.
+    #[error("{0}")]
+    Role(String),
+    /// The files and the history disagree.
+    #[error("{0}")]
+    Drift(String),
+    /// A migration failed; it was rolled back.
+    #[error("{0}")]
+    Migration(String, #[source] Box<refinery::Error>),
+}
+
+/// PostgreSQL's own words where it has some, otherwise the driver's.
+fn cause(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+    }
+}
+
+type Result<T> = std::result::Result<T, ErrorKind>;
+
+/// Names what was being done when a statement failed.
+trait During<T> {
+    fn during(self, what: &'static str) -> Result<T>;
+}
+
+impl<T> During<T> for std::result::Result<T, tokio_postgres::Error> {
+    fn during(self, what: &'static str) -> Result<T> {
+        self.map_err(|error| ErrorKind::Statement(what, error))
+    }
+}
+
+/// What a run did for one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The service.
+    pub service: String,
+    /// The relay's migrations that were applied now.
+    pub relay: Vec<String>,
+    /// The service's migrations that were applied now.
+    pub own: Vec<String>,
+    /// What couldn't be done and weakens the walls around the service.
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let applied = self.relay.iter().map(|name| format!("relay {name}")).chain(self.own.iter().cloned());
+        let applied = applied.collect::<Vec<_>>().join(", ");
+        write!(f, "{}: {}", self.service, if applied.is_empty() { "up to date" } else { &applied })?;
+        self.warnings.iter().try_for_each(|warning| write!(f, "\n  warning: {warning}"))
+    }
+}
+
+/// Migrates every service that has a database, one after the other, and stops at the first that fails.
+///
+/// # Errors
+/// Which service failed, and why. What was applied before stays; a further run goes on from there.
+pub async fn run(config: &Config) -> std::result::Result<Vec<Report>, Error> {
+    let mut reports = Vec::new();
+    for (name, service) in &config.services {
+        let Some(postgres) = &service.postgres else { continue };
+        let report = migrate(name, postgres).await.map_err(|kind| Error { service: name.clone(), kind })?;
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+async fn migrate(service: &str, postgres: &PostgresConfig) -> Result<Report> {
+    let Some(admin) = &postgres.admin_url else {
+        return Err(ErrorKind::Configuration(format!(
+            "services.{service}.postgres.admin_url is missing, or its variable isn't set: migrate connects with it"
+        )));
+    };
+    let own = match &postgres.migrations {
+        Some(folder) => load(folder)?,
+        None => Vec::new(),
+    };
+    bootstrap::roles_and_database(admin, postgres).await?;
+    let mut client = connect(admin, admin.config().clone().dbname(postgres.url.database())).await?;
+    lock(&client).await?;
+    let warnings = privileges::before(&client, postgres).await?;
+    let relay = relay_set(&mut client, postgres).await?;
+    let own = service_set(&mut client, &own).await?;
+    privileges::after(&client, postgres).await?;
+    bootstrap::logins(&client, postgres).await?;
+    Ok(Report { service: service.into(), relay, own, warnings })
+}
+
+/// Connects and keeps the connection going as long as the client lives.
+async fn connect(url: &PostgresUrl, config: &tokio_postgres::Config) -> Result<Client> {
+    let (client, connection) =
+        config.connect(NoTls).await.map_err(|error| ErrorKind::Connect(Box::new(url.clone()), error))?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Waits for other runs. The lock ends with the connection.
+async fn lock(client: &Client) -> Result<()> {
+    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.during("waiting for another migration")?;
+    Ok(())
+}
+
+fn load(folder: &Path) -> Result<Vec<Migration>> {
+    let mut migrations = refinery::load_sql_migrations(folder).map_err(|error| {
+        ErrorKind::Configuration(format!("the migrations in {} can't be read: {error}", folder.display()))
+    })?;
+    migrations.sort();
+    // Of two files with one version the second would never run.
+    match migrations.windows(2).find(|pair| pair[0].version() == pair[1].version()) {
+        Some(pair) => {
+            Err(ErrorKind::Drift(format!("{} and {} have one version; give one of them another", pair[0], pair[1])))
+        }
+        None => Ok(migrations),
+    }
+}
+
+fn relay_migrations() -> std::result::Result<Vec<Migration>, refinery::Error> {
+    RELAY.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect()
+}
+
+/// As the role that runs the relay's background work, which so owns all of it.
+async fn relay_set(client: &mut Client, postgres: &PostgresConfig) -> Result<Vec<String>> {
+    let role = quote_name(postgres.relay_url.user());
+    let begin = format!("SET lock_timeout = '{LOCK_TIMEOUT}'; SET search_path = pg_catalog; SET ROLE {role}");
+    client.batch_execute(&begin).await.during("becoming the relay's role")?;
+    let migrations = relay_migrations().map_err(|error| migration_error("the relay's", error))?;
+    let applied = apply(client, "the relay's", RELAY_HISTORY, &migrations).await;
+    client.batch_execute("RESET ROLE; RESET search_path").await.during("becoming the admin again")?;
+    applied
+}
+
+async fn service_set(client: &mut Client, migrations: &[Migration]) -> Result<Vec<String>> {
+    let begin = format!("SET lock_timeout = '{LOCK_TIMEOUT}'; SET search_path = app");
+    client.batch_execute(&begin).await.during("setting the search path")?;
+    apply(client, "the service's", SERVICE_HISTORY, migrations).await
+}
+
+async fn apply(client: &mut Client, whose: &str, history: &str, migrations: &[Migration]) -> Result<Vec<String>> {
+    let mut runner = Runner::new(migrations).set_abort_divergent(true).set_abort_missing(true);
+    runner.set_migration_table_name(history);
+    let report = runner.run_async(client).await.map_err(|error| migration_error(whose, error))?;
+    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+}
+
+/// Says what a person has to do.
+fn migration_error(whose: &str, error: refinery::Error) -> ErrorKind {
+    use refinery::error::Kind;
+    match error.kind() {
+        Kind::DivergentVersion(applied, file) => ErrorKind::Drift(format!(
+            "{whose} migration {applied} was applied, and the file {file} differs from it now; bring the old text back \
+             and put the change into a new file with a higher version"
+        )),
+        Kind::MissingVersion(migration) if migration.applied_on().is_some() => ErrorKind::Drift(format!(
+            "{whose} migration {migration} was applied to the database but is missing here; this release is older than \
+             the database, and migrations don't run backwards"
+        )),
+        Kind::MissingVersion(migration) => ErrorKind::Drift(format!(
+            "{whose} migration {migration} is new but has a lower version than one that was applied; give it a higher one"
+        )),
+        Kind::RepeatedVersion(migration) => {
+            ErrorKind::Drift(format!("{whose} migrations have two files with the version of {migration}"))
+        }
+        Kind::Connection(what, source) => {
+            let why = source.downcast_ref::<tokio_postgres::Error>().map_or_else(|| source.to_string(), cause);
+            ErrorKind::Migration(format!("{whose} migrations: {what}: {why}; it was rolled back"), Box::new(error))
+        }
+        _ => ErrorKind::Drift(format!("{whose} migrations: {error}")),
+    }
+}
+
+/// The relay's migrations that a database still lacks, as the relay's role sees it. A newer schema is fine: it was
+/// made so that this relay works on it.
+///
+/// # Errors
+/// Where the server can't be asked.
+pub async fn missing(client: &Client) -> std::result::Result<Vec<&'static str>, tokio_postgres::Error> {
+    let exists = "SELECT to_regclass($1::text) IS NOT NULL";
+    let applied: i32 = if client.query_one(exists, &[&RELAY_HISTORY]).await?.get(0) {
+        let newest = format!("SELECT coalesce(max(version), 0)::int4 FROM {RELAY_HISTORY}");
+        client.query_one(&newest, &[]).await?.get(0)
+    } else {
+        0
+    };
+    let known = usize::try_from(applied).unwrap_or(0);
+    Ok(RELAY.iter().skip(known).map(|(name, _)| *name).collect())
+}
+
+/// An identifier in SQL.
+fn quote_name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A string in SQL, as `standard_conforming_strings` has it.
+fn quote_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_relay_is_embedded_in_the_order_of_versions() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let files = load(&folder).expect("the files can be read");
+        let embedded = relay_migrations().expect("the names are right");
+        assert_eq!(files, embedded);
+        for (index, migration) in embedded.iter().enumerate() {
+            assert_eq!(migration.version(), index as i32 + 1, "versions count up by one");
+        }
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted() {
+        assert_eq!(quote_name("a\"b"), "\"a\"\"b\"");
+        assert_eq!(quote_text("a'b\\"), "'a''b\\'");
+    }
+}

@@ -1,0 +1,105 @@
+//! From values to parameters, and from rows to values.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use serde_json::Value;
+use tokio_postgres::RowStream;
+use towpath_wire::{Code, StepResult};
+
+use super::errors::Trouble;
+use super::prepared::Prepared;
+use super::session::Session;
+use crate::config::Limits;
+use crate::failure::Failure;
+use crate::postgres::codec::{self, TextParameter, Undecodable, Unfit};
+
+/// The parameters of a statement, each checked. Where one doesn't fit its column as that was declared when the
+/// statement was prepared, the declaration is looked up again first: the column may have become wider.
+///
+/// # Errors
+/// `invalid_parameter`, with the parameter's number.
+pub(crate) async fn encode<'a>(
+    session: &mut Session,
+    sql: &str,
+    prepared: &Arc<Prepared>,
+    values: &'a [Value],
+) -> Result<(Arc<Prepared>, Vec<TextParameter<'a>>), Trouble> {
+    match encode_for(prepared, values) {
+        Ok(parameters) => Ok((Arc::clone(prepared), parameters)),
+        Err(Mismatch::Type(failure)) => Err(Trouble::Failed(failure)),
+        Err(Mismatch::Column(_)) => {
+            let prepared = session.prepare_again(sql).await?;
+            let parameters = encode_for(&prepared, values)
+                .map_err(|(Mismatch::Type(f) | Mismatch::Column(f))| Trouble::Failed(f))?;
+            Ok((prepared, parameters))
+        }
+    }
+}
+
+enum Mismatch {
+    Type(Failure),
+    Column(Failure),
+}
+
+fn encode_for<'a>(prepared: &Prepared, values: &'a [Value]) -> Result<Vec<TextParameter<'a>>, Mismatch> {
+    let wanted = prepared.parameters.len();
+    if wanted != values.len() {
+        let detail = format!("The statement has {wanted} parameters, the request {}", values.len());
+        return Err(Mismatch::Type(invalid(wanted.min(values.len()), detail)));
+    }
+    let mut parameters = Vec::with_capacity(wanted);
+    for (index, (value, form)) in values.iter().zip(&prepared.parameters).enumerate() {
+        let unfit = |Unfit(why)| invalid(index, format!("Parameter {}: {why}", index + 1));
+        parameters.push(codec::encode(value, form).map_err(|why| Mismatch::Type(unfit(why)))?);
+        for (_, declared) in prepared.declared.iter().filter(|(parameter, _)| *parameter == index) {
+            declared.check(value).map_err(|why| Mismatch::Column(unfit(why)))?;
+        }
+    }
+    Ok(parameters)
+}
+
+fn invalid(index: usize, detail: String) -> Failure {
+    let mut failure = Failure::new(Code::InvalidParameter, detail);
+    failure.problem.parameter = Some(index + 1);
+    failure
+}
+
+/// Reads the rows of a statement to their end. `bytes` counts over all statements of a request.
+///
+/// # Errors
+/// What PostgreSQL says, or a limit that was exceeded.
+pub(crate) async fn collect(
+    rows: RowStream,
+    prepared: &Prepared,
+    limits: &Limits,
+    bytes: &mut usize,
+) -> Result<StepResult, Trouble> {
+    let mut stream = pin!(rows);
+    let mut rows = Vec::new();
+    while let Some(row) = stream.next().await {
+        let row = row.map_err(Trouble::of)?;
+        *bytes += row.raw_size_bytes();
+        if rows.len() == limits.rows {
+            let detail = "The statement returns more rows than a statement may";
+            return Err(Trouble::Failed(Failure::limit("rows", limits.rows, detail)));
+        }
+        if *bytes > limits.result_bytes {
+            let detail = "The statements return more than a request may";
+            return Err(Trouble::Failed(Failure::limit("result_bytes", limits.result_bytes, detail)));
+        }
+        rows.push(prepared.decoder.row(&row).map_err(unreadable)?);
+    }
+    let affected = stream.rows_affected().unwrap_or(rows.len() as u64);
+    Ok(StepResult { affected, columns: prepared.columns.clone(), rows })
+}
+
+fn unreadable(error: Undecodable) -> Trouble {
+    Trouble::Failed(match error {
+        Undecodable::Json => {
+            Failure::new(Code::StatementFailed, format!("The statement returns {error}; cast it to text"))
+        }
+        Undecodable::Format(_) => Failure::internal(error),
+    })
+}

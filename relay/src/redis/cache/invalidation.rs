@@ -1,0 +1,143 @@
+//! Tags whose invalidation failed because Redis was away: remembers them, and invalidates them when Redis is back.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::redis::connection::{Redis, RedisFailure};
+
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// Versions that one command deletes.
+const BATCH: usize = 500;
+/// Tags that are remembered one by one. Beyond it all tags of the service are as good as changed: however long Redis is
+/// away, that fills no memory.
+const MAX_TAGS: usize = 50_000;
+
+/// Versions of tags that are to be deleted once Redis is back. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Invalidations(Arc<Late>);
+
+#[derive(Debug, Default)]
+struct Late {
+    due: Mutex<Due>,
+    /// How much is due, for look-ups that must not wait for its lock.
+    count: AtomicUsize,
+    more: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Due {
+    keys: BTreeSet<String>,
+    /// What the versions of all tags start with, where all are to be deleted, and how often that became so.
+    everything: Option<(String, u64)>,
+}
+
+impl Due {
+    fn add(&mut self, prefix: &str, late: impl IntoIterator<Item = String>, most: usize) {
+        self.keys.extend(late);
+        if self.keys.len() > most {
+            self.keys.clear();
+            let times = self.everything.take().map_or(0, |(_, times)| times);
+            self.everything = Some((prefix.to_owned(), times + 1));
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.keys.len() + usize::from(self.everything.is_some())
+    }
+}
+
+impl Invalidations {
+    /// Whether every invalidation that was due is done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Remembers tags that Redis could not delete.
+    pub(super) fn add(&self, prefix: &str, late: impl IntoIterator<Item = String>) {
+        self.change(|due| due.add(prefix, late, MAX_TAGS));
+        self.0.more.notify_one();
+    }
+
+    /// Makes up for what is late, until told to stop.
+    pub(super) async fn catch_up(self, redis: Redis, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.catch_up_for_ever(&redis)).await;
+    }
+
+    async fn catch_up_for_ever(&self, redis: &Redis) {
+        loop {
+            self.0.more.notified().await;
+            while !self.is_empty() {
+                if self.catch_up_some(redis).await.is_err() {
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    async fn catch_up_some(&self, redis: &Redis) -> Result<(), RedisFailure> {
+        if let Some(everything) = self.change(|due| due.everything.clone()) {
+            unlink_all(redis, &everything.0).await?;
+            // It may have become so again meanwhile, and then what was looked at first is to be looked at again.
+            self.change(|due| due.everything.take_if(|now| *now == everything));
+        }
+        let batch: Vec<String> = self.change(|due| due.keys.iter().take(BATCH).cloned().collect());
+        if batch.is_empty() {
+            return Ok(());
+        }
+        unlink(redis, &batch).await?;
+        self.change(|due| due.keys.retain(|key| batch.binary_search(key).is_err()));
+        Ok(())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Due) -> T) -> T {
+        let mut due = self.0.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut due);
+        self.0.count.store(due.count(), Ordering::Release);
+        changed
+    }
+}
+
+/// Deletes keys.
+pub(super) async fn unlink(redis: &Redis, keys: &[String]) -> Result<(), RedisFailure> {
+    redis.command::<()>(::redis::cmd("UNLINK").arg(keys)).await
+}
+
+/// Deletes every key with this prefix. What is made meanwhile may go too: that costs a miss.
+async fn unlink_all(redis: &Redis, prefix: &str) -> Result<(), RedisFailure> {
+    let mut cursor = 0_u64;
+    loop {
+        let mut scan = ::redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(BATCH);
+        let (next, keys) = redis.command::<(u64, Vec<String>)>(&scan).await?;
+        if !keys.is_empty() {
+            unlink(redis, &keys).await?;
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_fills_no_memory() {
+        let mut due = Due::default();
+        let keys = |from: usize| (from..from + 3).map(|n| format!("p:{n}"));
+        due.add("p:", keys(0), 4);
+        assert_eq!((due.count(), due.everything.is_some()), (3, false));
+        due.add("p:", keys(3), 4);
+        assert_eq!((due.keys.len(), due.everything.clone()), (0, Some(("p:".into(), 1))));
+        due.add("p:", keys(6), 4);
+        due.add("p:", keys(9), 4);
+        assert_eq!(due.everything, Some(("p:".into(), 2)), "a deletion of everything sees that it has to begin again");
+    }
+}

@@ -1,0 +1,223 @@
+//! One connection to Redis for all requests, and a task that keeps it.
+//!
+//! A call never waits longer than `limits.redis_timeout_ms`, whether Redis refuses, hangs or is gone. While Redis is known to be
+//! away calls fail at once, until the task has connected again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, FromRedisValue, ProtocolVersion, PushInfo, PushKind, RedisError};
+use metrics::counter;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::telemetry::metrics::REDIS_FAILURES;
+
+/// How often the keeper looks whether the connection still answers.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Between two tries to connect.
+pub(super) const RECONNECT: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+/// Calls that may be queued on the connection before further ones wait for their turn.
+const QUEUE: usize = 1024;
+
+/// Why a call to Redis came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RedisFailure {
+    /// It was away already when the call came.
+    #[error("Redis is away")]
+    Away,
+    /// It didn't answer in time.
+    #[error("Redis didn't answer within {0:?}")]
+    Slow(Duration),
+    /// It refused, or the connection broke.
+    #[error(transparent)]
+    Refused(#[from] RedisError),
+}
+
+impl From<RedisFailure> for Failure {
+    fn from(failure: RedisFailure) -> Self {
+        Self::unavailable("Redis", failure)
+    }
+}
+
+#[derive(Clone)]
+enum Link {
+    /// Not known yet: calls wait for the outcome.
+    Connecting,
+    Up(MultiplexedConnection),
+    Away,
+}
+
+/// The handle on Redis. Cheap to clone.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+    prefix: Arc<str>,
+    timeout: Duration,
+    link: Arc<watch::Sender<Link>>,
+    /// A call met an error: the keeper shall look now.
+    suspect: Arc<Notify>,
+}
+
+impl Redis {
+    /// A handle that isn't connected: [`keep`](Self::keep) connects it.
+    ///
+    /// # Errors
+    /// Where the URL isn't one.
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        let client = Client::open(config.redis.url.expose())?;
+        let info = client.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Ok(Self {
+            client: Client::open(info.set_redis_settings(settings))?,
+            prefix: config.redis.prefix.as_str().into(),
+            timeout: Duration::from_millis(config.limits.redis_timeout_ms),
+            link: Arc::new(watch::Sender::new(Link::Connecting)),
+            suspect: Arc::new(Notify::new()),
+        })
+    }
+
+    /// What every key and channel starts with, without a colon at its end.
+    #[must_use]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The client, for a connection of one's own.
+    #[must_use]
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How long one call may take.
+    #[must_use]
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether the connection stands, as far as is known.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(*self.link.borrow(), Link::Up(_))
+    }
+
+    /// Runs commands on the connection, all of them within one timeout.
+    ///
+    /// # Errors
+    /// Where Redis is away, slow, or refuses.
+    pub(crate) async fn call<T>(
+        &self,
+        commands: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, RedisFailure> {
+        let call = async {
+            let mut connection = self.connection().await?;
+            Ok(commands(&mut connection).await?)
+        };
+        let answer = timeout(self.timeout, call).await.unwrap_or(Err(RedisFailure::Slow(self.timeout)));
+        answer.inspect_err(|failure| self.note(failure))
+    }
+
+    fn note(&self, failure: &RedisFailure) {
+        let (reason, suspicious) = match failure {
+            RedisFailure::Away => ("away", false),
+            RedisFailure::Slow(_) => ("slow", true),
+            RedisFailure::Refused(error) => ("refused", error.is_io_error()),
+        };
+        counter!(REDIS_FAILURES, "reason" => reason).increment(1);
+        if suspicious {
+            self.suspect.notify_one();
+        }
+    }
+
+    /// Runs one command.
+    ///
+    /// # Errors
+    /// Where Redis is away, slow, or refuses.
+    pub(crate) async fn command<T: FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T, RedisFailure> {
+        self.call(async |connection| command.query_async(connection).await).await
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
+        let mut link = self.link.subscribe();
+        let known = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
+        match known.as_deref() {
+            Ok(Link::Up(connection)) => Ok(connection.clone()),
+            _ => Err(RedisFailure::Away),
+        }
+    }
+
+    /// Connects, looks after the connection, and reconnects, until told to stop.
+    pub async fn keep(self, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.keep_for_ever()).await;
+        self.link.send_replace(Link::Away);
+    }
+
+    async fn keep_for_ever(&self) {
+        let mut failures = RECONNECT.failures();
+        loop {
+            match self.connect().await {
+                Ok(connection) => {
+                    tracing::info!("connected to Redis");
+                    failures.reset();
+                    self.link.send_replace(Link::Up(connection.clone()));
+                    let failure = self.until_it_fails(connection).await;
+                    tracing::warn!(cause = %failure, "the connection to Redis broke; reconnecting");
+                    // A broken connection is often back at once, so calls wait for it; one that hangs is not.
+                    let slow = matches!(failure, RedisFailure::Slow(_));
+                    self.link.send_replace(if slow { Link::Away } else { Link::Connecting });
+                }
+                Err(failure) => {
+                    let first = self.link.send_if_modified(|link| {
+                        let first = !matches!(link, Link::Away);
+                        *link = Link::Away;
+                        first
+                    });
+                    if first {
+                        tracing::warn!(cause = %failure, "Redis can't be reached; retrying");
+                    }
+                    tokio::time::sleep(failures.next()).await;
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisFailure> {
+        let suspect = Arc::clone(&self.suspect);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_pipeline_buffer_size(QUEUE)
+            .set_push_sender(move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    suspect.notify_one();
+                }
+                Ok::<(), ::redis::aio::SendError>(())
+            });
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        Ok(timeout(self.timeout, connecting).await.map_err(|_| RedisFailure::Slow(self.timeout))??)
+    }
+
+    async fn until_it_fails(&self, mut connection: MultiplexedConnection) -> RedisFailure {
+        loop {
+            let _ = timeout(CHECK_EVERY, self.suspect.notified()).await;
+            match timeout(self.timeout, ::redis::cmd("PING").query_async::<()>(&mut connection)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_timeout() => return RedisFailure::Slow(self.timeout),
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return RedisFailure::Slow(self.timeout),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("prefix", &self.prefix).field("is_up", &self.is_up()).finish_non_exhaustive()
+    }
+}

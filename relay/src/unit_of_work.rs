@@ -1,0 +1,171 @@
+//! `POST /v1/transactions`: one unit of work as one PostgreSQL transaction.
+//!
+//! Two round trips: the relay sends everything from BEGIN to the last step and the outbox at once, and COMMIT when all results
+//! are as expected. A duplicate raises an error in its claim, which aborts the transaction, so that no step that was sent
+//! behind it runs.
+//!
+//! The work goes on when its caller is gone: it ends in COMMIT or ROLLBACK, never in between. The relay retries what can be
+//! repeated without harm: after a serialization failure, a deadlock, a connection that broke before COMMIT, or a COMMIT that
+//! turned out not to have taken place.
+//!
+//! # Duplicates
+//!
+//! A unit of work whose inbox id or idempotency key belongs to one that has committed is a duplicate: it changes nothing. The
+//! answer says which of the two found it (`duplicate`: the inbox, `replayed`: the idempotency key), and so does the metric
+//! `towpath_relay_duplicates_total`.
+
+mod attempt;
+mod check;
+mod unit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tokio::time::{Instant, sleep};
+use towpath_wire::{Code, TransactionRequest, TransactionResponse};
+use tracing::Instrument as _;
+
+use crate::backoff::Backoff;
+use crate::failure::{Failure, Result};
+use crate::postgres::{Claim, Database, Session, Trouble};
+use crate::redis::Space;
+use crate::service::Service;
+use crate::telemetry::TraceContext;
+use crate::telemetry::metrics::{DUPLICATES, UNITS_REPEATED};
+
+use attempt::Done;
+use unit::Unit;
+
+/// Retries after the connection broke before COMMIT.
+const MAX_LOSSES: u32 = 2;
+/// Retries because the schema changed under the prepared statements.
+const MAX_STALE: u32 = 2;
+/// The longest wait between two tries.
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
+
+/// Runs a unit of work to its end, also when the returned future is dropped.
+///
+/// # Errors
+/// Those that the interface describes. Nothing of the unit of work took place, except perhaps with `outcome_unknown`.
+pub async fn run(
+    service: &Arc<Service>,
+    request: TransactionRequest,
+    trace: TraceContext,
+) -> Result<TransactionResponse> {
+    // Boxed first: it is large, and each call on the way would copy it.
+    let work = Box::pin(work(Arc::clone(service), request, trace)).in_current_span();
+    let forced = service.lifecycle.forced.clone();
+    let given_up = || Failure::new(Code::OutcomeUnknown, "The relay stopped before the unit of work had ended");
+    let work = async move { forced.run_until_cancelled(work).await.unwrap_or_else(|| Err(given_up())) };
+    service.lifecycle.takers.spawn(work).await.unwrap_or_else(|error| Err(Failure::internal(error)))
+}
+
+async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceContext) -> Result<TransactionResponse> {
+    check::request(&service, &request)?;
+    let database = service.database()?;
+    let unit = Unit::new(&service, request, &trace)?;
+    let done = match until_done(&service, database, &unit).await? {
+        Ended::Committed(done) => done,
+        Ended::EventDuplicate => {
+            count_duplicate(&service, "inbox");
+            return Ok(TransactionResponse { duplicate: true, ..TransactionResponse::default() });
+        }
+        Ended::RequestDuplicate(answer) => {
+            count_duplicate(&service, "idempotency_key");
+            let answer = Some(serde_json::from_str(&answer).map_err(Failure::internal)?);
+            return Ok(TransactionResponse { replayed: true, answer, ..TransactionResponse::default() });
+        }
+    };
+    after_commit(&service, &unit, &done).await;
+    Ok(TransactionResponse { results: done.results, event_ids: unit.event_ids, ..TransactionResponse::default() })
+}
+
+fn count_duplicate(service: &Service, found_by: &'static str) {
+    counter!(DUPLICATES, "service" => Arc::clone(&service.name), "found_by" => found_by).increment(1);
+}
+
+/// Wakes the publisher and the waiters, and invalidates tags. None of it can fail the unit of work: it has committed.
+async fn after_commit(service: &Service, unit: &Unit, done: &Done) {
+    service.outbox_wake.notify(done.shards);
+    service.wakeups.notify(Space::Service, &service.name, &unit.request.notify);
+    service.cache.invalidate(&unit.request.invalidate).await;
+}
+
+/// How a unit of work ended well.
+enum Ended {
+    Committed(Done),
+    /// The inbox holds its event's id: nothing ran.
+    EventDuplicate,
+    /// Its idempotency key is taken by the same request: nothing ran, this is the first answer as JSON.
+    RequestDuplicate(String),
+}
+
+async fn until_done(service: &Service, database: &Database, unit: &Unit) -> Result<Ended> {
+    let limits = service.limits();
+    let deadline = Instant::now() + Duration::from_millis(limits.transaction_timeout_ms);
+    let first = Duration::from_millis(limits.contention_backoff_ms);
+    let mut contention = Backoff::new(first, MAX_BACKOFF.max(first)).failures();
+    let (mut contentions, mut losses, mut stale) = (1, 0, 0);
+    loop {
+        let trouble = match attempt::attempt(service, database, unit, deadline).await {
+            Ok(done) => return Ok(Ended::Committed(done)),
+            Err(trouble) => trouble,
+        };
+        match trouble {
+            Trouble::Claimed(claim) => match claimed(database, unit, claim).await? {
+                Some(ended) => return Ok(ended),
+                // The retention deleted the first answer between the claim and the look.
+                None => continue,
+            },
+            Trouble::Contention(failure) => {
+                let wait = contention.next().mul_f64(rand::random_range(0.5..1.5));
+                if contentions == limits.contention_attempts || Instant::now() + wait >= deadline {
+                    return Err(failure);
+                }
+                repeated(service, "contention");
+                contentions += 1;
+                sleep(wait).await;
+            }
+            Trouble::Lost(_) if losses < MAX_LOSSES && Instant::now() < deadline => {
+                repeated(service, "lost");
+                losses += 1;
+            }
+            Trouble::Stale(_) if stale < MAX_STALE => {
+                repeated(service, "stale");
+                stale += 1;
+            }
+            trouble => return Err(trouble.into_failure()),
+        }
+    }
+}
+
+fn repeated(service: &Service, reason: &'static str) {
+    counter!(UNITS_REPEATED, "service" => Arc::clone(&service.name), "reason" => reason).increment(1);
+}
+
+async fn claimed(database: &Database, unit: &Unit, claim: Claim) -> Result<Option<Ended>> {
+    match claim {
+        Claim::EventDuplicate => Ok(Some(Ended::EventDuplicate)),
+        Claim::KeyInFlight => {
+            Err(Failure::new(Code::IdempotencyInFlight, "A request with this idempotency key is in flight"))
+        }
+        Claim::KeyReused => {
+            let detail = "This idempotency key was used for a request with another hash";
+            Err(Failure::new(Code::IdempotencyReused, detail))
+        }
+        Claim::RequestDuplicate => Ok(first_answer(database, unit).await?.map(Ended::RequestDuplicate)),
+    }
+}
+
+/// The answer that is stored under the unit's idempotency key.
+async fn first_answer(database: &Database, unit: &Unit) -> Result<Option<String>> {
+    let Some(idempotency) = &unit.request.idempotency else { return Ok(None) };
+    let session = Session::take(&database.app).await?;
+    let row = session
+        .client()
+        .query_one("SELECT towpath.idempotency_answer($1, $2)", &[&idempotency.key, &idempotency.request_hash])
+        .await
+        .map_err(|error| Trouble::of(error).into_failure())?;
+    Ok(row.get(0))
+}

@@ -1,0 +1,202 @@
+//! Dead letters: how events become some, and what a person can do with them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::response::IntoResponse;
+use http::StatusCode;
+use serde_json::Value;
+use towpath_relay::events::dead_letters::{self, Filter, Reason, headers};
+use towpath_relay::kafka::Record;
+use towpath_relay::kafka::topics;
+
+use crate::kafka::{produce, records, records_now};
+use crate::subscriber::{Heard, Subscriber};
+use crate::support::{Setup, TestRelay, eventually};
+use crate::{TOPIC, event, in_order, say, say_numbers, subscribing};
+
+async fn letters(setup: &Setup, count: usize) -> Vec<Record> {
+    let topic = topics::dead_letters(&setup.topic(TOPIC), "beta");
+    let letters = records(&setup.servers.kafka, &topic, count).await;
+    assert_eq!(letters.len(), count, "{letters:?}");
+    letters
+}
+
+fn header<'a>(record: &'a Record, name: &str) -> &'a str {
+    record.header(name).unwrap_or_else(|| panic!("no {name}: {record:?}"))
+}
+
+/// Hears with `subscriber`, which answers key-1 with this status and a body, and everything else with 204.
+async fn refusing(subscriber: &Subscriber, status: StatusCode, limits: &str) -> (Setup, TestRelay) {
+    subscriber.answer(move |heard: Heard| async move {
+        if heard.key == "key-1" { (status, "it's\nbroken").into_response() } else { StatusCode::OK.into_response() }
+    });
+    let setup = subscribing(&subscriber.url, limits).await;
+    let relay = setup.start().await;
+    (setup, relay)
+}
+
+#[tokio::test]
+async fn a_component_that_fails_is_asked_a_bounded_number_of_times() {
+    let subscriber = Subscriber::start().await;
+    let limits = "delivery_attempts = 4\ndelivery_backoff_ms = 1\ndelivery_backoff_max_ms = 4";
+    let (setup, relay) = refusing(&subscriber, StatusCode::INTERNAL_SERVER_ERROR, limits).await;
+    say_numbers(&setup, &relay, 3, 0, 2).await;
+    subscriber.accepts(4).await;
+    let letters = letters(&setup, 2).await;
+    let calls = subscriber.calls();
+    let tried: Vec<(usize, usize)> = calls.iter().filter(|c| c.key == "key-1").map(|c| (c.n, c.before)).collect();
+    assert_eq!(tried, [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]);
+    for (n, letter) in letters.iter().enumerate() {
+        assert_eq!((header(letter, headers::REASON), header(letter, headers::ATTEMPTS)), ("failed", "4"));
+        assert_eq!((header(letter, headers::STATUS), header(letter, headers::SERVICE)), ("500", "beta"));
+        assert_eq!(header(letter, headers::DETAIL), "500: it's broken");
+        assert_eq!(header(letter, headers::TOPIC), setup.topic(TOPIC));
+        assert!(header(letter, headers::TIME).ends_with('Z'));
+        assert_eq!(letter.key.as_deref(), Some(&b"key-1"[..]));
+        let data: Value = serde_json::from_slice(letter.value.as_ref().expect("data")).expect("JSON");
+        assert_eq!(data["n"], n);
+        // Where it came from is where it stands.
+        let place = (header(letter, headers::PARTITION), header(letter, headers::OFFSET));
+        let origin = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
+        let found = origin.iter().find(|r| (r.partition.to_string().as_str(), r.offset.to_string().as_str()) == place);
+        assert_eq!(found.expect("the event").header("ce_id"), letter.header("ce_id"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_a_dead_letter_at_once() {
+    let subscriber = Subscriber::start().await;
+    let (setup, relay) = refusing(&subscriber, StatusCode::UNPROCESSABLE_ENTITY, "").await;
+    say_numbers(&setup, &relay, 3, 0, 3).await;
+    subscriber.accepts(6).await;
+    let letters = letters(&setup, 3).await;
+    assert_eq!(subscriber.calls().len(), 9);
+    assert!(letters.iter().all(|l| (header(l, headers::REASON), header(l, headers::ATTEMPTS)) == ("refused", "1")));
+    let health: Value = eventually("the health report counts them", async || {
+        let answer = reqwest::get(format!("{}/readyz", relay.admin_url)).await.expect("health");
+        let health: Value = answer.json().await.expect("JSON");
+        if health["dead_letters"]["beta"] == 3 { Ok(health) } else { Err(health) }
+    })
+    .await;
+    assert_eq!(health["status"], "ready");
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_a_dead_letter_with_the_reason() {
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "").await;
+    let relay = setup.start().await;
+    let (kafka, topic) = (&setup.servers.kafka, setup.topic(TOPIC));
+    say(&relay, &[event(&setup, "k", 0)]).await;
+    subscriber.accepts(1).await;
+    produce(kafka, &topic, Some("k"), &[], "no event").await;
+    produce(kafka, &topic, Some("k"), &[("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "/s")], "{}").await;
+    produce(kafka, &topic, Some("k"), &[("content-type", "application/cloudevents+json")], "{").await;
+    produce(kafka, &topic, Some("k"), &[("content-type", "application/cloudevents-batch+json")], "[]").await;
+    say(&relay, &[event(&setup, "k", 1)]).await;
+    subscriber.accepts(2).await;
+    assert_eq!(subscriber.calls().len(), 2);
+    let letters = letters(&setup, 4).await;
+    let details: Vec<&str> = letters.iter().map(|letter| header(letter, headers::DETAIL)).collect();
+    assert_eq!(&details[..2], ["the attribute specversion is missing", "the attribute type is missing"]);
+    assert!(details[2].starts_with("not a CloudEvent in JSON"), "{}", details[2]);
+    assert!(details[3].contains("application/cloudevents-batch+json"), "{}", details[3]);
+    assert!(letters.iter().all(|letter| header(letter, headers::REASON) == "malformed"));
+    assert_eq!(letters[0].value.as_deref(), Some(&b"no event"[..]));
+}
+
+#[tokio::test]
+async fn letters_are_listed_replayed_in_order_and_dropped() {
+    let subscriber = Subscriber::start().await;
+    let (setup, relay) = refusing(&subscriber, StatusCode::CONFLICT, "").await;
+    say_numbers(&setup, &relay, 2, 0, 4).await;
+    subscriber.accepts(4).await;
+    letters(&setup, 4).await;
+    let config = setup.config("cli");
+    let all = dead_letters::list(&config, &Filter::default()).await.expect("lists");
+    assert_eq!(all.len(), 4);
+    assert!(all.iter().all(|l| (l.service.as_str(), l.reason, l.status) == ("beta", Some(Reason::Refused), Some(409))));
+    let one = dead_letters::show(&config, &all[1].id).await.expect("shows").expect("the letter");
+    assert_eq!(one, all[1]);
+    let none = [
+        Filter { key: Some("key-0".into()), ..Filter::default() },
+        Filter { service: Some("alpha".into()), ..Filter::default() },
+        Filter { reason: Some(Reason::Failed), ..Filter::default() },
+        Filter { topic: Some("another".into()), ..Filter::default() },
+        Filter { until: all[0].time, ..Filter::default() },
+    ];
+    for filter in none {
+        assert_eq!(dead_letters::list(&config, &filter).await.expect("lists"), [], "{filter:?}");
+    }
+    let first = Filter { ids: [all[0].id.clone()].into(), ..Filter::default() };
+    assert_eq!(dead_letters::drop(&config, &first).await.expect("drops").len(), 1);
+    // They are refused once more, and become letters again that know it.
+    let replayed = dead_letters::replay(&config, &Filter { service: Some("beta".into()), ..Filter::default() }).await;
+    assert_eq!(replayed.expect("replays"), all[1..]);
+    let again = eventually("they are letters again", async || {
+        let open = dead_letters::list(&config, &Filter::default()).await.expect("lists");
+        if open.len() == 3 { Ok(open) } else { Err(open.len()) }
+    })
+    .await;
+    assert!(again.iter().all(|letter| letter.replays == 1 && letter.origin.contains(".retry/")));
+    subscriber.answer_status(StatusCode::OK);
+    assert_eq!(dead_letters::replay(&config, &Filter::default()).await.expect("replays").len(), 3);
+    subscriber.accepts(7).await;
+    let accepted: Vec<usize> =
+        subscriber.accepted().into_iter().filter(|(key, _)| key == "key-1").map(|(_, n)| n).collect();
+    assert_eq!(accepted, [1, 2, 3], "in order, and the one that was dropped not at all");
+    let last = subscriber.calls().pop().expect("a call");
+    assert_eq!((last.path.as_str(), last.header("towpath-event-topic")), ("/events", setup.topic(TOPIC).as_str()));
+    assert_eq!(dead_letters::list(&config, &Filter::default()).await.expect("lists"), []);
+}
+
+#[tokio::test]
+async fn two_people_at_once_replay_no_letter_twice() {
+    let subscriber = Subscriber::start().await;
+    let (setup, relay) = refusing(&subscriber, StatusCode::CONFLICT, "").await;
+    say_numbers(&setup, &relay, 2, 0, 20).await;
+    letters(&setup, 20).await;
+    subscriber.answer_status(StatusCode::OK);
+    let config = setup.config("cli");
+    let filter = Filter::default();
+    // Either may be cut short by the other; together they replay each letter once.
+    let (_, _) = tokio::join!(dead_letters::replay(&config, &filter), dead_letters::replay(&config, &filter));
+    let _ = dead_letters::replay(&config, &filter).await.expect("replays what is left");
+    subscriber.accepts_all(&in_order(2, 20)).await;
+    let calls = subscriber.calls().into_iter().filter(|call| call.key == "key-1").count();
+    assert_eq!(calls, 40, "refused once and replayed once");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_written_before_the_event_counts_as_done() {
+    let subscriber = Subscriber::start().await;
+    let down = Arc::new(AtomicBool::new(false));
+    let proxy = crate::kafka_away::before(&crate::support::Servers::from_env().kafka).await;
+    let line = Arc::clone(&down);
+    let (proxy, cut) = (Arc::new(proxy), Arc::new(AtomicBool::new(false)));
+    let (behind, once) = (Arc::clone(&proxy), Arc::clone(&cut));
+    subscriber.answer(move |_: Heard| {
+        // Kafka goes away between the component's answer and the dead letter.
+        if !once.swap(true, Ordering::SeqCst) {
+            behind.shut();
+            line.store(true, Ordering::SeqCst);
+        }
+        async { StatusCode::BAD_REQUEST.into_response() }
+    });
+    let subscription = "[[services.beta.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"";
+    let alpha = crate::support::ServiceSetup::new("alpha").database().publishes(TOPIC);
+    let beta = crate::support::ServiceSetup::new("beta").component(&subscriber.url).toml(subscription);
+    let setup = Setup::new().kafka(&proxy.address()).service(alpha).service(beta).declare(TOPIC).databases().await;
+    let first = setup.start().await;
+    say(&first, &[event(&setup, "k", 0)]).await;
+    subscriber.hears(1).await;
+    eventually("the line is cut", async || if down.load(Ordering::SeqCst) { Ok(()) } else { Err(()) }).await;
+    first.running.relay.lifecycle.forced.cancel();
+    proxy.open();
+    let _second = setup.start().await;
+    subscriber.hears(2).await;
+    let kafka = crate::support::Servers::from_env().kafka;
+    let letters = records(&kafka, &topics::dead_letters(&setup.topic(TOPIC), "beta"), 1).await;
+    assert_eq!(header(&letters[0], headers::REASON), "refused");
+}
