@@ -25,7 +25,7 @@ pub(crate) const DUPLICATES: &str = "duplicate events";
 /// What is counted: by which name, in which metric, with which label. All services and relays are summed up.
 const COUNTED: [(&str, &str, &str); 10] = [
     ("events delivered", "towpath_relay_deliveries_total", "result=\"accepted\""),
-    (DUPLICATES, "towpath_relay_units_known_total", "by=\"event\""),
+    (DUPLICATES, "towpath_relay_duplicates_total", "found_by=\"inbox\""),
     ("deliveries held back", "towpath_relay_deliveries_total", "result=\"held_back\""),
     ("events published", "towpath_relay_outbox_published_total", ""),
     ("batches not published", "towpath_relay_outbox_failures_total", ""),
