@@ -10,14 +10,14 @@ const PRINTED: usize = 20;
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// One entry for each invariant, in the order of the design.
+    /// One entry for each invariant, in the order of docs/invariants.md.
     pub invariants: Vec<Invariant>,
 }
 
 /// One invariant, and what breaks it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Invariant {
-    /// Its number in the design.
+    /// Its number in docs/invariants.md.
     pub number: u8,
     /// What it promises.
     pub promise: &'static str,

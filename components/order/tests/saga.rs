@@ -2,7 +2,7 @@
 //!
 //! A model of the two services' rows and of the topics between them: each topic keeps its order per key, between topics
 //! there is none, and any event may be delivered again. The customer cancels and the timer expires whenever they like.
-//! What the design promises must hold once everything is delivered.
+//! The invariants of docs/invariants.md must hold once everything is delivered.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -158,7 +158,7 @@ impl World {
         self.publish(&[TO_INVENTORY, TO_PAYMENT_FROM_ORDER], &Event::Said(said));
     }
 
-    /// Inventory as the design has it: a reservation ends by what the order says, also where that comes first.
+    /// Inventory: a reservation ends by what the order says, also where that comes first.
     fn inventory_hears(&mut self, event: &Event) {
         match event {
             Event::Placed if self.course.in_stock => {
