@@ -1,7 +1,7 @@
 //! What every component shares: requests and answers, problem documents, reading untrusted input, events, and the way
 //! to the relay.
 //!
-//! A component is four files (`lib.rs` routes, `domain.rs` rules, `store.rs` SQL, `events.rs` what it publishes and
+//! A component is `lib.rs` (routes), `domain.rs` (rules), `store.rs` (SQL), `events.rs` (what it publishes and
 //! hears) and this crate. All but [`relay`], [`peer`], [`outbound`] and [`serve`] is pure: the same code runs natively
 //! in tests, and the domain of a service uses nothing else of it.
 //!

@@ -121,7 +121,7 @@ pub enum Isolation {
 /// use towpath_wire::Idempotency;
 ///
 /// let idempotency = Idempotency {
-///     key: "customer-7/place/4f2c".into(),
+///     key: "parcel-7/send/4f2c".into(),
 ///     request_hash: "sha256 of the request's body".into(),
 ///     answer: serde_json::json!({"status": 201, "id": "0190f3a2"}),
 /// };
