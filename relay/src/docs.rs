@@ -154,7 +154,8 @@ fn relay_toml_md_names_every_key() {
         let (section, key) = path.rsplit_once('.').unwrap_or(("", path.as_str()));
         let limits = section == "limits" || section == "services.NAME.limits";
         let is_table = page.contains(&format!("`[{path}]`")) || page.contains(&format!("`[[{path}]]`"));
-        let free = ["kafka.properties", "kafka.topics.NAME.settings"].contains(&section);
+        // Tables whose keys are not the relay's: settings of librdkafka and of topics.
+        let free = ["kafka.properties.", "kafka.topics.NAME.settings."].iter().any(|table| path.starts_with(table));
         // `services.NAME` and `kafka.topics.NAME` are names, not keys.
         if limits || is_table || free || key == "NAME" || key == "services" || key == "topics" && section == "kafka" {
             continue;
