@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An order may name a hundred products that are new here; product has other things to do.
-const ASKED_AT_ONCE: usize = 8;
+const MAX_PARALLEL_REQUESTS: usize = 8;
 
 /// A product, as far as an order depends on it: the data of `product.*`, and an item of product's list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -50,7 +50,7 @@ pub(crate) async fn prices(
     let mut prices: BTreeMap<_, _> = known.into_iter().collect();
     let mut unit = UnitOfWork::new();
     let unheard_of: Vec<_> = skus.into_iter().filter(|sku| !prices.contains_key(*sku)).collect();
-    for some in unheard_of.chunks(ASKED_AT_ONCE) {
+    for some in unheard_of.chunks(MAX_PARALLEL_REQUESTS) {
         if context.budget.left().is_zero() {
             return Err(unavailable("product answers too slowly".into()));
         }

@@ -10,7 +10,7 @@ use crate::{
     steps, store,
 };
 
-const BATCH: i64 = 100;
+const MAX_BATCH: i64 = 100;
 /// A sweep ends in time to be accepted; the next one goes on where it ended.
 const MAX_SWEEP: Duration = Duration::from_secs(5);
 
@@ -29,14 +29,14 @@ pub(crate) async fn expire(context: &Context, request: &Request) -> Result<Respo
     let relay = context.relay().await?;
     let began = Instant::now();
     while began.elapsed() < MAX_SWEEP {
-        let rows = relay.query(Query::new(store::OPEN_SINCE, [before.into(), json!(BATCH)])).await?;
+        let rows = relay.query(Query::new(store::OPEN_SINCE, [before.into(), json!(MAX_BATCH)])).await?;
         let old = rows.map(|row| Ok::<(Id, Seen), Problem>((row.get("id")?, steps::seen(row)?)))?;
         let mut expired = 0;
         for (id, seen) in &old {
             expired += usize::from(steps::say(&relay, *id, seen, Said::Expired).await?);
         }
         // A batch of which nothing could be done would be the next one too.
-        if old.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) || expired == 0 {
+        if old.len() < usize::try_from(MAX_BATCH).unwrap_or(usize::MAX) || expired == 0 {
             break;
         }
     }

@@ -5,8 +5,8 @@ use towpath_sdk::{Context, Cursor, Id, Problem, Query, Request, Response, Time, 
 
 use crate::{domain::Status, order::Order, steps, store};
 
-const PAGE: i64 = 20;
-const MAX_PAGE: i64 = 100;
+const DEFAULT_LIMIT: i64 = 20;
+const MAX_LIMIT: i64 = 100;
 /// After every UUIDv7 there will ever be.
 const BEGINNING: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
@@ -54,9 +54,14 @@ pub(crate) async fn many(context: &Context, request: &Request) -> Result<Respons
     let page = request.read_query(|query| {
         let customer_id = query.optional("customer_id", |value| parse::text(value, 1..=128));
         let status = query.optional("status", |value| parse::one_of(value, &Status::ALL.map(Status::as_str)));
-        let limit = query.optional("limit", |value| parse::integer_text(value, 1..=MAX_PAGE));
+        let limit = query.optional("limit", |value| parse::integer_text(value, 1..=MAX_LIMIT));
         let cursor = query.optional("cursor", Cursor::parameter);
-        Some(Page { customer_id: customer_id?, status: status?, limit: limit?.unwrap_or(PAGE), cursor: cursor? })
+        Some(Page {
+            customer_id: customer_id?,
+            status: status?,
+            limit: limit?.unwrap_or(DEFAULT_LIMIT),
+            cursor: cursor?,
+        })
     })?;
     let list = page.list();
     let after = match &page.cursor {

@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 use towpath_sdk::{Id, Money, Problem, Time};
 
 /// How long an answer is waited for: less than the relay waits for the answer to its delivery.
-pub const PATIENCE: Duration = Duration::from_secs(8);
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A charge to make.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::Request;
 
-/// How long the client would wait for the outcome: `Prefer: wait=5`, at most `longest`. What can't be read is no
+/// How long the client would wait for the outcome: `Prefer: wait=5`, at most `max`. What can't be read is no
 /// preference, as the RFC demands.
 #[must_use]
-pub fn wait(request: &Request, longest: Duration) -> Option<Duration> {
+pub fn wait(request: &Request, max: Duration) -> Option<Duration> {
     let values = request.headers().get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let preferences = values.flat_map(|value| value.split(','));
     let seconds = preferences.filter_map(|preference| {
@@ -16,7 +16,7 @@ pub fn wait(request: &Request, longest: Duration) -> Option<Duration> {
     });
     // The first of several counts.
     let seconds = { seconds }.next().filter(|&seconds| seconds > 0)?;
-    Some(Duration::from_secs(seconds.into()).min(longest))
+    Some(Duration::from_secs(seconds.into()).min(max))
 }
 
 #[cfg(test)]

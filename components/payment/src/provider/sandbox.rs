@@ -20,7 +20,7 @@
 use serde_json::{Value, json};
 use towpath_sdk::{Currency, Id, Money, Outcome, Query, Relay, RelayError, Rows, UnitOfWork};
 
-use super::{Charge, Charged, PATIENCE, Provider, ProviderError, Refund};
+use super::{Charge, Charged, PROVIDER_TIMEOUT, Provider, ProviderError, Refund};
 use crate::store;
 
 /// Names that pay.
@@ -110,7 +110,7 @@ impl<'a> Sandbox<'a> {
         let entry = read(results.last()).map_err(unwritten)?;
         let entry = entry.ok_or_else(|| ProviderError::failed(format!("no entry under {key}")))?;
         if entry.held_back {
-            spin_sdk::time::sleep(PATIENCE).await;
+            spin_sdk::time::sleep(PROVIDER_TIMEOUT).await;
             return Err(ProviderError::later("the sandbox didn't answer in time, as it was told"));
         }
         Ok(entry)

@@ -12,7 +12,7 @@ use towpath_sdk::{
     peer::encode,
 };
 
-use super::{Charge, Charged, PATIENCE, Provider, ProviderError, Refund};
+use super::{Charge, Charged, PROVIDER_TIMEOUT, Provider, ProviderError, Refund};
 
 /// The version of the interface that this was written against.
 pub const VERSION: &str = "2025-03-31.basil";
@@ -254,7 +254,7 @@ impl Stripe {
             url: format!("{}{}", self.url, ask.path),
             headers,
             body: ask.body.into(),
-            timeout: PATIENCE,
+            timeout: PROVIDER_TIMEOUT,
             max_answer_bytes: MAX_ANSWER_BYTES,
         };
         outbound::call(call).await.map_err(|error| ProviderError::later(format!("Stripe {error}")))

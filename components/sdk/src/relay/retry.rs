@@ -9,7 +9,7 @@ use super::RelayError;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// A relay that is away for a moment is worth a moment; one that stays away is worth an early answer.
-const TRIES_WITHOUT_RELAY: u32 = 3;
+const MAX_TRIES_WITHOUT_RELAY: u32 = 3;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -22,11 +22,11 @@ pub(crate) enum Next {
 /// Invariant: what may have had its effect is repeated only where a second time has none (`repeatable`).
 pub(crate) fn after(error: &RelayError, repeatable: bool, attempt: u32, left: Duration) -> Next {
     let worth_it = match error {
-        RelayError::NotReached(_) => attempt + 1 < TRIES_WITHOUT_RELAY,
+        RelayError::NotReached(_) => attempt + 1 < MAX_TRIES_WITHOUT_RELAY,
         RelayError::Interrupted(_) => repeatable,
         RelayError::Malformed(_) => false,
         RelayError::Refused(refusal) => match refusal.code {
-            Code::ShuttingDown => attempt + 1 < TRIES_WITHOUT_RELAY,
+            Code::ShuttingDown => attempt + 1 < MAX_TRIES_WITHOUT_RELAY,
             Code::OutcomeUnknown => repeatable,
             // Whoever was first is about to finish; its answer is ours.
             Code::IdempotencyInFlight => true,
