@@ -65,3 +65,25 @@ pub(crate) fn rejected(order_id: Id) -> Event {
 pub(crate) fn released(order_id: Id) -> Event {
     event(TOPIC, order_id, "stock.released", &json!({"order_id": order_id}))
 }
+
+#[cfg(test)]
+mod tests {
+    use towpath_component_testing::events::assert_documented;
+
+    use super::*;
+    use crate::domain::demand;
+
+    #[test]
+    fn events_are_as_documented() {
+        let placed = Placed {
+            order_id: Id::new(),
+            customer_id: "c".into(),
+            lines: vec![Line { sku: "A".into(), quantity: 2 }],
+            total: Money::new(300, "EUR".parse().expect("a currency")),
+            payment_method: "pm".into(),
+        };
+        assert_documented(&reserved(&placed, &demand(&placed.lines).expect("a demand")));
+        assert_documented(&rejected(placed.order_id));
+        assert_documented(&released(placed.order_id));
+    }
+}

@@ -114,3 +114,28 @@ pub(crate) fn detail(heard: &Heard) -> Value {
         Heard::PaymentRefunded { payment_id } => json!({"payment_id": payment_id}),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use towpath_component_testing::events::assert_documented;
+
+    use super::*;
+    use crate::domain::Line;
+
+    #[test]
+    fn events_are_as_documented() {
+        let (id, event_id) = (Id::new(), Id::new());
+        let line = Line { sku: "A".into(), quantity: 2, unit_price: 150, total: 300 };
+        let total = Money::new(300, "EUR".parse().expect("a currency"));
+        let priced = Priced { customer_id: "c".into(), payment_method: "pm".into(), lines: vec![line], total };
+        assert_documented(&placed(id, event_id, &priced));
+        for step in [
+            Said::Confirmed { payment_id: Id::new() },
+            Said::Rejected { reason: "out_of_stock".into() },
+            Said::Cancelled { reason: "payment_mismatch".into() },
+            Said::Expired,
+        ] {
+            assert_documented(&said(id, event_id, &step));
+        }
+    }
+}

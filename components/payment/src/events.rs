@@ -50,6 +50,7 @@ pub(crate) struct OrderEnded {
 
 #[cfg(test)]
 mod tests {
+    use towpath_component_testing::events::assert_documented;
     use towpath_sdk::Time;
 
     use super::*;
@@ -72,13 +73,16 @@ mod tests {
             seen: Seen { payment: Some(Status::Pending), cancelled: None },
         };
         let captured = charged(order_id, &row, &Charged::Captured { reference: "ch".into() });
+        assert_documented(&captured);
         assert_eq!((captured.topic.as_str(), captured.key), (TOPIC, order_id.to_string()));
         let expected = json!({"order_id": order_id, "payment_id": id, "amount": amount, "provider_reference": "ch"});
         assert_eq!((captured.kind.as_str(), captured.data), ("payment.captured", expected));
         let declined = charged(order_id, &row, &Charged::Declined { reason: "lost_card".into(), reference: None });
+        assert_documented(&declined);
         let expected = json!({"order_id": order_id, "payment_id": id, "reason": "lost_card"});
         assert_eq!((declined.kind.as_str(), declined.data), ("payment.declined", expected));
         let refunded = refunded(order_id, &row);
+        assert_documented(&refunded);
         let expected = json!({"order_id": order_id, "payment_id": id, "amount": amount});
         assert_eq!((refunded.kind.as_str(), refunded.data), ("payment.refunded", expected));
     }

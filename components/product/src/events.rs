@@ -30,3 +30,28 @@ fn about(kind: &str, product: &Product) -> Event {
     });
     event(TOPIC, &product.sku, kind, &data)
 }
+
+#[cfg(test)]
+mod tests {
+    use towpath_component_testing::events::assert_documented;
+    use towpath_sdk::{Id, Money, Time};
+
+    use super::*;
+
+    #[test]
+    fn events_are_as_documented() {
+        let product = Product {
+            id: Id::new(),
+            sku: "A".into(),
+            name: "a".into(),
+            description: None,
+            price: Money::new(150, "EUR".parse().expect("a currency")),
+            active: true,
+            version: 1,
+            created_at: Time::now(),
+            updated_at: Time::now(),
+        };
+        assert_documented(&created(&product));
+        assert_documented(&updated(&product));
+    }
+}
