@@ -1,10 +1,4 @@
-//! The gateway: the one public component. It limits, and passes requests to the services by service chaining.
-//!
-//! * `domain`: the rules, pure: routes, headers, answers.
-//! * `limit`: the rate limit.
-//! * `forward`: the call to a service.
-//!
-//! It owns no data, so it has no `store`, and it publishes and hears nothing, so it has no `events`.
+#![doc = include_str!("../README.md")]
 
 pub mod domain;
 mod forward;

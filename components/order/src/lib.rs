@@ -1,12 +1,4 @@
-//! The order service: takes orders, and brings each to its end by what it hears of its stock and its payment.
-//!
-//! * `domain`: the rules, pure.
-//! * `events`: what the service publishes and hears.
-//! * `store`: all SQL.
-//! * `place`, `read`, `cancel`: what clients ask for.
-//! * `hear`, `expire`: what the relay brings.
-//! * `steps`: how a decision is carried out, guarded by the order's row.
-//! * `catalogue`: the service's own copy of prices.
+#![doc = include_str!("../README.md")]
 
 mod cancel;
 mod catalogue;

@@ -1,12 +1,4 @@
-//! The payment service: charges what inventory reserved, and gives back what an order that came to nothing has paid.
-//!
-//! * `domain`: the rules, pure.
-//! * `events`: what the service publishes and hears.
-//! * `store`: all SQL.
-//! * `read`: what clients ask for.
-//! * `hear`: what the relay brings.
-//! * `settle`: how a decision is carried out, guarded by the rows.
-//! * `provider`: who moves the money: Stripe, or a sandbox.
+#![doc = include_str!("../README.md")]
 
 pub mod domain;
 mod events;

@@ -1,10 +1,4 @@
-//! The product service: the catalogue.
-//!
-//! * `domain`: the rules, pure.
-//! * `events`: what the service publishes; it hears nothing.
-//! * `store`: all SQL.
-//! * `create`, `read`, `change`: what clients ask for.
-//! * `representation`: a product as clients see it.
+#![doc = include_str!("../README.md")]
 
 mod change;
 mod create;

@@ -6,6 +6,15 @@ use std::time::{Duration, Instant};
 ///
 /// Who waits for an answer doesn't care how many calls it took: where the first of three has eaten what there was, the
 /// other two get nothing, and the refusal comes in time.
+///
+/// ```
+/// use std::time::Duration;
+/// use towpath_sdk::Budget;
+///
+/// let each = Budget::of_each(Duration::from_secs(10));
+/// assert_eq!(each.left(), Duration::from_secs(10));
+/// assert_eq!(each.at_most(Duration::from_secs(1)).left(), Duration::from_secs(1));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     each: Duration,

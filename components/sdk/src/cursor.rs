@@ -14,6 +14,15 @@ const MAX_CHARS: usize = 1024;
 ///
 /// It holds the keys of the last row and a check over them and the list's name and filters. The check finds mistakes,
 /// not forgers: whoever forges a cursor begins reading at another row of a list that they may read anyway.
+///
+/// ```
+/// use towpath_sdk::Cursor;
+///
+/// let cursor = Cursor::encode("things?colour=red", &("A", 7));
+/// assert_eq!(Cursor::decode::<(String, i64)>("things?colour=red", &cursor), Ok(("A".into(), 7)));
+/// let problem = Cursor::decode::<(String, i64)>("things?colour=blue", &cursor).unwrap_err();
+/// assert_eq!((problem.status, problem.code), (400, "invalid_cursor"));
+/// ```
 pub struct Cursor;
 
 impl Cursor {

@@ -13,6 +13,26 @@ const MAX_INBOX_BYTES: usize = 255;
 
 /// An event that the relay delivers. The same one may come again: the unit of work that handles it records its id
 /// ([`Delivery::unit`]), and then nothing happens twice.
+///
+/// ```no_run
+/// use serde::Deserialize;
+/// use towpath_sdk::{Context, Delivery, Problem, Request, Response};
+///
+/// #[derive(Deserialize)]
+/// struct Created {
+///     sku: String,
+/// }
+///
+/// async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
+///     let delivery = Delivery::receive(context, request).await?;
+///     if delivery.kind() == "product.created" {
+///         let Created { sku } = delivery.data()?;
+///         let unit = delivery.unit().step("INSERT INTO stock (sku) VALUES ($1)", [sku.into()]);
+///         context.relay().await?.run(unit).await?;
+///     }
+///     Ok(Response::no_content())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     id: String,
@@ -23,6 +43,16 @@ pub struct Delivery {
 }
 
 /// A timer that is due.
+///
+/// ```no_run
+/// use towpath_sdk::{Context, Problem, Request, Response, TimerCall};
+///
+/// async fn expire(context: &Context, request: &Request) -> Result<Response, Problem> {
+///     let timer = TimerCall::receive(context, request).await?;
+///     assert_eq!(timer.name, "expire-orders");
+///     Ok(Response::no_content())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimerCall {
     /// Its name in relay.toml.

@@ -9,6 +9,17 @@ pub fn etag(version: i64) -> String {
 }
 
 /// What `If-Match` demands.
+///
+/// ```
+/// use towpath_sdk::{Request, etag::{IfMatch, etag}};
+///
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("if-match", etag(7).parse().unwrap());
+/// let request = Request::new(http::Method::PATCH, "/v1/things/1", headers, "");
+/// let demanded = IfMatch::required(&request).unwrap();
+/// assert_eq!(demanded.check(7), Ok(()));
+/// assert_eq!(demanded.check(8).unwrap_err().code, "precondition_failed");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
     /// `*`: any version.
@@ -57,6 +68,15 @@ pub fn stale() -> Problem {
 }
 
 /// Whether `If-None-Match` names this version, so that 304 is the answer.
+///
+/// ```
+/// use towpath_sdk::{Request, etag::is_not_modified};
+///
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("if-none-match", "W/\"7\"".parse().unwrap());
+/// let request = Request::new(http::Method::GET, "/v1/things/1", headers, "");
+/// assert!(is_not_modified(&request, 7) && !is_not_modified(&request, 8));
+/// ```
 #[must_use]
 pub fn is_not_modified(request: &Request, current: i64) -> bool {
     let Some(text) = request.header("if-none-match") else { return false };

@@ -11,6 +11,28 @@ const MAX_ERRORS: usize = 100;
 
 /// The fields of one JSON object. Each is asked for by name; what is wrong is collected, and a field that nobody asked
 /// for is wrong too.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::{Fields, parse};
+///
+/// struct Thing {
+///     name: String,
+///     count: Option<i64>,
+/// }
+///
+/// fn read(fields: &Fields<'_>) -> Option<Thing> {
+///     let name = fields.required("name", |value| parse::text(value, 1..=200));
+///     let count = fields.optional("count", |value| parse::integer(value, 1..=10));
+///     Some(Thing { name: name?, count: count? })
+/// }
+///
+/// let thing = Fields::read(&json!({"name": "Lamp"}), read).unwrap();
+/// assert_eq!((thing.name.as_str(), thing.count), ("Lamp", None));
+/// let problem = Fields::read(&json!({"count": 11, "colour": "red"}), read).err().unwrap();
+/// let wrong: Vec<_> = problem.errors.iter().map(|error| (error.field.as_str(), error.code)).collect();
+/// assert_eq!(wrong, [("name", "required"), ("count", "too_large"), ("colour", "unknown_field")]);
+/// ```
 pub struct Fields<'a> {
     object: &'a Map<String, Value>,
     prefix: String,
@@ -19,6 +41,14 @@ pub struct Fields<'a> {
 }
 
 /// What a merge patch (RFC 7396) says about a field.
+///
+/// ```
+/// use towpath_sdk::Change;
+///
+/// assert_eq!(Change::Keep.apply(Some("old")), Some("old"));
+/// assert_eq!(Change::Remove.apply(Some("old")), None);
+/// assert_eq!(Change::Set("new").apply(Some("old")), Some("new"));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
     /// It isn't named: it stays as it is.

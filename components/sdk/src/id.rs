@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A UUID in its hyphenated form.
+///
+/// ```
+/// use towpath_sdk::Id;
+///
+/// let id = Id::new();
+/// assert!(Id::new() > id);
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// assert!("7".parse::<Id>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id(Uuid);

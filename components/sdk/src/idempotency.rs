@@ -7,10 +7,30 @@ use sha2::{Digest, Sha256};
 use crate::{Problem, Request, Response};
 
 /// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters.
+///
+/// ```
+/// use towpath_sdk::{IdempotencyKey, Request};
+///
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("idempotency-key", "key-1".parse().unwrap());
+/// let request = Request::new(http::Method::POST, "/v1/orders", headers, "");
+/// assert_eq!(IdempotencyKey::required(&request).unwrap().as_str(), "key-1");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 /// The first answer to a key, as the relay keeps it beside the unit of work.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::StoredAnswer;
+///
+/// let answer = StoredAnswer::new(201, Some("/v1/things/1".into()), &json!({"id": 1}));
+/// assert_eq!(StoredAnswer::from_stored(answer.to_stored()), Ok(answer.clone()));
+/// let response = answer.into_response(true);
+/// assert_eq!(response.get_header("location"), Some("/v1/things/1"));
+/// assert_eq!(response.get_header("idempotent-replayed"), Some("true"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredAnswer {
     /// The HTTP status.
@@ -89,6 +109,15 @@ impl StoredAnswer {
 
 /// The hash of a request: of what it wants (`POST /v1/orders`) and its body in canonical form, so that neither the
 /// order of fields nor white space makes another request of it.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::request_hash;
+///
+/// let hash = request_hash("POST /v1/orders", &json!({"a": 1, "b": 2}));
+/// assert_eq!(hash, request_hash("POST /v1/orders", &json!({"b": 2, "a": 1})));
+/// assert_ne!(hash, request_hash("POST /v1/orders", &json!({"a": 1, "b": 3})));
+/// ```
 #[must_use]
 pub fn request_hash(operation: &str, body: &impl Serialize) -> String {
     let body = serde_json::to_value(body).unwrap_or(Value::Null);

@@ -20,6 +20,16 @@ pub struct Currency([u8; 3]);
 pub struct UnknownCurrency;
 
 /// An amount in minor units: cents, pence, yen.
+///
+/// ```
+/// use towpath_sdk::{Currency, Money, money::MoneyError};
+///
+/// let eur: Currency = "EUR".parse().unwrap();
+/// let price = Money::new(1999, eur);
+/// assert_eq!(price.times(2).and_then(|two| two.plus(Money::new(2, eur))), Ok(Money::new(4000, eur)));
+/// assert_eq!(price.plus(Money::new(1, "USD".parse().unwrap())), Err(MoneyError::CurrencyMismatch));
+/// assert_eq!(Money::sum([price, price]), price.times(2).map(Some));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
     /// How many minor units.

@@ -69,6 +69,18 @@ impl std::error::Error for CallError {}
 
 /// Calls, and reads the whole answer.
 ///
+/// ```no_run
+/// use std::time::Duration;
+/// use towpath_sdk::outbound::{Call, CallError, call};
+///
+/// async fn status(url: String) -> Result<u16, CallError> {
+///     let (method, headers) = (http::Method::GET, http::HeaderMap::new());
+///     let timeout = Duration::from_secs(5);
+///     let body = Default::default();
+///     Ok(call(Call { method, url, headers, body, timeout, max_answer_bytes: 1 << 20 }).await?.status)
+/// }
+/// ```
+///
 /// # Errors
 /// See [`CallError`]. An answer of a bad status is an answer.
 pub async fn call(call: Call) -> Result<Answer, CallError> {

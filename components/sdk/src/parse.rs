@@ -38,6 +38,14 @@ pub fn string(value: &Value) -> Result<&str, Invalid> {
 /// One line of text with this many characters, counted without the white space around it, which is taken away.
 /// Control characters are refused; PostgreSQL couldn't hold U+0000 anyway.
 ///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::parse;
+///
+/// assert_eq!(parse::text(&json!(" Lamp "), 1..=200).as_deref(), Ok("Lamp"));
+/// assert_eq!(parse::text(&json!(""), 1..=200).unwrap_err().code, "too_short");
+/// ```
+///
 /// # Errors
 /// `wrong_type`, `too_short`, `too_long`, `invalid_characters`.
 pub fn text(value: &Value, chars: RangeInclusive<usize>) -> Result<String, Invalid> {
@@ -70,6 +78,14 @@ fn bounded(text: &str, chars: RangeInclusive<usize>, refused: impl Fn(char) -> b
 /// An identifier that people and URLs share, such as a SKU: ASCII letters, digits and `- _ . : /`, and first a letter
 /// or digit, so that none is `..`. One with a slash stands encoded in a path.
 ///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::parse;
+///
+/// assert_eq!(parse::code(&json!("A-1/b"), 1..=64).as_deref(), Ok("A-1/b"));
+/// assert_eq!(parse::code(&json!(".."), 1..=64).unwrap_err().code, "invalid_characters");
+/// ```
+///
 /// # Errors
 /// `wrong_type`, `too_short`, `too_long`, `invalid_characters`.
 pub fn code(value: &Value, chars: RangeInclusive<usize>) -> Result<String, Invalid> {
@@ -86,6 +102,14 @@ pub fn code(value: &Value, chars: RangeInclusive<usize>) -> Result<String, Inval
 }
 
 /// An integer in this range. `1.0` and `1e3` aren't integers.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::parse;
+///
+/// assert_eq!(parse::integer(&json!(7), 1..=10), Ok(7));
+/// assert_eq!(parse::integer(&json!(1.0), 1..=10).unwrap_err().code, "wrong_type");
+/// ```
 ///
 /// # Errors
 /// `wrong_type`, `too_small`, `too_large`.
@@ -133,6 +157,14 @@ pub fn id(value: &Value) -> Result<Id, Invalid> {
 }
 
 /// One of these words.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::parse;
+///
+/// assert_eq!(parse::one_of(&json!("red"), &["red", "blue"]), Ok("red"));
+/// assert_eq!(parse::one_of(&json!("green"), &["red", "blue"]).unwrap_err().detail, "must be one of red, blue");
+/// ```
 ///
 /// # Errors
 /// `wrong_type`, `unknown_value`.

@@ -6,6 +6,16 @@ use crate::Request;
 
 /// How long the client would wait for the outcome: `Prefer: wait=5`, at most `max`. What can't be read is no
 /// preference, as the RFC demands.
+///
+/// ```
+/// use std::time::Duration;
+/// use towpath_sdk::{Request, prefer};
+///
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("prefer", "wait=60".parse().unwrap());
+/// let request = Request::new(http::Method::POST, "/v1/orders", headers, "");
+/// assert_eq!(prefer::wait(&request, Duration::from_secs(30)), Some(Duration::from_secs(30)));
+/// ```
 #[must_use]
 pub fn wait(request: &Request, max: Duration) -> Option<Duration> {
     let values = request.headers().get_all("prefer").iter().filter_map(|value| value.to_str().ok());

@@ -16,6 +16,17 @@ pub struct FieldError {
 }
 
 /// A refusal: an HTTP status, a stable code that programs decide on, and words for people.
+///
+/// ```
+/// use towpath_sdk::Problem;
+///
+/// let problem = Problem::unavailable("unavailable", "The catalogue can't be reached.", "connection refused");
+/// let response = problem.into_response();
+/// assert_eq!((response.status(), response.get_header("retry-after")), (503, Some("1")));
+/// let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+/// assert_eq!((&body["code"], &body["title"]), (&"unavailable".into(), &"Unavailable".into()));
+/// assert!(!body.to_string().contains("refused"), "the cause is for the log");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.

@@ -33,6 +33,25 @@ const DEFAULT_BUDGET: Duration = Duration::from_millis(1_600);
 ///
 /// A call takes at most the budget, repetitions included. A unit of work whose outcome is unknown, because its answer
 /// was lost on the way or the relay says so, is repeated where that is safe: under its inbox id or idempotency key.
+///
+/// ```no_run
+/// use serde_json::json;
+/// use towpath_sdk::{Context, Outcome, Problem, UnitOfWork};
+///
+/// async fn take(context: &Context, sku: &str) -> Result<(), Problem> {
+///     let unit = UnitOfWork::new()
+///         .step("UPDATE stock SET on_hand = on_hand - 1 WHERE sku = $1 AND on_hand > 0", [json!(sku)])
+///         .expect(1, "insufficient_stock")
+///         .repeatable();
+///     match context.relay().await?.run(unit).await {
+///         Ok(Outcome::Committed(_) | Outcome::Replayed(_) | Outcome::Duplicate) => Ok(()),
+///         Err(error) if error.unmet() == Some("insufficient_stock") => {
+///             Err(Problem::conflict("insufficient_stock", "There are no pieces left."))
+///         }
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Relay {
     url: String,

@@ -11,6 +11,15 @@ use crate::{FieldError, Fields, Problem};
 pub const REQUEST_ID: &str = "x-request-id";
 
 /// A request with its body in memory, bounded by [`serve`](crate::serve).
+///
+/// ```
+/// use towpath_sdk::{Request, parse};
+///
+/// let request = Request::new(http::Method::HEAD, "/v1/things/a%20b?limit=5", http::HeaderMap::new(), "");
+/// assert_eq!((request.method(), &*request.segments().each()), ("GET", &["v1", "things", "a b"][..]));
+/// let limit = request.read_query(|query| query.required("limit", |value| parse::integer_text(value, 1..=100)));
+/// assert_eq!(limit, Ok(5));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Request {
     method: Method,

@@ -5,6 +5,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 /// An answer: a status, headers and a body in memory.
+///
+/// ```
+/// use towpath_sdk::Response;
+///
+/// let response = Response::json(201, &serde_json::json!({"id": 1})).header("location", "/v1/things/1");
+/// assert_eq!((response.status(), response.body()), (201, &br#"{"id":1}"#[..]));
+/// assert_eq!(response.get_header("content-type"), Some("application/json"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     status: u16,

@@ -25,6 +25,16 @@ const CLIENT_BUDGET: Duration = Duration::from_millis(1_600);
 const DELIVERY_BUDGET: Duration = Duration::from_secs(10);
 
 /// What a handler works with, beside its request.
+///
+/// ```no_run
+/// use towpath_sdk::{Context, Problem, Query};
+///
+/// async fn count(context: &Context) -> Result<i64, Problem> {
+///     let rows = context.relay().await?.query(Query::new("SELECT count(*) AS n FROM things", [])).await?;
+///     let row = rows.first().ok_or_else(|| Problem::internal("count returned no row"))?;
+///     Ok(row.get("n")?)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The trace that this request belongs to.

@@ -6,6 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// An instant.
+///
+/// ```
+/// use std::time::Duration;
+/// use towpath_sdk::Time;
+///
+/// let time: Time = "2026-08-01T14:00:00+02:00".parse().unwrap();
+/// assert_eq!(time.minus(Duration::from_secs(60)).to_string(), "2026-08-01T11:59:00Z");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Time(Timestamp);

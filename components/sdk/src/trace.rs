@@ -5,6 +5,16 @@ use towpath_wire::headers;
 use uuid::Uuid;
 
 /// The context of one request, passed on to whatever is called for it.
+///
+/// ```
+/// use towpath_sdk::Trace;
+///
+/// let trace = Trace::root();
+/// let mut headers = http::HeaderMap::new();
+/// trace.write(&mut headers);
+/// assert_eq!(Trace::of(&headers), trace);
+/// assert!(trace.parent().contains(trace.id()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     parent: String,

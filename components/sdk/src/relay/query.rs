@@ -8,6 +8,18 @@ use towpath_wire::{Consistency, QueryCache, QueryRequest, Wait};
 use super::unit::millis;
 
 /// One read for the relay to run.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use towpath_sdk::Query;
+///
+/// let cached = Query::new("SELECT name FROM things WHERE id = $1", [json!(1)])
+///     .cached(Duration::from_secs(60), ["thing:1".to_owned()]);
+/// let waiting = Query::new("SELECT name FROM things WHERE id = $1 AND done", [json!(1)])
+///     .wait(["thing:1".to_owned()], Duration::from_secs(5));
+/// assert!(cached.into_request().cache.is_some() && waiting.into_request().wait.is_some());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Query(QueryRequest);

@@ -7,6 +7,17 @@ use super::RelayError;
 use crate::{Currency, Id, Time};
 
 /// What a query returned, or a step touched and returned.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::{Rows, wire::QueryResponse};
+///
+/// let columns = vec!["sku".into(), "on_hand".into()];
+/// let rows = vec![vec![json!("A"), json!("9007199254740993")]];
+/// let rows = Rows::from(QueryResponse { columns, rows, ..QueryResponse::default() });
+/// let stock = rows.map(|row| Ok::<_, towpath_sdk::RelayError>((row.get::<String>("sku")?, row.get::<i64>("on_hand")?)));
+/// assert_eq!(stock, Ok(vec![("A".to_owned(), 9_007_199_254_740_993)]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     affected: u64,

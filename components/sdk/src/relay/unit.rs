@@ -38,6 +38,14 @@ pub enum Outcome {
 }
 
 /// An event to publish.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::relay::event;
+///
+/// let event = event("stock.events", "A", "stock.taken", &json!({"sku": "A"}));
+/// assert_eq!((event.topic.as_str(), event.kind.as_str()), ("stock.events", "stock.taken"));
+/// ```
 #[must_use]
 pub fn event(topic: &str, key: impl Into<String>, kind: &str, data: &impl Serialize) -> Event {
     let data = serde_json::to_value(data).unwrap_or(Value::Null);
