@@ -11,10 +11,10 @@ use domain::Route;
 
 towpath_sdk::service!(handle);
 
-/// Answers a request, or has it answered.
+/// Responds to a request, or forwards it.
 ///
 /// # Errors
-/// The problem that the client gets instead.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     match domain::route(&request)? {
         Route::Health => Ok(Response::json(200, &json!({"status": "ok"}))),

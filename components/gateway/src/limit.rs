@@ -1,5 +1,4 @@
-//! The rate limit. It protects the services, and must not become what they die of: where the relay or Redis can't
-//! answer at once, requests pass.
+//! The rate limit. It must not add failures of its own: if the relay or Redis does not answer in time, requests pass.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,14 +9,14 @@ use towpath_sdk::{Context, Problem, Request, wire::RateLimitRequest};
 
 use crate::domain::{client, rate_limited};
 
-/// How long a request waits for the limit's answer.
+/// How long a request waits for the relay's answer about the limit.
 const LIMIT_TIMEOUT: Duration = Duration::from_millis(100);
-/// How long the limit isn't asked after it failed.
+/// How long requests pass without a call to the relay after one failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// When it may be asked again, in milliseconds since 1970: of this instance, for all its requests.
+/// When this instance may call the relay again, in milliseconds since 1970.
 static ASK_AGAIN_AT_MS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts the request.
+/// Counts the request against the limit of its client.
 ///
 /// # Errors
 /// 429 `rate_limited`.

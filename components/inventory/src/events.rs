@@ -14,13 +14,13 @@ pub const TOPIC: &str = "inventory.events";
 pub struct Placed {
     /// The order.
     pub order_id: Id,
-    /// Whose it is.
+    /// The customer.
     pub customer_id: String,
-    /// What it demands.
+    /// Its lines.
     pub lines: Vec<Line>,
-    /// What it costs.
+    /// Its total.
     pub total: Money,
-    /// How it is paid.
+    /// What the provider charges.
     pub payment_method: String,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Created {
     pub(crate) sku: String,
 }
 
-/// A piece of the demand, as `stock.reserved` names it.
+/// A line of `stock.reserved`.
 #[derive(Serialize)]
 struct ReservedLine<'a> {
     sku: &'a str,

@@ -13,10 +13,10 @@ use towpath_sdk::{Context, Problem, Request, Response};
 
 towpath_sdk::service!(handle);
 
-/// Answers a request.
+/// Responds to a request.
 ///
 /// # Errors
-/// The problem that the client gets instead.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     match (request.method(), &*request.segments().each()) {
         ("GET", ["v1", "inventory", sku]) => read::one(&context, sku).await,
