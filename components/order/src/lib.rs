@@ -16,10 +16,10 @@ use towpath_sdk::{Context, Id, Problem, Request, Response};
 
 towpath_sdk::service!(handle);
 
-/// Answers one request.
+/// Responds to a request.
 ///
 /// # Errors
-/// Every refusal, as a problem document.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     let segments = request.segments();
     match (request.method(), &*segments.each()) {
@@ -38,7 +38,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
     }
 }
 
-/// What isn't an id is the id of no order.
+/// A text that is not an id gets 404, as an unknown id does.
 fn order_id(text: &str) -> Result<Id, Problem> {
     text.parse().map_err(|_| steps::unknown())
 }

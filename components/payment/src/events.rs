@@ -1,4 +1,4 @@
-//! What the payment service publishes, and what it hears.
+//! What the payment service publishes and hears.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{provider::Charged, store::Row};
 /// The topic of all events of payments. The key is the order's id.
 const TOPIC: &str = "payment.events";
 
-/// What a payment says when its charge is decided.
+/// `payment.captured` or `payment.declined`.
 pub(crate) fn charged(order_id: Id, row: &Row, charged: &Charged) -> Event {
     match charged {
         Charged::Captured { reference } => {
@@ -20,7 +20,7 @@ pub(crate) fn charged(order_id: Id, row: &Row, charged: &Charged) -> Event {
     }
 }
 
-/// What a payment says when it went back.
+/// `payment.refunded`.
 pub(crate) fn refunded(order_id: Id, row: &Row) -> Event {
     said("payment.refunded", order_id, row.id, json!({"amount": row.amount}))
 }
@@ -33,7 +33,7 @@ fn said(kind: &str, order_id: Id, payment_id: Id, mut data: Value) -> Event {
     event
 }
 
-/// The data of `stock.reserved`: what is to be charged.
+/// The data of `stock.reserved` that payment uses.
 #[derive(Deserialize)]
 pub(crate) struct StockReserved {
     pub(crate) order_id: Id,
@@ -42,7 +42,7 @@ pub(crate) struct StockReserved {
     pub(crate) payment_method: String,
 }
 
-/// The data of `order.cancelled` and `order.expired`.
+/// The data of `order.cancelled` and `order.expired` that payment uses.
 #[derive(Deserialize)]
 pub(crate) struct OrderEnded {
     pub(crate) order_id: Id,

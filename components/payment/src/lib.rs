@@ -12,10 +12,10 @@ use towpath_sdk::{Context, Problem, Request, Response};
 
 towpath_sdk::service!(handle);
 
-/// Answers one request.
+/// Responds to a request.
 ///
 /// # Errors
-/// Every refusal, as a problem document.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     let segments = request.segments();
     match (request.method(), &*segments.each()) {

@@ -1,4 +1,4 @@
-//! Ids: UUIDv7, made by the component, so that they sort by the time they were made.
+//! Ids: UUIDv7, made by the component. They sort by the time at which they were made.
 
 use std::{fmt, str::FromStr};
 
@@ -44,7 +44,7 @@ impl FromStr for Id {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        // The braced, URN and bare forms would give one thing several URLs.
+        // With the braced, URN and bare forms too, a resource would have several URLs.
         let hyphenated = text.len() == 36;
         hyphenated.then(|| Uuid::parse_str(text).ok()).flatten().map(Self).ok_or(NotAnId)
     }

@@ -1,4 +1,4 @@
-//! Parsers of single JSON values that a stranger sent; [`Fields`](crate::Fields) applies them.
+//! Parsers of single, untrusted JSON values; [`Fields`](crate::Fields) applies them.
 
 use std::ops::RangeInclusive;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Id;
 
-/// What is wrong with a value.
+/// Why a value is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// The stable code.
@@ -16,7 +16,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// What is wrong with a value.
+    /// Why a value is invalid.
     #[must_use]
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
@@ -27,7 +27,7 @@ impl Invalid {
     }
 }
 
-/// A string, as it came.
+/// A string, unchanged.
 ///
 /// # Errors
 /// `wrong_type`.
@@ -35,8 +35,8 @@ pub fn string(value: &Value) -> Result<&str, Invalid> {
     value.as_str().ok_or_else(|| Invalid::wrong_type("a string"))
 }
 
-/// One line of text with this many characters, counted without the white space around it, which is taken away.
-/// Control characters are refused; PostgreSQL couldn't hold U+0000 anyway.
+/// One line of text with this many characters. Removes the white space around it first. Refuses control characters, of
+/// which PostgreSQL can't store U+0000.
 ///
 /// ```
 /// use serde_json::json;
@@ -75,8 +75,8 @@ fn bounded(text: &str, chars: RangeInclusive<usize>, refused: impl Fn(char) -> b
     Ok(text.to_owned())
 }
 
-/// An identifier that people and URLs share, such as a SKU: ASCII letters, digits and `- _ . : /`, and first a letter
-/// or digit, so that none is `..`. One with a slash stands encoded in a path.
+/// An identifier that can be part of a URL, such as a SKU: ASCII letters, digits and `- _ . : /`. It begins with a letter
+/// or digit, so that none is `..`. In a path, a slash is percent-encoded.
 ///
 /// ```
 /// use serde_json::json;

@@ -52,13 +52,13 @@ impl<'a> Peer<'a> {
         Self { name, trace, request_id, timeout }
     }
 
-    /// With another limit to how long its answer may take.
+    /// With another timeout.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Reads JSON: the status, and the body, which is `null` where it isn't JSON.
+    /// Makes a `GET`, and returns the status and the JSON body; `null` if it isn't JSON.
     ///
     /// # Errors
     /// As [`call`].
@@ -67,7 +67,7 @@ impl<'a> Peer<'a> {
         Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
     }
 
-    /// Calls, with the trace and the request's id added to the headers.
+    /// Makes a call with the headers of the trace and the request's id.
     ///
     /// # Errors
     /// As [`call`].

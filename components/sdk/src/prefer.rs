@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::Request;
 
-/// How long the client would wait for the outcome: `Prefer: wait=5`, at most `max`. What can't be read is no
-/// preference, as the RFC demands.
+/// How long the client wants to wait for the outcome: `Prefer: wait=5`, at most `max`. Ignores a value that it can't read,
+/// as the RFC says.
 ///
 /// ```
 /// use std::time::Duration;

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// An instant.
+/// A point in time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Time(Timestamp);
 
-/// It isn't an instant in RFC 3339.
+/// It isn't a time in RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotATime;
 
@@ -29,19 +29,19 @@ impl Time {
         Self::truncated(Timestamp::now())
     }
 
-    /// This much earlier; the beginning of time where there is nothing earlier.
+    /// This much earlier, or the earliest time that there is.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.checked_sub(duration).unwrap_or(Timestamp::MIN))
     }
 
-    /// This much later; the end of time where there is nothing later.
+    /// This much later, or the latest time that there is.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.checked_add(duration).unwrap_or(Timestamp::MAX))
     }
 
-    /// A time that was read from the database equals the one that was written.
+    /// Without nanoseconds, so that a time read from the database equals the one that was written.
     fn truncated(timestamp: Timestamp) -> Self {
         Self(Timestamp::from_microsecond(timestamp.as_microsecond()).unwrap_or(timestamp))
     }

@@ -30,20 +30,20 @@ impl Query {
         Self(QueryRequest { sql: sql.into(), params: params.into(), ..QueryRequest::default() })
     }
 
-    /// May read what is a moment old.
+    /// May read from a replica, which lags behind.
     pub fn from_replica(mut self) -> Self {
         self.0.consistency = Consistency::Replica;
         self
     }
 
-    /// Through the cache, until the time is over or a unit of work invalidates one of the tags.
+    /// Through the cache, until the TTL ends or a unit of work invalidates one of the tags.
     pub fn cached(mut self, ttl: Duration, tags: impl IntoIterator<Item = String>) -> Self {
         self.0.cache = Some(QueryCache { ttl_ms: millis(ttl), tags: tags.into_iter().collect() });
         self
     }
 
-    /// Waits until it returns a row, looking again whenever a unit of work notifies one of the keys. When the time is
-    /// over there are no rows.
+    /// Waits until it returns a row: runs again whenever a unit of work notifies one of the keys. Returns no rows when the
+    /// timeout ends.
     pub fn wait(mut self, keys: impl IntoIterator<Item = String>, timeout: Duration) -> Self {
         self.0.wait = Some(Wait { keys: keys.into_iter().collect(), timeout_ms: millis(timeout) });
         self
