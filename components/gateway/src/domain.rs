@@ -1,4 +1,4 @@
-//! The rules of the edge: where a request goes, what it may bring along, and what comes back.
+//! The rules of the gateway: which service gets a request, which headers are forwarded, which response the client gets.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -12,15 +12,15 @@ use towpath_sdk::{
     prefer,
 };
 
-/// The longest path and query that is passed on.
+/// The longest path and query that the gateway forwards.
 const MAX_TARGET_BYTES: usize = 8 << 10;
-/// How long a service may take beyond what the client asked it to wait. Each answers within two seconds, also where
-/// what it needs is away.
+/// How long the gateway waits for a service, beyond the wait that the client asked for. Services respond within two
+/// seconds, also when a dependency is not available.
 const SERVICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait that a client may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Headers that are good for one connection only (RFC 9110, 7.6.1), and those that the host sets itself.
+/// Headers of a single connection (RFC 9110, 7.6.1), and those that the host sets itself.
 const HOP_BY_HOP: &[&str] = &[
     "connection",
     "content-length",
@@ -35,13 +35,13 @@ const HOP_BY_HOP: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
-/// Headers that only we set: what comes with such a name from outside is a forgery or a mistake.
+/// Prefixes of headers that only the platform sets: the gateway removes them from what clients send.
 const INTERNAL: &[&str] = &["spin-", "towpath-", "ce-"];
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// The gateway answers itself.
+    /// The gateway responds itself.
     Health,
     /// The component of this name.
     Service(&'static str),
@@ -50,7 +50,7 @@ pub enum Route {
 /// Where a request goes.
 ///
 /// # Errors
-/// 404 for what isn't public, the relay's prefix above all; 405; 414.
+/// 404 for what isn't public, such as the relay's prefix; 405; 414.
 pub fn route(request: &Request) -> Result<Route, Problem> {
     if request.path().len() + request.raw_query().len() > MAX_TARGET_BYTES {
         let detail = format!("Path and query may have {MAX_TARGET_BYTES} bytes at most.");
@@ -72,13 +72,13 @@ pub fn route(request: &Request) -> Result<Route, Problem> {
     }
 }
 
-/// How long the service may take.
+/// How long the gateway waits for the service.
 #[must_use]
 pub fn timeout(request: &Request) -> Duration {
     SERVICE_TIMEOUT + prefer::wait(request, MAX_WAIT).unwrap_or_default()
 }
 
-/// The headers that go further, in either direction.
+/// The headers that the gateway forwards, in either direction.
 #[must_use]
 pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let named = headers.get_all("connection").iter().filter_map(|value| value.to_str().ok());
@@ -92,14 +92,14 @@ pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
     headers.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The service's answer, as the client gets it.
+/// The service's response, as the client gets it.
 ///
 /// # Errors
-/// 502 `service_failed` where the service has no words for its failure: it trapped, or broke off.
+/// 502 `service_failed` for a 5xx without a problem document: the service trapped.
 pub fn answer(service: &str, answer: Answer) -> Result<Response, Problem> {
     let said = |what: &str| answer.headers.get("content-type").is_some_and(|kind| kind.as_bytes() == what.as_bytes());
     if answer.status >= 500 && !said("application/problem+json") {
-        return Err(failed(format!("{service} answered {} without words", answer.status)));
+        return Err(failed(format!("{service} answered {} without a problem document", answer.status)));
     }
     let mut response = Response::new(answer.status).with_body(answer.body);
     for (name, value) in &passed_on(&answer.headers) {
@@ -111,17 +111,17 @@ pub fn answer(service: &str, answer: Answer) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// What a client hears whose service gave no answer: 503 `unavailable` where nothing happened and trying again helps, 503
-/// `outcome_unknown` where something may have happened, 502 `service_failed` where the service broke off.
+/// The response to a client whose service gave none: 503 `unavailable` if nothing happened and trying again helps, 503
+/// `outcome_unknown` if the request may have been carried out, 502 `service_failed` if the response broke off.
 #[must_use]
 pub fn unanswered(service: &str, method: &Method, error: &CallError) -> Problem {
     let cause = format!("{service}: {error}");
     match error {
         CallError::NotSent(_) => {
-            Problem::unavailable("unavailable", "A service behind the gateway can't be reached now.", cause)
+            Problem::unavailable("unavailable", "The service behind this path can't be reached.", cause)
         }
         CallError::TimedOut(_) if method.is_safe() => {
-            Problem::unavailable("unavailable", "A service behind the gateway did not answer in time.", cause)
+            Problem::unavailable("unavailable", "The service behind this path did not respond in time.", cause)
         }
         CallError::TimedOut(_) => Problem::outcome_unknown(cause),
         CallError::Interrupted(_) | CallError::TooLarge => failed(cause),
@@ -130,10 +130,10 @@ pub fn unanswered(service: &str, method: &Method, error: &CallError) -> Problem 
 
 /// 502: a service failed.
 fn failed(cause: String) -> Problem {
-    Problem::new(502, "service_failed", "A service behind the gateway failed.").because(cause)
+    Problem::new(502, "service_failed", "The service behind this path failed.").because(cause)
 }
 
-/// Who is limited: the address of the client, of which an IPv6 user has 2^64.
+/// The key of the rate limit: the client's IPv4 address, or the /64 network of its IPv6 address.
 #[must_use]
 pub fn client(request: &Request) -> String {
     let address = request.header("spin-client-addr").and_then(|text| text.parse::<SocketAddr>().ok());
@@ -147,10 +147,10 @@ pub fn client(request: &Request) -> String {
     }
 }
 
-/// 429: the client asks too often.
+/// 429: the client exceeds the rate limit.
 #[must_use]
 pub fn rate_limited(retry_after_ms: u64) -> Problem {
-    let mut problem = Problem::new(429, "rate_limited", "Too many requests from this address.");
+    let mut problem = Problem::new(429, "rate_limited", "Your address sends more requests than the rate limit allows.");
     problem.retry_after_seconds = Some(u32::try_from(retry_after_ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX));
     problem
 }

@@ -4,10 +4,10 @@ use towpath_sdk::{Context, Problem, Request, Response};
 
 use crate::domain;
 
-/// Passes the request on to a service, and its answer back.
+/// Forwards the request to a service, and its response to the client.
 ///
 /// # Errors
-/// 502 and 503 where the service gives no answer of its own.
+/// 502 and 503 where the service gives no response of its own.
 pub(crate) async fn forward(context: &Context, request: &Request, service: &'static str) -> Result<Response, Problem> {
     let target = match request.raw_query() {
         "" => request.path().to_owned(),

@@ -1,10 +1,4 @@
-//! The gateway: the one public component. It limits, and passes requests to the services by service chaining.
-//!
-//! * `domain`: the rules, pure: routes, headers, answers.
-//! * `limit`: the rate limit.
-//! * `forward`: the call to a service.
-//!
-//! It owns no data, so it has no `store`, and it publishes and hears nothing, so it has no `events`.
+#![doc = include_str!("../README.md")]
 
 pub mod domain;
 mod forward;
@@ -17,10 +11,10 @@ use domain::Route;
 
 towpath_sdk::service!(handle);
 
-/// Answers a request, or has it answered.
+/// Responds to a request, or forwards it.
 ///
 /// # Errors
-/// The problem that the client gets instead.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     match domain::route(&request)? {
         Route::Health => Ok(Response::json(200, &json!({"status": "ok"}))),

@@ -1,5 +1,4 @@
-//! The rate limit. It protects the services, and must not become what they die of: where the relay or Redis can't
-//! answer at once, requests pass.
+//! The rate limit. It must not add failures of its own: if the relay or Redis does not answer in time, requests pass.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,14 +9,14 @@ use towpath_sdk::{Context, Problem, Request, wire::RateLimitRequest};
 
 use crate::domain::{client, rate_limited};
 
-/// How long a request waits for the limit's answer.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// How long the limit isn't asked after it failed.
-const PAUSE: Duration = Duration::from_secs(1);
-/// When it may be asked again, in milliseconds since 1970: of this instance, for all its requests.
+/// How long a request waits for the relay's answer about the limit.
+const LIMIT_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long requests pass without a call to the relay after one failed.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// When this instance may call the relay again, in milliseconds since 1970.
 static ASK_AGAIN_AT_MS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts the request.
+/// Counts the request against the limit of its client.
 ///
 /// # Errors
 /// 429 `rate_limited`.
@@ -27,13 +26,13 @@ pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Pr
     if rate == 0 || now_ms() < ASK_AGAIN_AT_MS.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let relay = context.relay().await?.with_budget(context.budget.at_most(PATIENCE));
+    let relay = context.relay().await?.with_budget(context.budget.at_most(LIMIT_TIMEOUT));
     let bucket = RateLimitRequest { rate, period_ms: 1000, burst: rate, cost: 1 };
     match relay.take(&client(request), bucket).await {
         Ok(answer) if !answer.allowed => Err(rate_limited(answer.retry_after_ms)),
         Ok(_) => Ok(()),
         Err(_) => {
-            ASK_AGAIN_AT_MS.store(now_ms() + PAUSE.as_millis() as u64, Ordering::Relaxed);
+            ASK_AGAIN_AT_MS.store(now_ms() + PAUSE_AFTER_FAILURE.as_millis() as u64, Ordering::Relaxed);
             Ok(())
         }
     }

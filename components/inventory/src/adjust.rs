@@ -14,7 +14,7 @@ use crate::{
 /// Adjusts the stock of a SKU, once per idempotency key, and writes the movement into the ledger.
 ///
 /// # Errors
-/// 422 with every wrong field; 404 `unknown_sku`; 409 where too little stock would be left.
+/// 422 with every invalid field; 404 `unknown_sku`; 409 `insufficient_stock`, `stock_limit`.
 pub(crate) async fn adjust(context: &Context, request: &Request, sku: &str) -> Result<Response, Problem> {
     let sku = domain::sku(sku)?;
     let key = IdempotencyKey::required(request)?;
@@ -40,8 +40,8 @@ pub(crate) async fn adjust(context: &Context, request: &Request, sku: &str) -> R
     }
 }
 
-/// Finds out why an adjustment wasn't possible, and whether a second try is worth it: where the stock has changed since,
-/// or where inventory hasn't heard of the product yet, which exists.
+/// Finds out why the first try failed. A second one makes sense if the stock has changed since, or if the product exists
+/// and inventory has not heard of it yet.
 async fn make_possible(context: &Context, relay: &Relay, movement: &Movement) -> Result<(), Problem> {
     let stock = match store::read_stock(&relay.query(store::stock(&movement.sku)).await?)? {
         Some(stock) => stock,
@@ -53,10 +53,15 @@ async fn make_possible(context: &Context, relay: &Relay, movement: &Movement) ->
     stock.refuses(movement.delta).map_or(Ok(()), Err)
 }
 
-/// Why the second try was refused too.
+/// Why the second try failed too.
 async fn refused(relay: &Relay, movement: &Movement) -> Result<Problem, Problem> {
     let stock = store::read_stock(&relay.query(store::stock(&movement.sku)).await?)?;
-    let moving =
-        || Problem::unavailable("contention", "This stock changes too fast.", "an adjustment was refused twice");
+    let moving = || {
+        Problem::unavailable(
+            "contention",
+            "Other requests changed this stock at the same time. Try again.",
+            "the adjustment lost two races",
+        )
+    };
     Ok(stock.and_then(|stock| stock.refuses(movement.delta)).unwrap_or_else(moving))
 }

@@ -7,7 +7,7 @@ use crate::domain::unknown_sku;
 /// Checks that the product exists.
 ///
 /// # Errors
-/// 404 `unknown_sku`; 503 where product can't be asked.
+/// 404 `unknown_sku`; 503 where product does not answer.
 pub(crate) async fn require_product(context: &Context, sku: &str) -> Result<(), Problem> {
     let path = format!("/v1/products?limit=1&sku={}", peer::encode(sku));
     let cause = match context.peer("product").get_json(&path).await {
@@ -18,5 +18,9 @@ pub(crate) async fn require_product(context: &Context, sku: &str) -> Result<(), 
         Ok((status, _)) => format!("product answered {status}"),
         Err(error) => format!("product: {error}"),
     };
-    Err(Problem::unavailable("unavailable", "Whether this product exists can't be found out now.", cause))
+    Err(Problem::unavailable(
+        "unavailable",
+        "The product service, which knows whether this SKU exists, is not available.",
+        cause,
+    ))
 }

@@ -1,4 +1,4 @@
-//! The rules of stock: what an order demands, and what becomes of its reservation, in whatever order the news arrives.
+//! The rules of stock: what an order demands, and how its reservation changes, in every order in which events arrive.
 
 use std::collections::BTreeMap;
 
@@ -9,43 +9,43 @@ use towpath_sdk::{Fields, Id, Invalid, Problem, Time, parse};
 /// The stock of one SKU, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stock {
-    /// Of what.
+    /// The SKU.
     pub sku: String,
-    /// How many pieces are there.
+    /// The pieces that are there.
     pub on_hand: i64,
-    /// How many of them are promised to orders.
+    /// Those that are reserved for orders.
     pub reserved: i64,
-    /// How many are left to promise.
+    /// Those that can still be reserved: `on_hand` less `reserved`.
     pub available: i64,
 }
 
-/// No SKU has more pieces than this by adjustment.
+/// The most pieces that an adjustment may bring a SKU to.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
 const MAX_DELTA: i64 = 1_000_000_000;
 
 impl Stock {
-    /// What there is of a product that nobody has put into stock yet.
+    /// The stock of a product without any pieces.
     #[must_use]
     pub fn none(sku: &str) -> Self {
         Self { sku: sku.into(), on_hand: 0, reserved: 0, available: 0 }
     }
 
-    /// Why an adjustment is refused; `None` where nothing speaks against it.
+    /// Why an adjustment is refused; `None` if it is allowed.
     #[must_use]
     pub fn refuses(&self, delta: i64) -> Option<Problem> {
         if self.available.saturating_add(delta) < 0 {
-            let detail = format!("Only {} pieces of {} are available.", self.available, self.sku);
+            let detail = format!("{} has only {} available pieces.", self.sku, self.available);
             return Some(Problem::conflict("insufficient_stock", detail));
         }
         let too_much = self.on_hand.saturating_add(delta) > MAX_ON_HAND;
-        too_much.then(|| Problem::conflict("stock_limit", format!("A SKU has {MAX_ON_HAND} pieces at most.")))
+        too_much.then(|| Problem::conflict("stock_limit", format!("A SKU may have {MAX_ON_HAND} pieces at most.")))
     }
 }
 
-/// What a client wants changed in the stock of a SKU.
+/// A change to the stock of a SKU, as a client sends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Adjustment {
-    /// How many pieces come, or go where it is negative.
+    /// Pieces to add; negative to remove.
     pub delta: i64,
     /// Why.
     pub reason: String,
@@ -71,7 +71,7 @@ pub struct Movement {
     pub id: Id,
     /// Of what.
     pub sku: String,
-    /// How many pieces came, or went where it is negative.
+    /// Pieces added; negative if removed.
     pub delta: i64,
     /// Why.
     pub reason: String,
@@ -82,7 +82,7 @@ pub struct Movement {
 /// The SKU of a path.
 ///
 /// # Errors
-/// 404 `unknown_sku` where no product could have it.
+/// 404 `unknown_sku` where it is not a valid SKU.
 pub fn sku(segment: &str) -> Result<String, Problem> {
     parse::code(&Value::from(segment), 1..=64).map_err(|_| unknown_sku())
 }
@@ -102,16 +102,17 @@ pub struct Line {
     pub quantity: i64,
 }
 
-/// What an order wants of each SKU, sorted by SKU: whoever locks stock locks it in this order, so that no two wait for
-/// each other.
+/// How many pieces an order needs of each SKU, sorted by SKU: units of work lock stock in this order, so that they do
+/// not deadlock.
 pub type Demand = BTreeMap<String, i64>;
 
-/// The demand of an order. Two lines of one SKU are one demand.
+/// The demand of an order: lines of one SKU are added up.
 ///
 /// # Errors
-/// 422 `malformed_event`: order never says such a thing.
+/// 422 `malformed_event` without lines, or with quantities that are not positive.
 pub fn demand(lines: &[Line]) -> Result<Demand, Problem> {
-    let malformed = || Problem::unprocessable("malformed_event", "An order's lines have positive quantities.");
+    let malformed =
+        || Problem::unprocessable("malformed_event", "An order needs lines, and their quantities must be positive.");
     let mut demand = Demand::new();
     for line in lines {
         let total = demand.entry(line.sku.clone()).or_insert(0);
@@ -123,15 +124,15 @@ pub fn demand(lines: &[Line]) -> Result<Demand, Problem> {
 /// What inventory knows of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Its lines hold stock.
+    /// Stock is reserved for its lines.
     Reserved,
-    /// Its lines have left the stock.
+    /// Its lines are sold.
     Sold,
-    /// There was not enough.
+    /// There was too little stock.
     Rejected,
-    /// It ended before it was confirmed, and holds nothing any more.
+    /// It ended before it was confirmed; its stock is available again.
     Released,
-    /// It was cancelled after it was confirmed, and its lines are back.
+    /// It was cancelled after it was confirmed; its lines are back in stock.
     Returned,
     /// It ended before inventory heard that it was placed.
     EndedEarly,
@@ -151,7 +152,7 @@ impl State {
         Self::ConfirmedEarly,
     ];
 
-    /// As it stands in the table.
+    /// Its name in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -165,7 +166,7 @@ impl State {
         }
     }
 
-    /// Reads it from the table.
+    /// The state with this name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
@@ -184,7 +185,7 @@ pub enum News {
 }
 
 impl News {
-    /// The state in which it usually arrives: a first guess that spares a look.
+    /// The state in which it usually arrives: trying it first saves a query.
     #[must_use]
     pub fn usual_state(self) -> Option<State> {
         match self {
@@ -197,26 +198,26 @@ impl News {
 /// What to do with the stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Promise it, or reject the order.
+    /// Reserve it, or reject the order.
     Reserve,
-    /// Give it away, or reject the order: it was confirmed already.
+    /// Sell it without a reservation, or reject the order: it was confirmed already.
     SellUnreserved,
-    /// Give away what was promised.
+    /// Sell what is reserved.
     Sell,
-    /// Take the promise back.
+    /// Release what is reserved.
     Release,
-    /// Take back what was given away.
+    /// Put what was sold back into stock.
     Return,
-    /// Only remember it.
+    /// Only record this state.
     Remember(State),
-    /// It is old news.
+    /// Do nothing: the state already covers it.
     Ignore,
 }
 
-/// What to do about news in a state; `None` is an order that inventory has never heard of.
+/// What follows from news in a state; `None` is an order that inventory has not heard of.
 ///
-/// The rule behind every line: an order that has ended holds nothing and never will, and each piece is sold and
-/// returned once, in whatever order and how often the news arrives.
+/// The rule behind every line: an ended order holds no stock, and each piece is sold and returned once, however often
+/// and in whatever order the news arrives.
 #[must_use]
 pub fn decide(state: Option<State>, news: News) -> Action {
     match (state, news) {

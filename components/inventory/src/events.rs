@@ -14,13 +14,13 @@ pub const TOPIC: &str = "inventory.events";
 pub struct Placed {
     /// The order.
     pub order_id: Id,
-    /// Whose it is.
+    /// The customer.
     pub customer_id: String,
-    /// What it demands.
+    /// Its lines.
     pub lines: Vec<Line>,
-    /// What it costs.
+    /// Its total.
     pub total: Money,
-    /// How it is paid.
+    /// What the provider charges.
     pub payment_method: String,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Created {
     pub(crate) sku: String,
 }
 
-/// A piece of the demand, as `stock.reserved` names it.
+/// A line of `stock.reserved`.
 #[derive(Serialize)]
 struct ReservedLine<'a> {
     sku: &'a str,
@@ -64,4 +64,26 @@ pub(crate) fn rejected(order_id: Id) -> Event {
 /// `stock.released`: what was reserved or sold is available again.
 pub(crate) fn released(order_id: Id) -> Event {
     event(TOPIC, order_id, "stock.released", &json!({"order_id": order_id}))
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_component_testing::events::assert_documented;
+
+    use super::*;
+    use crate::domain::demand;
+
+    #[test]
+    fn events_are_as_documented() {
+        let placed = Placed {
+            order_id: Id::new(),
+            customer_id: "c".into(),
+            lines: vec![Line { sku: "A".into(), quantity: 2 }],
+            total: Money::new(300, "EUR".parse().expect("a currency")),
+            payment_method: "pm".into(),
+        };
+        assert_documented(&reserved(&placed, &demand(&placed.lines).expect("a demand")));
+        assert_documented(&rejected(placed.order_id));
+        assert_documented(&released(placed.order_id));
+    }
 }

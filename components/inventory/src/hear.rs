@@ -1,4 +1,4 @@
-//! `POST /_relay/inventory/events`: products that come into the catalogue, and what becomes of orders.
+//! `POST /_relay/inventory/events`: events of products and orders.
 
 use towpath_sdk::{Context, Delivery, Problem, Relay, Request, Response};
 
@@ -9,13 +9,13 @@ use crate::{
     store,
 };
 
-/// How often a reservation may move on while we decide; each time another unit of work has made progress.
+/// The most tries to handle an event. A try fails if another unit of work moved the reservation meanwhile.
 const MAX_ROUNDS: u32 = 5;
 
 /// Handles an event in one unit of work under its id.
 ///
 /// # Errors
-/// 4xx where the event makes no sense: the relay makes a dead letter of it. 503 where it can be handled later.
+/// 4xx for an invalid event: the relay makes a dead letter of it. 503 where it can be handled later.
 pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
     let delivery = Delivery::receive(context, request).await?;
     let relay = context.relay().await?;
@@ -41,8 +41,8 @@ fn about(delivery: &Delivery) -> Result<Order, Problem> {
     Ok(Order::known(delivery.data::<About>()?.order_id))
 }
 
-/// Does what the news demands. The first guess at the state is usually right and spares a look; where it isn't, or
-/// somebody else was faster, nothing has happened, and the state is read.
+/// Carries out what follows from the news. It begins with the state in which the news usually arrives, which saves a
+/// query; if the reservation has another state, nothing happens, and the next try reads the state first.
 async fn follow(order: &Order, relay: &Relay, delivery: &Delivery, news: News) -> Result<(), Problem> {
     let mut state = news.usual_state();
     for _ in 0..MAX_ROUNDS {
@@ -61,5 +61,5 @@ async fn follow(order: &Order, relay: &Relay, delivery: &Delivery, news: News) -
         }
     }
     let cause = format!("the reservation of {} moved on {MAX_ROUNDS} times", order.id());
-    Err(Problem::unavailable("contention", "Too much happens to this order at once.", cause))
+    Err(Problem::unavailable("contention", "Other events changed this order at the same time. Try again.", cause))
 }

@@ -1,12 +1,4 @@
-//! The inventory service: stock, reservations, and the ledger that says why there is what there is.
-//!
-//! * `domain`: the rules, pure.
-//! * `events`: what the service publishes and hears.
-//! * `store`: all SQL.
-//! * `read`, `adjust`: what clients ask for.
-//! * `hear`: what the relay brings.
-//! * `reservation`: the units of work that move an order's reservation.
-//! * `catalogue`: whether a product exists that inventory has not heard of.
+#![doc = include_str!("../README.md")]
 
 mod adjust;
 mod catalogue;
@@ -21,10 +13,10 @@ use towpath_sdk::{Context, Problem, Request, Response};
 
 towpath_sdk::service!(handle);
 
-/// Answers a request.
+/// Responds to a request.
 ///
 /// # Errors
-/// The problem that the client gets instead.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     match (request.method(), &*request.segments().each()) {
         ("GET", ["v1", "inventory", sku]) => read::one(&context, sku).await,

@@ -8,10 +8,10 @@ use crate::{
     store,
 };
 
-/// The stock of a SKU; none of a product that inventory has not heard of yet.
+/// The stock of a SKU; no pieces for a product that inventory has not heard of yet.
 ///
 /// # Errors
-/// 404 `unknown_sku`; 503 where product can't be asked.
+/// 404 `unknown_sku`; 503 where product does not answer.
 pub(crate) async fn one(context: &Context, sku: &str) -> Result<Response, Problem> {
     let sku = domain::sku(sku)?;
     let rows = context.relay().await?.query(store::stock(&sku)).await?;

@@ -1,4 +1,4 @@
-//! The units of work that move an order's reservation: what an action of the domain means in the database and to others.
+//! The units of work that move an order's reservation: the SQL and the events of each action of the domain.
 
 use towpath_sdk::{Id, Problem, UnitOfWork};
 
@@ -8,11 +8,11 @@ use crate::{
     store,
 };
 
-/// An order that there is news of.
+/// An order that an event is about.
 #[derive(Clone, Debug)]
 pub struct Order {
     id: Id,
-    /// What was placed; known with [`News::Placed`](crate::domain::News::Placed) alone.
+    /// What was ordered; known with [`News::Placed`](crate::domain::News::Placed) alone.
     placed: Option<(Demand, Placed)>,
 }
 
@@ -20,12 +20,12 @@ impl Order {
     /// An order that was placed.
     ///
     /// # Errors
-    /// 422 where its lines demand nothing that can be counted.
+    /// 422 `malformed_event`, as [`demand`].
     pub fn placed(placed: Placed) -> Result<Self, Problem> {
         Ok(Self { id: placed.order_id, placed: Some((demand(&placed.lines)?, placed)) })
     }
 
-    /// An order that something else happened to.
+    /// An order that another event is about.
     #[must_use]
     pub fn known(id: Id) -> Self {
         Self { id, placed: None }
@@ -37,7 +37,7 @@ impl Order {
         self.id
     }
 
-    /// The unit of work that an action is; `None` where there is nothing to do.
+    /// The unit of work that carries an action out; `None` if there is nothing to do.
     #[must_use]
     pub fn unit(&self, unit: UnitOfWork, from: Option<State>, action: Action) -> Option<UnitOfWork> {
         let go = |to| store::go(unit, self.id, from, to);
@@ -45,7 +45,7 @@ impl Order {
             (Action::Reserve, Some((demand, placed))) => {
                 store::reserve(go(State::Reserved), self.id, demand).event(events::reserved(placed, demand))
             }
-            // Nobody waits for a promise any more: the order is confirmed.
+            // No event: the order is confirmed already, and needs no reservation.
             (Action::SellUnreserved, Some((demand, _))) => store::sell_unreserved(go(State::Sold), self.id, demand),
             (Action::Sell, _) => store::sell(go(State::Sold), self.id),
             (Action::Release, _) => store::release(go(State::Released), self.id).event(events::released(self.id)),

@@ -1,7 +1,7 @@
-//! The SQL of stock and its ledger, and what goes in and out of it.
+//! All SQL of the inventory service, its parameters, and reading its rows.
 //!
-//! Every unit of work that touches several SKUs locks their rows in the order of the SKU first, so that no two wait for
-//! each other; and each that moves a reservation says from which state, so that none moves it twice.
+//! A unit of work that touches several SKUs locks their rows in the order of the SKU first, so that two can't deadlock.
+//! One that moves a reservation names the state that it moves from, so that none is moved twice.
 
 use serde_json::{Value, json};
 use towpath_sdk::{Id, Problem, Query, Rows, UnitOfWork};
@@ -57,11 +57,11 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("record_lines", RECORD_LINES),
 ];
 
-/// The label of the step that finds the reservation in another state.
+/// The label of the step that fails if the reservation has another state.
 pub const MOVED_ON: &str = "moved_on";
-/// The label of the step that finds too little stock.
+/// The label of the step that fails if there is too little stock.
 pub const OUT_OF_STOCK: &str = "out_of_stock";
-/// The label of the step that finds the adjustment impossible.
+/// The label of the step that fails if the adjustment is not possible.
 pub const NOT_ADJUSTED: &str = "not_adjusted";
 
 /// The stock of a SKU.
@@ -93,12 +93,12 @@ pub(crate) fn read_state(rows: &Rows) -> Result<Option<State>, Problem> {
     State::parse(&state).map(Some).ok_or_else(unknown)
 }
 
-/// Makes the SKU known.
+/// Creates the stock of a SKU, with no pieces, if there is none.
 pub fn create(unit: UnitOfWork, sku: &str) -> UnitOfWork {
     unit.step(CREATE, [json!(sku)])
 }
 
-/// Adjusts the stock, and says why in the ledger.
+/// Adjusts the stock, and records the reason in the ledger.
 pub fn adjust(unit: UnitOfWork, movement: &Movement) -> UnitOfWork {
     let Movement { id, sku, delta, reason, created_at } = movement;
     unit.step(ADJUST, [json!(sku), json!(delta), json!(MAX_ON_HAND)])
@@ -106,7 +106,7 @@ pub fn adjust(unit: UnitOfWork, movement: &Movement) -> UnitOfWork {
         .step(RECORD_ADJUSTMENT, [json!(id), json!(sku), json!(delta), json!(reason), json!(created_at)])
 }
 
-/// Moves the order from one state to the next; nothing else happens where it isn't in the first.
+/// Moves the order from one state to the next. The unit of work rolls back if it has another state.
 pub(crate) fn go(unit: UnitOfWork, order: Id, from: Option<State>, to: State) -> UnitOfWork {
     match from {
         None => unit.step(FIRST_STATE, [json!(order), json!(to.as_str())]),
@@ -115,27 +115,27 @@ pub(crate) fn go(unit: UnitOfWork, order: Id, from: Option<State>, to: State) ->
     .expect(1, MOVED_ON)
 }
 
-/// Promises what the order demands.
+/// Reserves what the order demands.
 pub(crate) fn reserve(unit: UnitOfWork, order: Id, demand: &Demand) -> UnitOfWork {
     demanding(unit, RESERVE, order, demand)
 }
 
-/// Gives away what the order demands, without a promise before.
+/// Sells what the order demands, without a reservation before.
 pub(crate) fn sell_unreserved(unit: UnitOfWork, order: Id, demand: &Demand) -> UnitOfWork {
     record(demanding(unit, TAKE_UNRESERVED, order, demand), order, -1, "sold")
 }
 
-/// Gives away what was promised.
+/// Sells what is reserved.
 pub(crate) fn sell(unit: UnitOfWork, order: Id) -> UnitOfWork {
     record(move_lines(unit, order, -1, -1), order, -1, "sold")
 }
 
-/// Takes the promise back.
+/// Releases what is reserved.
 pub(crate) fn release(unit: UnitOfWork, order: Id) -> UnitOfWork {
     move_lines(unit, order, 0, -1)
 }
 
-/// Takes back what was given away.
+/// Puts what was sold back into stock.
 pub(crate) fn take_back(unit: UnitOfWork, order: Id) -> UnitOfWork {
     record(move_lines(unit, order, 1, 0), order, 1, "returned")
 }
@@ -144,7 +144,7 @@ fn demanding(unit: UnitOfWork, sql: &str, order: Id, demand: &Demand) -> UnitOfW
     let count = demand.len() as u64;
     let skus: Value = demand.keys().cloned().collect();
     let quantities: Value = demand.values().copied().collect();
-    // A single row needs no order.
+    // A single row can't deadlock.
     let unit = if count > 1 { unit.step(LOCK_DEMAND, [skus.clone()]) } else { unit };
     unit.step(sql, [skus.clone(), quantities.clone()])
         .expect(count, OUT_OF_STOCK)

@@ -1,4 +1,4 @@
-//! `POST /v1/orders/{id}/cancel`: the customer's way out, before shipping.
+//! `POST /v1/orders/{id}/cancel`: the customer cancels an order before it is shipped.
 
 use towpath_sdk::{Context, Id, Problem, Query, Request, Response, parse};
 
@@ -8,10 +8,10 @@ use crate::{
     steps, store,
 };
 
-/// Whoever cancels meets the saga's own steps: reserved, confirmed. That is as often as a row can move on under it.
+/// The most tries: a try fails if the saga moves the order meanwhile, which it does a few times in an order's life.
 const MAX_TRIES: usize = 8;
 
-/// Cancels an order. Cancelling a cancelled one is no mistake.
+/// Cancels an order. Cancelling a cancelled one succeeds and changes nothing.
 ///
 /// # Errors
 /// 404 `unknown_order`; 409 `not_cancellable`.

@@ -1,4 +1,4 @@
-//! The order service's own copy of product's prices: fed by events, and by asking where an event hasn't come yet.
+//! The order service's copy of product's prices: from events, and from product itself for a SKU without an event yet.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::{
     store,
 };
 
-/// An order may name a hundred products that are new here; product has other things to do.
-const ASKED_AT_ONCE: usize = 8;
+/// The most requests to product at once: an order may name a hundred new SKUs.
+const MAX_PARALLEL_REQUESTS: usize = 8;
 
 /// A product, as far as an order depends on it: the data of `product.*`, and an item of product's list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -27,7 +27,7 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// The step that keeps it, unless a later version is known.
+    /// Adds the step that stores its price, unless a later version is stored.
     pub(crate) fn keep(&self, unit: UnitOfWork) -> UnitOfWork {
         let Money { amount, currency } = self.price;
         let params = [self.product_id.into(), amount.into(), currency.into(), self.active.into(), self.version.into()];
@@ -35,7 +35,7 @@ impl Product {
     }
 }
 
-/// The prices of what the draft asks for. A SKU that is in no answer is one that product doesn't know.
+/// The prices of the draft's SKUs. One that is missing is the SKU of no product.
 pub(crate) async fn prices(
     context: &Context,
     relay: &Relay,
@@ -50,7 +50,7 @@ pub(crate) async fn prices(
     let mut prices: BTreeMap<_, _> = known.into_iter().collect();
     let mut unit = UnitOfWork::new();
     let unheard_of: Vec<_> = skus.into_iter().filter(|sku| !prices.contains_key(*sku)).collect();
-    for some in unheard_of.chunks(ASKED_AT_ONCE) {
+    for some in unheard_of.chunks(MAX_PARALLEL_REQUESTS) {
         if context.budget.left().is_zero() {
             return Err(unavailable("product answers too slowly".into()));
         }
@@ -59,14 +59,14 @@ pub(crate) async fn prices(
             prices.insert(product.sku, Price { unit_price: product.price, active: product.active });
         }
     }
-    // The copy spares the next order the question; this one has its answer already.
+    // If this fails, the next order asks product again.
     if !unit.is_empty() {
         relay.run(unit).await.ok();
     }
     Ok(prices)
 }
 
-/// Asks product about a SKU: `None` where product says that it knows none.
+/// Asks product about a SKU: `None` if it has no such product.
 async fn ask(context: &Context, sku: &str) -> Result<Option<Product>, Problem> {
     let path = format!("/v1/products?sku={}", peer::encode(sku));
     match context.peer("product").get_json(&path).await {
@@ -77,7 +77,8 @@ async fn ask(context: &Context, sku: &str) -> Result<Option<Product>, Problem> {
 }
 
 fn unavailable(cause: String) -> Problem {
-    let detail = "Some lines name a product that is new here, and product can't be asked about it now.";
+    let detail =
+        "Order does not know the prices of some lines yet, and the product service, which does, is not available.";
     Problem::unavailable("product_unavailable", detail, cause)
 }
 

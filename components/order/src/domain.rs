@@ -1,8 +1,8 @@
-//! The rules of an order: pure, without I/O, so that they can be tried against every course of events.
+//! The rules of an order: pure, without I/O, so that tests can run them against every sequence of events.
 //!
-//! * [`status`]: which states an order has, and which follows which. One table.
-//! * [`placing`]: what a customer may ask for, and what it costs.
-//! * [`saga`]: what an order does when it hears of its stock and its payment, whatever comes first or twice.
+//! * [`status`]: the states of an order, and the table of steps between them.
+//! * [`placing`]: what a customer may order, and what it costs.
+//! * [`saga`]: what an order does about events of its stock and its payment, in every order and more than once.
 
 pub mod placing;
 pub mod saga;

@@ -1,4 +1,4 @@
-//! What the order service publishes, and what the events that it hears mean to an order.
+//! What the order service publishes and hears.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::domain::{Heard, Priced, Said, Seen, Status};
 /// The topic of all events of orders. The key is the order's id.
 const TOPIC: &str = "order.events";
 
-/// The event with which an order begins, under this event id.
+/// `order.placed`, under this event id.
 pub(crate) fn placed(id: Id, event_id: Id, priced: &Priced) -> Event {
     let currency = priced.total.currency;
     let lines = priced.lines.iter().map(
@@ -25,7 +25,7 @@ pub(crate) fn placed(id: Id, event_id: Id, priced: &Priced) -> Event {
     with_id(event(TOPIC, id.to_string(), "order.placed", &data), event_id)
 }
 
-/// What an order says as it takes a step, under this event id.
+/// The event of a step of an order, under this event id.
 pub(crate) fn said(id: Id, event_id: Id, said: &Said) -> Event {
     let (kind, data) = match said {
         Said::Confirmed { payment_id } => ("order.confirmed", json!({"order_id": id, "payment_id": payment_id})),
@@ -42,7 +42,7 @@ fn with_id(mut event: Event, id: Id) -> Event {
     event
 }
 
-/// Every event of an order's saga, as far as it says which order.
+/// The order that an event of its saga is about.
 #[derive(Deserialize)]
 pub(crate) struct Of {
     pub(crate) order_id: Id,
@@ -75,7 +75,7 @@ struct PaymentRefunded {
     payment_id: Id,
 }
 
-/// What an event means to an order, and where that order most likely stands: a guess that is right spares a look.
+/// What an event means to an order, and the row that the order most likely has: trying that first saves a query.
 pub(crate) fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>, Problem> {
     let likely = |status, total| Some(Seen { status, total });
     Ok(Some(match delivery.kind() {
@@ -104,7 +104,7 @@ pub(crate) fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>
     }))
 }
 
-/// What the history keeps of it.
+/// The detail of its entry in the history.
 pub(crate) fn detail(heard: &Heard) -> Value {
     match heard {
         Heard::StockReserved | Heard::StockReleased => json!({}),
@@ -112,5 +112,30 @@ pub(crate) fn detail(heard: &Heard) -> Value {
         Heard::PaymentCaptured { payment_id, amount } => json!({"payment_id": payment_id, "amount": amount}),
         Heard::PaymentDeclined { payment_id, reason } => json!({"payment_id": payment_id, "reason": reason}),
         Heard::PaymentRefunded { payment_id } => json!({"payment_id": payment_id}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_component_testing::events::assert_documented;
+
+    use super::*;
+    use crate::domain::Line;
+
+    #[test]
+    fn events_are_as_documented() {
+        let (id, event_id) = (Id::new(), Id::new());
+        let line = Line { sku: "A".into(), quantity: 2, unit_price: 150, total: 300 };
+        let total = Money::new(300, "EUR".parse().expect("a currency"));
+        let priced = Priced { customer_id: "c".into(), payment_method: "pm".into(), lines: vec![line], total };
+        assert_documented(&placed(id, event_id, &priced));
+        for step in [
+            Said::Confirmed { payment_id: Id::new() },
+            Said::Rejected { reason: "out_of_stock".into() },
+            Said::Cancelled { reason: "payment_mismatch".into() },
+            Said::Expired,
+        ] {
+            assert_documented(&said(id, event_id, &step));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /_relay/order/timers/expire-orders`: ends what nobody paid in time.
+//! `POST /_relay/order/timers/expire-orders`: expires orders that were not paid in time.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use crate::{
     steps, store,
 };
 
-const BATCH: i64 = 100;
-/// A sweep ends in time to be accepted; the next one goes on where it ended.
+const MAX_BATCH: i64 = 100;
+/// The longest sweep: the relay waits for the response. The next one goes on where this one ended.
 const MAX_SWEEP: Duration = Duration::from_secs(5);
 
-/// Expires open orders that are too old, oldest first, each in a unit of work of its own: one that moves on meanwhile,
-/// because its payment comes at last, is left alone and holds up no other.
+/// Expires open orders that are too old, oldest first, each in a unit of work of its own: an order whose payment arrives
+/// meanwhile is skipped, and delays no other.
 ///
 /// # Errors
 /// 503 where it can be done later.
@@ -29,14 +29,14 @@ pub(crate) async fn expire(context: &Context, request: &Request) -> Result<Respo
     let relay = context.relay().await?;
     let began = Instant::now();
     while began.elapsed() < MAX_SWEEP {
-        let rows = relay.query(Query::new(store::OPEN_SINCE, [before.into(), json!(BATCH)])).await?;
+        let rows = relay.query(Query::new(store::OPEN_SINCE, [before.into(), json!(MAX_BATCH)])).await?;
         let old = rows.map(|row| Ok::<(Id, Seen), Problem>((row.get("id")?, steps::seen(row)?)))?;
         let mut expired = 0;
         for (id, seen) in &old {
             expired += usize::from(steps::say(&relay, *id, seen, Said::Expired).await?);
         }
-        // A batch of which nothing could be done would be the next one too.
-        if old.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) || expired == 0 {
+        // If no order of a batch could be expired, the next batch would be the same.
+        if old.len() < usize::try_from(MAX_BATCH).unwrap_or(usize::MAX) || expired == 0 {
             break;
         }
     }

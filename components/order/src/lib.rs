@@ -1,12 +1,4 @@
-//! The order service: takes orders, and brings each to its end by what it hears of its stock and its payment.
-//!
-//! * `domain`: the rules, pure.
-//! * `events`: what the service publishes and hears.
-//! * `store`: all SQL.
-//! * `place`, `read`, `cancel`: what clients ask for.
-//! * `hear`, `expire`: what the relay brings.
-//! * `steps`: how a decision is carried out, guarded by the order's row.
-//! * `catalogue`: the service's own copy of prices.
+#![doc = include_str!("../README.md")]
 
 mod cancel;
 mod catalogue;
@@ -24,10 +16,10 @@ use towpath_sdk::{Context, Id, Problem, Request, Response};
 
 towpath_sdk::service!(handle);
 
-/// Answers one request.
+/// Responds to a request.
 ///
 /// # Errors
-/// Every refusal, as a problem document.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     let segments = request.segments();
     match (request.method(), &*segments.each()) {
@@ -46,7 +38,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
     }
 }
 
-/// What isn't an id is the id of no order.
+/// A text that is not an id gets 404, as an unknown id does.
 fn order_id(text: &str) -> Result<Id, Problem> {
     text.parse().map_err(|_| steps::unknown())
 }

@@ -21,7 +21,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// An order that is being placed.
+    /// A new order.
     pub(crate) fn placed(id: Id, priced: &Priced, now: Time) -> Self {
         let currency = priced.total.currency;
         let money = |amount| Money::new(amount, currency);
@@ -59,13 +59,13 @@ impl Order {
         })
     }
 
-    /// As it was when it was placed: what the first answer to its key said, had nobody waited.
+    /// As it was when it was placed: the first response to its key, without `Prefer: wait`.
     pub(crate) fn into_placed(self) -> Self {
         let (status, updated_at) = (Status::Pending.as_str(), self.created_at);
         Self { status, reason: None, payment_id: None, updated_at, ..self }
     }
 
-    /// The answer with this status, and where the order is found.
+    /// The response with this status and the header `Location`.
     pub(crate) fn answer(&self, status: u16) -> StoredAnswer {
         StoredAnswer::new(status, Some(format!("/v1/orders/{}", self.id)), self)
     }

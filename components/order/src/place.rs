@@ -1,4 +1,4 @@
-//! `POST /v1/orders`: placing an order needs the order database alone.
+//! `POST /v1/orders`: places an order. This needs the order database alone.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::{
 
 const OPERATION: &str = "order.place";
 
-/// The longest that a client may wait for the outcome.
+/// The longest wait for the outcome that a client may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// A client's request: the key under which it is made once, and what it asks for.
+/// A client's request: its idempotency key, and its hash.
 struct Wish {
     key: IdempotencyKey,
     hash: String,
@@ -30,7 +30,7 @@ struct Wish {
 /// Places an order, once per key.
 ///
 /// # Errors
-/// Everything that is wrong with the request, at once; 503 where it can't be placed now.
+/// 422 with every invalid field or line; 503 where the order can't be placed now.
 pub(crate) async fn place(context: &Context, request: &Request) -> Result<Response, Problem> {
     let key = IdempotencyKey::required(request)?;
     let draft = request.read_body(Draft::read)?;
@@ -40,7 +40,7 @@ pub(crate) async fn place(context: &Context, request: &Request) -> Result<Respon
     let priced = prices.and_then(|prices| draft.price(&prices).map_err(refused));
     let (answer, replayed) = match priced {
         Ok(priced) => take(&relay, &wish, &priced).await?,
-        // What can't be ordered any more may have been ordered under this key: then that is the answer.
+        // An order under this key may have been placed when it still was possible: a repetition gets that one.
         Err(problem) => (first_answer(&relay, &wish).await?.ok_or(problem)?, true),
     };
     let Some(wait) = prefer::wait(request, MAX_WAIT) else { return Ok(answer.into_response(replayed)) };
@@ -51,7 +51,7 @@ pub(crate) async fn place(context: &Context, request: &Request) -> Result<Respon
     Ok(answer.into_response(replayed).header("preference-applied", &format!("wait={}", wait.as_secs())))
 }
 
-/// Takes the order in one unit of work. Whether it was taken before is the relay's to say.
+/// Places the order in one unit of work. The relay finds out whether its key was used before.
 async fn take(relay: &Relay, wish: &Wish, priced: &Priced) -> Result<(StoredAnswer, bool), Problem> {
     let (id, now) = (Id::new(), Time::now());
     let answer = Order::placed(id, priced, now).answer(202);
@@ -59,7 +59,7 @@ async fn take(relay: &Relay, wish: &Wish, priced: &Priced) -> Result<(StoredAnsw
     match relay.run(unit).await {
         Ok(Outcome::Replayed(stored)) => Ok((StoredAnswer::from_stored(stored)?, true)),
         Ok(Outcome::Committed(_) | Outcome::Duplicate) => Ok((answer, false)),
-        // The relay has forgotten the key; the orders haven't.
+        // The relay deletes old keys; the table of orders keeps them.
         Err(error) if error.constraint() == Some(store::KEY_USED) => {
             let lost = || Problem::internal("an order has this key, and can't be found by it");
             Ok((first_answer(relay, wish).await?.ok_or_else(lost)?, true))
@@ -90,19 +90,19 @@ fn unit(id: Id, now: Time, wish: &Wish, priced: &Priced) -> UnitOfWork {
     UnitOfWork::new().step(store::PLACE, params).expect(1, "placed").event(event)
 }
 
-/// The first answer to a key, from the order that was placed with it.
+/// The first response to a key, made from the order that was placed with it.
 async fn first_answer(relay: &Relay, wish: &Wish) -> Result<Option<StoredAnswer>, Problem> {
     let rows = relay.query(Query::new(store::ORDER_BY_KEY, [wish.key.as_str().into()])).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     if row.get::<String>("request_hash")? != wish.hash {
-        let detail = "This Idempotency-Key was used with another request.";
+        let detail = "This Idempotency-Key was used with a different request.";
         return Err(Problem::unprocessable("idempotency_key_reused", detail));
     }
     Ok(Some(Order::read(row)?.into_placed().answer(202)))
 }
 
-/// Waits for the outcome of the order in this answer. `None` where there is none in time, or nobody can tell: the order
-/// is taken in any case, and that is no failure.
+/// Waits for the outcome of the order in this response. `None` if there is none in time, or if the relay fails: the order
+/// is placed in any case.
 async fn decided(relay: &Relay, placed: &Value, wait: Duration) -> Option<Order> {
     let id: Id = placed["id"].as_str()?.parse().ok()?;
     let query = Query::new(store::DECIDED, [id.into()]).wait([steps::outcome_key(id)], wait);
@@ -113,16 +113,16 @@ async fn decided(relay: &Relay, placed: &Value, wait: Duration) -> Option<Order>
 fn log_lost_wait(id: Id, error: &RelayError) {
     eprintln!(
         "{}",
-        json!({"level": "warn", "order_id": id, "message": "the wait broke off", "cause": error.to_string()})
+        json!({"level": "warn", "order_id": id, "message": "waiting for the outcome failed: the client gets the order as it was placed", "cause": error.to_string()})
     );
 }
 
 fn refused(refusal: Refusal) -> Problem {
     let detail = match refusal.code {
-        "unknown_sku" => "Some lines name no product.",
-        "product_inactive" => "Some lines name a product that isn't on sale.",
-        "mixed_currencies" => "An order has one currency.",
-        _ => "The order comes to too much.",
+        "unknown_sku" => "There is no product with the SKU of some lines.",
+        "product_inactive" => "The products of some lines are not active.",
+        "mixed_currencies" => "All lines of an order must have the same currency.",
+        _ => "The total of the order is too large.",
     };
     let mut problem = Problem::unprocessable(refusal.code, detail);
     problem.errors = refusal.errors;

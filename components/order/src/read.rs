@@ -5,9 +5,9 @@ use towpath_sdk::{Context, Cursor, Id, Problem, Query, Request, Response, Time, 
 
 use crate::{domain::Status, order::Order, steps, store};
 
-const PAGE: i64 = 20;
-const MAX_PAGE: i64 = 100;
-/// After every UUIDv7 there will ever be.
+const DEFAULT_LIMIT: i64 = 20;
+const MAX_LIMIT: i64 = 100;
+/// Sorts after every UUIDv7: the cursor of the first page.
 const BEGINNING: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
 /// `GET /v1/orders/{id}`.
@@ -26,7 +26,7 @@ pub(crate) async fn one(context: &Context, id: Id) -> Result<Response, Problem> 
 /// 404 `unknown_order`.
 pub(crate) async fn history(context: &Context, id: Id) -> Result<Response, Problem> {
     let rows = context.relay().await?.query(Query::new(store::HISTORY, [id.into()])).await?;
-    // An order's history begins with the order.
+    // Every order has an entry: placing writes the first one.
     if rows.is_empty() {
         return Err(steps::unknown());
     }
@@ -38,7 +38,7 @@ pub(crate) async fn history(context: &Context, id: Id) -> Result<Response, Probl
     Ok(Response::json(200, &json!({ "data": data })))
 }
 
-/// What a list shows.
+/// The page of orders that a client asks for.
 struct Page {
     customer_id: Option<String>,
     status: Option<&'static str>,
@@ -46,17 +46,22 @@ struct Page {
     cursor: Option<String>,
 }
 
-/// `GET /v1/orders`: newest first, in pages that an order placed meanwhile doesn't shift.
+/// `GET /v1/orders`: newest first. New orders do not shift the pages.
 ///
 /// # Errors
-/// 422 with every wrong parameter; 400 `invalid_cursor`.
+/// 422 with every invalid parameter; 400 `invalid_cursor`.
 pub(crate) async fn many(context: &Context, request: &Request) -> Result<Response, Problem> {
     let page = request.read_query(|query| {
         let customer_id = query.optional("customer_id", |value| parse::text(value, 1..=128));
         let status = query.optional("status", |value| parse::one_of(value, &Status::ALL.map(Status::as_str)));
-        let limit = query.optional("limit", |value| parse::integer_text(value, 1..=MAX_PAGE));
+        let limit = query.optional("limit", |value| parse::integer_text(value, 1..=MAX_LIMIT));
         let cursor = query.optional("cursor", Cursor::parameter);
-        Some(Page { customer_id: customer_id?, status: status?, limit: limit?.unwrap_or(PAGE), cursor: cursor? })
+        Some(Page {
+            customer_id: customer_id?,
+            status: status?,
+            limit: limit?.unwrap_or(DEFAULT_LIMIT),
+            cursor: cursor?,
+        })
     })?;
     let list = page.list();
     let after = match &page.cursor {
@@ -65,7 +70,7 @@ pub(crate) async fn many(context: &Context, request: &Request) -> Result<Respons
     };
     let rows = context.relay().await?.query(page.query(after)).await?;
     let mut orders = rows.map(Order::read)?;
-    // One more than was asked for says whether there is another page.
+    // The query reads one more, which shows whether there is another page.
     let wanted = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let more = orders.len() > wanted;
     orders.truncate(wanted);
@@ -74,7 +79,7 @@ pub(crate) async fn many(context: &Context, request: &Request) -> Result<Respons
 }
 
 impl Page {
-    /// The list's name: a cursor is good for the filters with which it was made.
+    /// The list's name with its filters: a cursor of other filters is refused.
     fn list(&self) -> String {
         json!(["orders", self.customer_id, self.status]).to_string()
     }

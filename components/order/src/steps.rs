@@ -1,7 +1,7 @@
 //! Carries decisions out: as one unit of work each, guarded by what the order's row must still say.
 //!
-//! Where the guard isn't met somebody else was first. Then the row is read and the decision made again from what it says
-//! now, so that of two handlers at once the row decides, and not which of them looked first.
+//! If the guard isn't met, another unit of work changed the row first. Then the handler reads the row and decides again,
+//! so that of two handlers at once the row decides, and not which of them read first.
 
 use serde_json::{Value, json};
 use towpath_sdk::{Currency, Delivery, Id, Money, Problem, Query, Relay, RelayError, UnitOfWork, relay::Row};
@@ -11,13 +11,13 @@ use crate::{
     events, store,
 };
 
-/// How often a decision is made again before whoever asked has to ask again. An order takes five steps in its life.
+/// The most tries to carry out a decision, before the caller gets 503. An order takes five steps in its life.
 const MAX_TRIES: usize = 8;
 
 /// The label of the step's guard.
 const MOVED_ON: &str = "moved_on";
 
-/// The wake-up key of whoever waits for an order's outcome.
+/// The wake-up key of requests that wait for an order's outcome.
 pub(crate) fn outcome_key(id: Id) -> String {
     format!("order:{id}")
 }
@@ -32,7 +32,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// One for an event that was heard.
+    /// The entry for an event that order received.
     pub(crate) fn of(kind: &str, event_id: &str, detail: Value) -> Self {
         Self { kind: kind.into(), event_id: event_id.into(), detail, status: None }
     }
@@ -43,19 +43,19 @@ impl Entry {
     }
 }
 
-/// What an order's row says now.
+/// Reads the columns that decisions depend on.
 pub(crate) async fn look(relay: &Relay, id: Id) -> Result<Option<Seen>, RelayError> {
     relay.query(Query::new(store::SEEN, [id.into()])).await?.first().map(seen).transpose()
 }
 
-/// What decisions depend on, from its columns.
+/// The same, from a row.
 pub(crate) fn seen(row: Row<'_>) -> Result<Seen, RelayError> {
     let status = row.get::<String>("status")?;
     let status = Status::parse(&status).ok_or_else(|| RelayError::Malformed(format!("the status {status}")))?;
     Ok(Seen { status, total: Money::new(row.get("total")?, row.get::<Currency>("currency")?) })
 }
 
-/// Decides about what was heard, beginning with a guess at where the order stands.
+/// Decides about an event, first for the status that the order most likely has.
 pub(crate) async fn hear(
     relay: &Relay,
     delivery: &Delivery,
@@ -78,10 +78,10 @@ pub(crate) async fn hear(
     Err(contention())
 }
 
-/// Says something of an order that stands where it was seen; whether it still stood there.
+/// Publishes a step of an order, if its row still is as it was seen; returns whether it was.
 ///
 /// # Errors
-/// Where it isn't known whether it was said, that counts as "no": whoever looks again finds out.
+/// As [`Relay::run`]. An unknown outcome counts as "no": the next read of the row shows it.
 pub(crate) async fn say(relay: &Relay, id: Id, seen: &Seen, said: Said) -> Result<bool, RelayError> {
     let decision = Decision::Say { said, payment_id: None };
     match relay.run(carry_out(UnitOfWork::new(), id, seen, &decision, None)).await {
@@ -97,7 +97,7 @@ fn carry_out(unit: UnitOfWork, id: Id, seen: &Seen, decision: &Decision, heard: 
     let (mut reason, mut event) = (None, None);
     let payment_id = match decision {
         Decision::Reserve => {
-            // What was heard is itself the step.
+            // The event that was received is itself the step.
             entries.iter_mut().for_each(|entry| entry.status = Some(Status::Reserved));
             None
         }
@@ -141,14 +141,18 @@ fn without_nulls(mut detail: Value) -> Value {
     detail
 }
 
-/// There is no such order.
+/// 404: there is no such order.
 pub(crate) fn unknown() -> Problem {
     Problem::not_found("unknown_order", "There is no order with this id.")
 }
 
-/// Other units of work changed the order before each of our tries.
+/// 503: other units of work changed the order before every try.
 pub(crate) fn contention() -> Problem {
-    Problem::unavailable("contention", "Too much is happening to this order at once.", "the guard was never met")
+    Problem::unavailable(
+        "contention",
+        "Other requests or events changed this order at the same time. Try again.",
+        "other units of work changed the order before every try",
+    )
 }
 
 #[cfg(test)]

@@ -48,12 +48,12 @@ WITH placed AS (
 INSERT INTO order_history (order_id, at, type, event_id, detail, status)
 SELECT id, created_at, 'order.placed', $12, $13, 'pending' FROM placed";
 
-/// The constraint that [`PLACE`] violates where the key was used before and the relay has forgotten it.
+/// The constraint that [`PLACE`] violates if the key was used before and the relay has deleted it.
 pub const KEY_USED: &str = "orders_idempotency_key_key";
 
-/// A step of an order, with its entries in the history, if the order still stands where it was seen.
+/// A step of an order, with its entries in the history, if its row still is as it was seen.
 ///
-/// It takes the row's lock before it takes numbers for the history, which is why that is in the order of what happened.
+/// It locks the row before it takes numbers for the history, so that these are in the order of the commits.
 /// Parameters: id; new status, reason, payment; status, total and currency as seen; the entries.
 pub const STEP: &str = "
 WITH stepped AS (
@@ -68,7 +68,7 @@ SELECT s.id, s.updated_at, e.entry ->> 'type', e.entry ->> 'event_id', e.entry -
 FROM stepped s CROSS JOIN jsonb_array_elements($8::jsonb) WITH ORDINALITY AS e (entry, n)
 ORDER BY e.n";
 
-/// What decisions depend on.
+/// The columns that decisions depend on.
 pub const SEEN: &str = "SELECT status, total, currency FROM orders WHERE id = $1";
 
 /// One order.
@@ -77,7 +77,7 @@ pub const ORDER: &str = select_order!("WHERE o.id = $1");
 /// The order that was placed with a key.
 pub const ORDER_BY_KEY: &str = select_order!("WHERE o.idempotency_key = $1");
 
-/// One order as it was when it was first decided, and nothing before that: what a client waits for.
+/// One order as it was when it was first decided; no row before that. Clients wait for it.
 pub const DECIDED: &str = select_order!(
     "d.status",
     "d.detail ->> 'reason'",
@@ -103,7 +103,7 @@ pub const ORDERS_IN_STATUS: &str = select_order!("WHERE o.id < $1 AND o.status =
 pub const ORDERS_OF_CUSTOMER_IN_STATUS: &str =
     select_order!("WHERE o.id < $1 AND o.customer_id = $3 AND o.status = $4 ORDER BY o.id DESC LIMIT $2");
 
-/// What happened to an order.
+/// The history of an order.
 pub const HISTORY: &str = "SELECT at, type, event_id, detail FROM order_history WHERE order_id = $1 ORDER BY seq";
 
 /// Open orders that were placed before a time, oldest first. Parameters: the time, how many.

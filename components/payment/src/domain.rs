@@ -1,4 +1,4 @@
-//! The rules of a payment: pure, without I/O, so that they can be tried against every course of events.
+//! The rules of a payment: pure, without I/O, so that tests can run them against every sequence of events.
 //!
 //! ```text
 //! (no row) ──▶ pending ──▶ captured ──▶ refund_pending ──▶ refunded
@@ -6,35 +6,35 @@
 //!                 └──▶ declined
 //! ```
 //!
-//! `pending` is written before the provider is asked. So an order without a row was never charged, and a cancellation
-//! that finds none is the end of it; while a `pending` one may have been charged by an attempt that died before it
-//! recorded the answer. Such a one is asked for again, under the same key, whatever became of the order since: only the
-//! provider knows, and a charge that turns out to be unwanted goes back.
+//! `pending` is written before the provider is called. So an order without a row was never charged, and needs no refund
+//! when it is cancelled. A `pending` payment may have been charged by an attempt that died before it recorded the answer:
+//! the next attempt calls the provider again under the same key, even if the order ended meanwhile, and a charge of an
+//! ended order is refunded.
 
 use std::fmt;
 
-/// Where a payment stands.
+/// The status of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// The provider is about to be asked, or was.
+    /// The provider is about to be called for the charge, or was.
     Pending,
-    /// The money is there.
+    /// The provider charged it.
     Captured,
-    /// It isn't coming.
+    /// The provider declined it.
     Declined,
-    /// It goes back; the provider is about to be asked, or was.
+    /// The provider is about to be called for the refund, or was.
     RefundPending,
-    /// It went back.
+    /// The provider refunded it.
     Refunded,
 }
 
 use Status::{Captured, Declined, Pending, RefundPending, Refunded};
 
-/// Every legal step. What isn't here can't happen.
+/// Every legal step.
 pub const TRANSITIONS: &[(Status, Status)] = &[
     (Pending, Captured),
     (Pending, Declined),
-    // Captured for an order that came to nothing in the meantime.
+    // Captured for an order that ended in the meantime.
     (Pending, RefundPending),
     (Captured, RefundPending),
     (RefundPending, Refunded),
@@ -50,7 +50,7 @@ impl Status {
         TRANSITIONS.contains(&(self, next))
     }
 
-    /// As it stands in JSON and in the database.
+    /// Its name in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,17 +75,17 @@ impl fmt::Display for Status {
     }
 }
 
-/// Why an order came to nothing, as far as its payment is concerned.
+/// Why an order ended, as far as its payment is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cancellation {
-    /// By the customer, or for a payment that didn't fit.
+    /// The customer cancelled it, or the captured amount was not its total.
     Cancelled,
-    /// Nobody paid in time.
+    /// It was not paid in time.
     Expired,
 }
 
 impl Cancellation {
-    /// As it stands in JSON and in the database.
+    /// Its name in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -101,34 +101,34 @@ impl Cancellation {
     }
 }
 
-/// What the rows of one order say, as far as decisions depend on it.
+/// The rows of one order, as far as decisions depend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Where its payment stands, if there is one.
+    /// The status of its payment, if there is one.
     pub payment: Option<Status>,
-    /// Whether the order came to nothing.
+    /// Whether the order ended, and why.
     pub cancelled: Option<Cancellation>,
 }
 
-/// What is to be done next about a payment.
+/// The next step of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The provider is asked to charge. Asking again is safe: its key is the order's.
+    /// Call the provider for the charge. Repeating it is safe: its key is the order's.
     Charge,
-    /// The provider is asked to give it back. Asking again is safe.
+    /// Call the provider for the refund. Repeating it is safe.
     Refund,
-    /// Nothing: it is settled.
+    /// None: it is settled.
     Nothing,
 }
 
 impl Seen {
-    /// Whether a payment may begin: there is none, and the order didn't come to nothing before.
+    /// Whether a payment may begin: there is none, and the order has not ended.
     #[must_use]
     pub fn may_begin(self) -> bool {
         self.payment.is_none() && self.cancelled.is_none()
     }
 
-    /// What is to be done next.
+    /// The next step.
     #[must_use]
     pub fn next(self) -> Next {
         match self.payment {
@@ -138,7 +138,7 @@ impl Seen {
         }
     }
 
-    /// The status that a pending payment takes when the provider has answered.
+    /// The status of a pending payment after the provider answered.
     #[must_use]
     pub fn charged(self, captured: bool) -> Status {
         match (captured, self.cancelled) {
@@ -148,7 +148,7 @@ impl Seen {
         }
     }
 
-    /// The status that a payment takes when its order comes to nothing, where it takes another.
+    /// The new status of a payment when its order ends, if it changes.
     #[must_use]
     pub fn cancel(self) -> Option<Status> {
         (self.payment == Some(Captured)).then_some(RefundPending)

@@ -1,4 +1,4 @@
-//! What the payment service publishes, and what it hears.
+//! What the payment service publishes and hears.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{provider::Charged, store::Row};
 /// The topic of all events of payments. The key is the order's id.
 const TOPIC: &str = "payment.events";
 
-/// What a payment says when its charge is decided.
+/// `payment.captured` or `payment.declined`.
 pub(crate) fn charged(order_id: Id, row: &Row, charged: &Charged) -> Event {
     match charged {
         Charged::Captured { reference } => {
@@ -20,7 +20,7 @@ pub(crate) fn charged(order_id: Id, row: &Row, charged: &Charged) -> Event {
     }
 }
 
-/// What a payment says when it went back.
+/// `payment.refunded`.
 pub(crate) fn refunded(order_id: Id, row: &Row) -> Event {
     said("payment.refunded", order_id, row.id, json!({"amount": row.amount}))
 }
@@ -33,7 +33,7 @@ fn said(kind: &str, order_id: Id, payment_id: Id, mut data: Value) -> Event {
     event
 }
 
-/// The data of `stock.reserved`: what is to be charged.
+/// The data of `stock.reserved` that payment uses.
 #[derive(Deserialize)]
 pub(crate) struct StockReserved {
     pub(crate) order_id: Id,
@@ -42,7 +42,7 @@ pub(crate) struct StockReserved {
     pub(crate) payment_method: String,
 }
 
-/// The data of `order.cancelled` and `order.expired`.
+/// The data of `order.cancelled` and `order.expired` that payment uses.
 #[derive(Deserialize)]
 pub(crate) struct OrderEnded {
     pub(crate) order_id: Id,
@@ -50,6 +50,7 @@ pub(crate) struct OrderEnded {
 
 #[cfg(test)]
 mod tests {
+    use towpath_component_testing::events::assert_documented;
     use towpath_sdk::Time;
 
     use super::*;
@@ -72,13 +73,16 @@ mod tests {
             seen: Seen { payment: Some(Status::Pending), cancelled: None },
         };
         let captured = charged(order_id, &row, &Charged::Captured { reference: "ch".into() });
+        assert_documented(&captured);
         assert_eq!((captured.topic.as_str(), captured.key), (TOPIC, order_id.to_string()));
         let expected = json!({"order_id": order_id, "payment_id": id, "amount": amount, "provider_reference": "ch"});
         assert_eq!((captured.kind.as_str(), captured.data), ("payment.captured", expected));
         let declined = charged(order_id, &row, &Charged::Declined { reason: "lost_card".into(), reference: None });
+        assert_documented(&declined);
         let expected = json!({"order_id": order_id, "payment_id": id, "reason": "lost_card"});
         assert_eq!((declined.kind.as_str(), declined.data), ("payment.declined", expected));
         let refunded = refunded(order_id, &row);
+        assert_documented(&refunded);
         let expected = json!({"order_id": order_id, "payment_id": id, "amount": amount});
         assert_eq!((refunded.kind.as_str(), refunded.data), ("payment.refunded", expected));
     }

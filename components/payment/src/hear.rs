@@ -1,4 +1,4 @@
-//! `POST /_relay/payment/events`: reserved stock, and orders that came to nothing.
+//! `POST /_relay/payment/events`: reserved stock, and orders that ended.
 
 use towpath_sdk::{Context, Delivery, Problem, Request, Response};
 
@@ -7,7 +7,7 @@ use crate::{domain::Cancellation, events::OrderEnded, settle};
 /// Handles an event.
 ///
 /// # Errors
-/// 4xx where the event makes no sense: the relay makes a dead letter of it. 503 where it can be handled later.
+/// 4xx for an invalid event: the relay makes a dead letter of it. 503 where it can be handled later.
 pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
     let delivery = Delivery::receive(context, request).await?;
     let ended = || delivery.data().map(|OrderEnded { order_id }| order_id);

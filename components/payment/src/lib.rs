@@ -1,12 +1,4 @@
-//! The payment service: charges what inventory reserved, and gives back what an order that came to nothing has paid.
-//!
-//! * `domain`: the rules, pure.
-//! * `events`: what the service publishes and hears.
-//! * `store`: all SQL.
-//! * `read`: what clients ask for.
-//! * `hear`: what the relay brings.
-//! * `settle`: how a decision is carried out, guarded by the rows.
-//! * `provider`: who moves the money: Stripe, or a sandbox.
+#![doc = include_str!("../README.md")]
 
 pub mod domain;
 mod events;
@@ -20,10 +12,10 @@ use towpath_sdk::{Context, Problem, Request, Response};
 
 towpath_sdk::service!(handle);
 
-/// Answers one request.
+/// Responds to a request.
 ///
 /// # Errors
-/// Every refusal, as a problem document.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     let segments = request.segments();
     match (request.method(), &*segments.each()) {

@@ -1,7 +1,7 @@
-//! Who moves the money: one small trait, and two who implement it.
+//! Payment providers: a trait, and its two implementations.
 //!
-//! Both are asked under keys that are derived from the order. So whoever asks again, because the process died between
-//! the provider's answer and our record of it, finds what was done the first time.
+//! Both are called under keys that are derived from the order. If payment dies between the provider's answer and the
+//! record of it, the next call finds what the first one did.
 
 pub mod sandbox;
 pub mod stripe;
@@ -10,19 +10,19 @@ use std::{fmt, time::Duration};
 
 use towpath_sdk::{Id, Money, Problem, Time};
 
-/// How long an answer is waited for: less than the relay waits for the answer to its delivery.
-pub const PATIENCE: Duration = Duration::from_secs(8);
+/// How long payment waits for the provider: less than the relay waits for the response to its delivery.
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A charge to make.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Charge {
-    /// What for. The provider's key is derived from it.
+    /// The order. The provider's key is derived from it.
     pub order_id: Id,
     /// How much.
     pub amount: Money,
-    /// From where: the provider's name for it.
+    /// What is charged: the provider's name for it.
     pub payment_method: String,
-    /// When it was asked for first. A provider doesn't keep keys for ever.
+    /// When it was first requested: providers delete old keys.
     pub since: Time,
 }
 
@@ -34,10 +34,10 @@ impl Charge {
     }
 }
 
-/// A charge to give back, all of it.
+/// A charge to refund in full.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refund {
-    /// What it was for.
+    /// The order.
     pub order_id: Id,
     /// The provider's name for the charge.
     pub charge: String,
@@ -53,15 +53,15 @@ impl Refund {
     }
 }
 
-/// What became of a charge. It is final.
+/// The final answer to a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Charged {
-    /// The money is there.
+    /// The provider charged it.
     Captured {
         /// The provider's name for it.
         reference: String,
     },
-    /// It isn't coming.
+    /// The provider declined it.
     Declined {
         /// Such as `card_declined`.
         reason: String,
@@ -70,17 +70,17 @@ pub enum Charged {
     },
 }
 
-/// Why the provider gave no final answer. What was asked may have happened.
+/// Why the provider gave no final answer. The call may have had its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderError {
-    /// Ask again later, under the same key.
+    /// A later call under the same key can succeed.
     Later {
         /// For the log.
         cause: String,
         /// When, if the provider said so.
         retry_after_seconds: Option<u32>,
     },
-    /// Asking again won't help: somebody has to look.
+    /// Repeating the call does not help: a person has to look at it.
     Failed {
         /// For the log.
         cause: String,
@@ -92,8 +92,7 @@ impl ProviderError {
         Self::Later { cause: cause.into(), retry_after_seconds: None }
     }
 
-    /// An answer that decides nothing. A wrong key of ours (401) is mended by a person, and until then nothing may be
-    /// lost.
+    /// An answer that is not final. A wrong API key (401) counts as `Later`: the events wait until it is corrected.
     pub(crate) fn unanswered(status: u16, retry_after: Option<&str>, cause: String) -> Self {
         match status {
             401 | 403 | 408 | 409 | 425 | 429 | 500.. => {
@@ -119,13 +118,14 @@ impl fmt::Display for ProviderError {
 
 impl std::error::Error for ProviderError {}
 
-/// 503 holds the event back until the provider answers; 500 brings it to the dead letters after some tries.
+/// With 503 the relay delivers the event again until the provider answers; with 500 it becomes a dead letter after some
+/// tries.
 impl From<ProviderError> for Problem {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::Later { cause, retry_after_seconds } => {
                 let mut problem =
-                    Self::unavailable("provider_unavailable", "The payment provider can't answer now.", cause);
+                    Self::unavailable("provider_unavailable", "The payment provider is not available.", cause);
                 problem.retry_after_seconds = retry_after_seconds.or(problem.retry_after_seconds);
                 problem
             }
@@ -134,16 +134,16 @@ impl From<ProviderError> for Problem {
     }
 }
 
-/// Somebody who moves money.
+/// A payment provider.
 pub trait Provider {
     /// Makes a charge, once per order.
     fn charge(&self, charge: &Charge) -> impl Future<Output = Result<Charged, ProviderError>>;
 
-    /// Gives a charge back, once; the provider's name for the refund.
+    /// Refunds a charge, once; returns the provider's name for the refund.
     fn refund(&self, refund: &Refund) -> impl Future<Output = Result<String, ProviderError>>;
 }
 
-/// Which of them.
+/// The name of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     /// Decides by Stripe's test names, and needs no network.
@@ -153,7 +153,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// As it stands in the configuration, in JSON and in the database.
+    /// As in the configuration, in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -38,7 +38,7 @@ impl Payment {
     }
 }
 
-/// `GET /v1/payments/{id}`. What isn't an id is the id of no payment.
+/// `GET /v1/payments/{id}`. A text that is not an id gets 404, as an unknown id does.
 ///
 /// # Errors
 /// 404 `unknown_payment`.
@@ -52,7 +52,7 @@ pub(crate) async fn one(context: &Context, id: &str) -> Result<Response, Problem
 /// `GET /v1/payments?order_id`: one at most, since an order has one.
 ///
 /// # Errors
-/// 422 with every wrong parameter.
+/// 422 with every invalid parameter.
 pub(crate) async fn of_order(context: &Context, request: &Request) -> Result<Response, Problem> {
     let order_id = request.read_query(|query| query.required("order_id", parse::id))?;
     let rows = context.relay().await?.query(Query::new(store::PAYMENT_OF_ORDER, [order_id.into()])).await?;

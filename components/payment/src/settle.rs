@@ -1,9 +1,8 @@
-//! Brings an order's payment to where it belongs.
+//! Charges and refunds the payment of an order.
 //!
-//! Each round reads what the rows say, asks the provider for what is next, and records the answer in one unit of work
-//! that is guarded by what the rows said. Where the guard isn't met, somebody else was first, and the next round sees
-//! what they did. A round may die at any point: the event comes again, and the provider finds what it did under the
-//! order's key.
+//! Each round reads the rows, calls the provider for what is next, and records the answer in one unit of work, if the rows
+//! still are as they were read. Otherwise another handler was first, and the next round reads what it wrote. If a round
+//! dies at any point, the relay delivers the event again, and the provider finds the first call under the order's key.
 
 use serde_json::{Value, json};
 use towpath_sdk::{Context, Delivery, Id, Outcome, Problem, Query, Relay, RelayError, UnitOfWork};
@@ -15,18 +14,18 @@ use crate::{
     store::{self, Row},
 };
 
-/// A payment takes three steps in its life; more rounds than these mean that something is wrong.
+/// The most rounds, before the event gets 503. A payment takes three steps in its life.
 const MAX_ROUNDS: usize = 8;
 
 /// The label of every guard.
 const MOVED_ON: &str = "moved_on";
 
-/// Hears that an order's stock is reserved: charges, unless the order came to nothing before.
+/// Handles `stock.reserved`: charges, unless the order ended before.
 pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &StockReserved) -> Result<(), Problem> {
     let relay = context.relay().await?;
     let order_id = wanted.order_id;
     let provider = provider_of_choice(context).await?;
-    // Not under the event's inbox id: this only announces what the provider is about to be asked.
+    // Without the event's inbox id: this only records that the provider is about to be called.
     let begin = UnitOfWork::new()
         .step(store::LOCK, [json!(order_id.to_string())])
         .step(store::BEGIN, begin(wanted, provider))
@@ -45,16 +44,16 @@ pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &Stoc
         }
         row = look(&relay, order_id).await?;
         if row.is_none() {
-            // The provider was asked for a payment that isn't written: nobody may take that for settled.
+            // The provider was called for a payment that has no row: the event must not count as handled.
             return Err(lost());
         }
     }
     Err(contention())
 }
 
-/// Hears that an order came to nothing: gives back what was captured, and remembers it for what comes late.
+/// Handles the end of an order: refunds what was captured, and records the end for a charge that comes later.
 ///
-/// A pending payment is left to whoever is charging it: they record their answer under the guard that they know of this.
+/// A pending payment is left to the handler that is charging it: its unit of work fails until it has read the end.
 pub(crate) async fn cancel(
     context: &Context,
     delivery: &Delivery,
@@ -84,7 +83,7 @@ pub(crate) async fn cancel(
     Err(contention())
 }
 
-/// Asks for the charge and records the answer; whether that was still ours to do is for the next look.
+/// Calls the provider for the charge and records the answer. The next round reads whether it was recorded.
 async fn ask_and_record(
     context: &Context,
     relay: &Relay,
@@ -102,13 +101,16 @@ async fn ask_and_record(
 }
 
 async fn give_back(context: &Context, relay: &Relay, order_id: Id, payment: &Row) -> Result<(), Problem> {
-    let charge = payment.reference.clone().ok_or_else(|| Problem::internal("a refund of nothing"))?;
+    let charge = payment
+        .reference
+        .clone()
+        .ok_or_else(|| Problem::internal("a payment without a provider's reference can't be refunded"))?;
     let refund = Refund { order_id, charge, amount: payment.amount };
     let reference = match payment.provider {
         Name::Sandbox => Sandbox::new(relay).refund(&refund).await?,
         Name::Stripe => stripe(context).await?.refund(&refund).await?,
     };
-    // The event's inbox id may be taken by the unit of work before this one: here the row alone decides.
+    // The unit of work before this one may have used the event's inbox id: here the row alone decides.
     let unit = UnitOfWork::new()
         .step(store::REFUNDED, [payment.id.into(), json!(reference)])
         .expect(1, MOVED_ON)
@@ -116,7 +118,7 @@ async fn give_back(context: &Context, relay: &Relay, order_id: Id, payment: &Row
     record(relay.run(unit).await)
 }
 
-/// The unit of work that records what became of a charge.
+/// The unit of work that records the answer to a charge.
 fn charged_unit(unit: UnitOfWork, order_id: Id, payment: &Row, charged: &Charged) -> UnitOfWork {
     let status = payment.seen.charged(matches!(charged, Charged::Captured { .. }));
     let cancelled = payment.seen.cancelled.map(Cancellation::as_str);
@@ -160,10 +162,10 @@ async fn look(relay: &Relay, order_id: Id) -> Result<Option<Row>, Problem> {
     Ok(store::read_payment(Some(&relay.query(Query::new(store::SEEN, [order_id.into()])).await?))?)
 }
 
-/// Whom a new payment asks.
+/// The provider of new payments.
 async fn provider_of_choice(context: &Context) -> Result<Name, Problem> {
     let name = context.variable("payment_provider").await?;
-    // The configuration is wrong, and not the event: it must not be lost until somebody mends that.
+    // The configuration is wrong, not the event: 503 keeps it until the variable is corrected.
     let unknown = || ProviderError::later(format!("the variable payment_provider is {name:?}: sandbox or stripe"));
     Ok(Name::parse(name.trim()).ok_or_else(unknown)?)
 }
@@ -177,14 +179,18 @@ async fn stripe(context: &Context) -> Result<Stripe, Problem> {
 }
 
 fn contention() -> Problem {
-    Problem::unavailable("contention", "Too much is happening to this payment at once.", "the guard was never met")
+    Problem::unavailable(
+        "contention",
+        "Other events changed this payment at the same time. Try again.",
+        "other units of work changed the payment before every try",
+    )
 }
 
 fn lost() -> Problem {
     Problem::unavailable(
         "payment_lost",
-        "The payment has to be begun again.",
-        "its row went while the provider was asked",
+        "The row of this payment disappeared while the provider was asked. Try again.",
+        "the row of the payment disappeared while the provider was asked",
     )
 }
 

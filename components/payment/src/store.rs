@@ -21,11 +21,11 @@ macro_rules! select_payment {
     };
 }
 
-/// Goes before everything that decides about an order's payment, so that a charge and a cancellation at once come one
-/// after the other: neither has a row yet that the other could lock, and each must see what the other wrote.
+/// Every unit of work that decides about an order's payment begins with it, so that a charge and a cancellation run one
+/// after the other: there may be no row yet that one could lock, and each must see what the other wrote.
 pub const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 20))::text AS locked";
 
-/// What decisions depend on: always one row. Parameter: the order.
+/// The columns that decisions depend on: always one row. Parameter: the order.
 pub const SEEN: &str = "
 SELECT p.id, p.status, p.amount, p.currency, p.payment_method, p.provider, p.provider_reference, p.created_at,
        c.reason AS cancelled
@@ -33,7 +33,7 @@ FROM (SELECT $1::uuid AS order_id) o
 LEFT JOIN payments p ON p.order_id = o.order_id
 LEFT JOIN cancellations c ON c.order_id = o.order_id";
 
-/// Begins a payment, unless there is one or the order came to nothing before.
+/// Begins a payment, unless there is one or the order has ended.
 ///
 /// Parameters: id, order, customer, amount, currency, payment method, provider.
 pub const BEGIN: &str = "
@@ -42,7 +42,7 @@ SELECT $1::uuid, $2::uuid, $3::text, $4::bigint, $5::text, $6::text, $7::text
 WHERE NOT EXISTS (SELECT FROM cancellations WHERE order_id = $2::uuid)
 ON CONFLICT (order_id) DO NOTHING";
 
-/// Records what the provider answered, if the payment and its order still stand where they were seen.
+/// Records the provider's answer, if the payment and its order still are as they were read.
 ///
 /// Parameters: id; new status, provider's reference, reason; the cancellation as seen.
 pub const CHARGED: &str = "
@@ -51,12 +51,12 @@ SET status = $2, provider_reference = $3, reason = $4, updated_at = greatest(clo
 WHERE id = $1 AND status = 'pending'
   AND (SELECT c.reason FROM cancellations c WHERE c.order_id = payments.order_id) IS NOT DISTINCT FROM $5::text";
 
-/// Opens the refund of a payment that was just captured for nothing. Parameters: refund's id, payment.
+/// Opens the refund of a payment that was captured after its order ended. Parameters: refund's id, payment.
 pub const OPEN_REFUND: &str = "
 INSERT INTO refunds (id, payment_id, amount, currency, reason)
 SELECT $1::uuid, id, amount, currency, reason FROM payments WHERE id = $2 AND status = 'refund_pending'";
 
-/// Remembers that an order came to nothing. Parameters: order, reason, event.
+/// Records that an order ended. Parameters: order, reason, event.
 pub const CANCEL: &str = "
 INSERT INTO cancellations (order_id, reason, event_id) VALUES ($1, $2, $3) ON CONFLICT (order_id) DO NOTHING";
 
@@ -71,7 +71,7 @@ WITH sent_back AS (
 INSERT INTO refunds (id, payment_id, amount, currency, reason)
 SELECT $1::uuid, id, amount, currency, reason FROM sent_back";
 
-/// Records that the money went back. Parameters: payment, provider's reference.
+/// Records the refund. Parameters: payment, provider's reference.
 pub const REFUNDED: &str = "
 WITH refunded AS (
     UPDATE payments
@@ -89,17 +89,17 @@ pub const PAYMENT: &str = select_payment!("WHERE id = $1");
 /// The payment of an order.
 pub const PAYMENT_OF_ORDER: &str = select_payment!("WHERE order_id = $1");
 
-/// The sandbox: how it refuses to answer now, where somebody told it to. No row where it answers.
+/// The sandbox: the mode in which it is told to fail now. No row if it works.
 pub const REFUSAL: &str = "SELECT mode FROM sandbox_behaviour WHERE until > now() AND mode IN ('gone', '500', '429')";
 
-/// The sandbox's books: a charge, unless there is an entry under this key.
+/// The sandbox's ledger: a charge, unless there is an entry under this key.
 ///
 /// Parameters: key, reference, order, amount, currency, why it is declined.
 pub const LEDGER_CHARGE: &str = "
 INSERT INTO sandbox_ledger (key, kind, reference, order_id, amount, currency, declined)
 VALUES ($1, 'charge', $2, $3, $4, $5, $6) ON CONFLICT (key) DO NOTHING";
 
-/// The sandbox's books: a charge goes back, unless there is an entry under this key.
+/// The sandbox's ledger: a refund, unless there is an entry under this key.
 ///
 /// Parameters: key, reference, the charge's reference.
 pub const LEDGER_REFUND: &str = "
@@ -108,7 +108,7 @@ SELECT $1::text, 'refund', $2::text, order_id, amount, currency, reference
 FROM sandbox_ledger WHERE reference = $3 AND kind = 'charge' AND declined IS NULL
 ON CONFLICT (key) DO NOTHING";
 
-/// The sandbox's books: the entry under a key, and whether its answer is held back.
+/// The sandbox's ledger: the entry under a key, and whether its answer is delayed.
 pub const LEDGER_ENTRY: &str = "
 SELECT kind, reference, amount, currency, declined, charge,
        EXISTS (SELECT FROM sandbox_behaviour WHERE until > now() AND mode = 'slow') AS held_back

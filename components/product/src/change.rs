@@ -9,10 +9,10 @@ use crate::{
     store,
 };
 
-/// Changes a product, if it still has the version that the client has seen.
+/// Changes a product if it still has the version that the client read.
 ///
 /// # Errors
-/// 428 without `If-Match`; 412 where the product has another version; 422 with every wrong field; 404.
+/// 428 without `If-Match`; 412 where the product has another version; 422 with every invalid field; 404.
 pub(crate) async fn change(context: &Context, request: &Request, id: &str) -> Result<Response, Problem> {
     let id: Id = id.parse().map_err(|_| unknown_product())?;
     let demanded = IfMatch::required(request)?;

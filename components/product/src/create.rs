@@ -7,7 +7,7 @@ use crate::{domain::NewProduct, events, representation::show, store};
 /// Adds a product to the catalogue.
 ///
 /// # Errors
-/// 422 with every wrong field; 409 `sku_taken`.
+/// 422 with every invalid field; 409 `sku_taken`.
 pub(crate) async fn create(context: &Context, request: &Request) -> Result<Response, Problem> {
     let product = request.read_body(NewProduct::read)?.into_product(Id::new(), Time::now());
     let unit = store::insert(&product).event(events::created(&product)).repeatable();

@@ -1,4 +1,4 @@
-//! What a product is, and what may become of it.
+//! The rules of products.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,13 +9,13 @@ use towpath_sdk::{Change, Fields, Id, Invalid, Money, Problem, Time, parse};
 pub struct Product {
     /// Its id.
     pub id: Id,
-    /// What the rest of the world calls it; unique, and never changed.
+    /// The code by which clients and other services know it: unique, and never changes.
     pub sku: String,
-    /// For people.
+    /// Its name.
     pub name: String,
-    /// For people, longer.
+    /// Its description.
     pub description: Option<String>,
-    /// Of one piece.
+    /// The price of one piece.
     pub price: Money,
     /// Whether it can be ordered.
     pub active: bool,
@@ -27,7 +27,7 @@ pub struct Product {
     pub updated_at: Time,
 }
 
-/// What a client says about a new product.
+/// A new product, as a client sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewProduct {
     sku: String,
@@ -36,7 +36,7 @@ pub struct NewProduct {
     price: Money,
 }
 
-/// What a client wants changed: a merge patch (RFC 7396).
+/// A change to a product, as a client sends it: a merge patch (RFC 7396).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
     name: Option<String>,
@@ -45,20 +45,20 @@ pub struct Patch {
     active: Option<bool>,
 }
 
-/// Which page of the catalogue a client wants.
+/// The page of the catalogue that a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     /// How many products at most.
     pub limit: i64,
-    /// Where the last page ended.
+    /// Where the previous page ended.
     pub cursor: Option<String>,
     /// Only the product with this SKU.
     pub sku: Option<String>,
 }
 
-/// How many products a page has where the client doesn't say.
+/// The products of a page if the client does not say how many.
 pub const DEFAULT_LIMIT: i64 = 20;
-/// How many it has at most.
+/// The most products of a page.
 pub const MAX_LIMIT: i64 = 100;
 
 /// A SKU.
@@ -110,7 +110,7 @@ impl Patch {
         Some(Self { name: name?, description: description?, price: price?, active: active? })
     }
 
-    /// The product as it is afterwards: itself where nothing changes, otherwise of the next version.
+    /// The changed product: the same if nothing changes, otherwise with the next version.
     #[must_use]
     pub fn apply(self, old: &Product, now: Time) -> Product {
         let mut new = old.clone();
@@ -146,7 +146,7 @@ impl PageRequest {
 /// 409: the SKU belongs to another product.
 #[must_use]
 pub fn sku_taken() -> Problem {
-    Problem::conflict("sku_taken", "Another product has this SKU.")
+    Problem::conflict("sku_taken", "Another product already has this SKU.")
 }
 
 /// 404: there is no such product.

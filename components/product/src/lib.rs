@@ -1,10 +1,4 @@
-//! The product service: the catalogue.
-//!
-//! * `domain`: the rules, pure.
-//! * `events`: what the service publishes; it hears nothing.
-//! * `store`: all SQL.
-//! * `create`, `read`, `change`: what clients ask for.
-//! * `representation`: a product as clients see it.
+#![doc = include_str!("../README.md")]
 
 mod change;
 mod create;
@@ -18,10 +12,10 @@ use towpath_sdk::{Context, Problem, Request, Response};
 
 towpath_sdk::service!(handle);
 
-/// Answers a request.
+/// Responds to a request.
 ///
 /// # Errors
-/// The problem that the client gets instead.
+/// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     match (request.method(), &*request.segments().each()) {
         ("GET", ["v1", "products"]) => read::list(&context, &request).await,

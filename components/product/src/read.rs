@@ -9,10 +9,10 @@ use crate::{
     store,
 };
 
-/// `GET /v1/products`: a page.
+/// `GET /v1/products`: a page of products.
 ///
 /// # Errors
-/// 422 with every wrong parameter; 400 `invalid_cursor`.
+/// 422 with every invalid parameter; 400 `invalid_cursor`.
 pub(crate) async fn list(context: &Context, request: &Request) -> Result<Response, Problem> {
     let page = request.read_query(PageRequest::read)?;
     let rows = context.relay().await?.query(store::page(&page)?).await?;
@@ -25,7 +25,7 @@ pub(crate) async fn list(context: &Context, request: &Request) -> Result<Respons
     Ok(Response::json(200, &json!({"data": products, "next_cursor": next_cursor})))
 }
 
-/// `GET /v1/products/{id}`. What isn't an id is the id of no product.
+/// `GET /v1/products/{id}`. A text that is not an id gets 404, as an unknown id does.
 ///
 /// # Errors
 /// 404 `unknown_product`.

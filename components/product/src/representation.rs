@@ -4,12 +4,12 @@ use towpath_sdk::{Response, etag::etag};
 
 use crate::domain::Product;
 
-/// An answer with the product as its body.
+/// A response with the product as its body.
 pub(crate) fn show(status: u16, product: &Product) -> Response {
     cacheable(Response::json(status, product), product)
 }
 
-/// May be kept by a client that asks each time whether it is still fresh.
+/// With its ETag: clients may cache it, and ask each time whether it still is the current version.
 pub(crate) fn cacheable(response: Response, product: &Product) -> Response {
     response.header("etag", &etag(product.version)).header("cache-control", "no-cache")
 }

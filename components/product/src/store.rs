@@ -1,4 +1,4 @@
-//! The SQL of the catalogue, and what goes in and out of it.
+//! All SQL of the product service, its parameters, and reading its rows.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("update", UPDATE),
 ];
 
-/// How long a cached product lives where nothing invalidates it.
+/// How long a product stays cached if nothing invalidates it.
 const CACHE_TTL: Duration = Duration::from_secs(60);
-/// The label of the step that finds another version than it should.
+/// The label of the step that fails if the product has another version.
 const STALE: &str = "stale";
 
-/// What invalidates the cached product.
+/// The cache tag of a product.
 fn tag(id: Id) -> String {
     format!("product:{id}")
 }
@@ -92,7 +92,7 @@ pub(crate) fn by_id_cached(id: Id) -> Query {
     by_id(id).cached(CACHE_TTL, [tag(id)])
 }
 
-/// The page, and one product more, which tells whether another page follows.
+/// The page and one product more, which shows whether another page follows.
 ///
 /// # Errors
 /// 400 `invalid_cursor`.
@@ -100,7 +100,7 @@ pub(crate) fn page(page: &PageRequest) -> Result<Query, Problem> {
     let limit = json!(page.limit + 1);
     let after: Option<Id> = page.cursor.as_ref().map(|cursor| Cursor::decode(&page.list(), cursor)).transpose()?;
     Ok(match (&page.sku, after) {
-        // One SKU, one product: whatever comes after it is nothing.
+        // A SKU has one product: its second page is empty.
         (Some(sku), after) => Query::new(BY_SKU, [json!(sku), json!(if after.is_some() { 0 } else { page.limit })]),
         (None, None) => Query::new(FIRST_PAGE, [limit]),
         (None, Some(after)) => Query::new(NEXT_PAGE, [json!(after), limit]),

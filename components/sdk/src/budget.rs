@@ -1,11 +1,20 @@
-//! How long a handler may wait for others.
+//! How long a handler may wait for its calls.
 
 use std::time::{Duration, Instant};
 
-/// What each call may take, and all of them together.
+/// The time for each call, and for all of them together.
 ///
-/// Who waits for an answer doesn't care how many calls it took: where the first of three has eaten what there was, the
-/// other two get nothing, and the refusal comes in time.
+/// A client waits for the response, however many calls it takes: if the first of three calls uses up the time, the other
+/// two are not made, and the client gets its 503 in time.
+///
+/// ```
+/// use std::time::Duration;
+/// use towpath_sdk::Budget;
+///
+/// let each = Budget::of_each(Duration::from_secs(10));
+/// assert_eq!(each.left(), Duration::from_secs(10));
+/// assert_eq!(each.at_most(Duration::from_secs(1)).left(), Duration::from_secs(1));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     each: Duration,
@@ -13,26 +22,26 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Each call may take this long, however many there are.
+    /// This long for each call.
     #[must_use]
     pub fn of_each(each: Duration) -> Self {
         Self { each, until: None }
     }
 
-    /// All calls together may take this long, from now on.
+    /// This long for all calls together, from now on.
     #[must_use]
     pub fn of_all(all: Duration) -> Self {
         Self { each: all, until: Some(Instant::now() + all) }
     }
 
-    /// What the next call may take. Nothing: it need not be made.
+    /// The time for the next call; zero if none is left.
     #[must_use]
     pub fn left(&self) -> Duration {
         let until = |until: Instant| until.saturating_duration_since(Instant::now());
         self.until.map_or(self.each, |end| until(end).min(self.each))
     }
 
-    /// The same, with calls that take no longer than this.
+    /// The same, with at most this long for each call.
     #[must_use]
     pub fn at_most(self, each: Duration) -> Self {
         Self { each: self.each.min(each), ..self }

@@ -1,4 +1,4 @@
-//! Cursors of keyset pages: opaque to clients, and refused where one was changed or belongs to another list.
+//! Cursors of keyset pages: opaque to clients. A cursor that was changed or belongs to another list is refused.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,10 +10,19 @@ use crate::{Invalid, Problem, parse};
 const CHECK_BYTES: usize = 8;
 const MAX_CHARS: usize = 1024;
 
-/// The place in a list after which the next page begins.
+/// The position in a list after which the next page begins.
 ///
-/// It holds the keys of the last row and a check over them and the list's name and filters. The check finds mistakes,
-/// not forgers: whoever forges a cursor begins reading at another row of a list that they may read anyway.
+/// It holds the keys of the last row, and a checksum over them and the list's name and filters. The checksum is not a
+/// signature: a forged cursor only starts at another row of a list that its client may read anyway.
+///
+/// ```
+/// use towpath_sdk::Cursor;
+///
+/// let cursor = Cursor::encode("things?colour=red", &("A", 7));
+/// assert_eq!(Cursor::decode::<(String, i64)>("things?colour=red", &cursor), Ok(("A".into(), 7)));
+/// let problem = Cursor::decode::<(String, i64)>("things?colour=blue", &cursor).unwrap_err();
+/// assert_eq!((problem.status, problem.code), (400, "invalid_cursor"));
+/// ```
 pub struct Cursor;
 
 impl Cursor {
@@ -25,12 +34,14 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The keys again.
+    /// Reads the keys.
     ///
     /// # Errors
     /// 400 `invalid_cursor`.
     pub fn decode<T: DeserializeOwned>(list: &str, cursor: &str) -> Result<T, Problem> {
-        let refused = || Problem::bad_request("invalid_cursor", "This cursor doesn't belong to this list.");
+        let refused = || {
+            Problem::bad_request("invalid_cursor", "The cursor is invalid, or belongs to a list with other filters.")
+        };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
         let at = bytes.len().checked_sub(CHECK_BYTES).ok_or_else(refused)?;
         let (keys, found) = bytes.split_at(at);
@@ -40,7 +51,7 @@ impl Cursor {
         serde_json::from_slice(keys).map_err(|_| refused())
     }
 
-    /// A cursor as a query parameter, for [`Fields::optional`](crate::Fields::optional); it isn't decoded yet.
+    /// A cursor as a query parameter, for [`Fields::optional`](crate::Fields::optional), not decoded yet.
     ///
     /// # Errors
     /// `wrong_type`, `too_long`.

@@ -1,4 +1,4 @@
-//! What the relay brings: events (CloudEvents 1.0 over HTTP, binary mode) and timers.
+//! What the relay delivers: events (CloudEvents 1.0 over HTTP, binary mode) and timers.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,8 +11,28 @@ use crate::{Context, Problem, Request, UnitOfWork, idempotency::hex};
 /// The longest inbox id that the relay takes.
 const MAX_INBOX_BYTES: usize = 255;
 
-/// An event that the relay delivers. The same one may come again: the unit of work that handles it records its id
-/// ([`Delivery::unit`]), and then nothing happens twice.
+/// An event that the relay delivers. It may be delivered again: the unit of work that handles it records its id in the
+/// inbox ([`Delivery::unit`]), and a duplicate changes nothing.
+///
+/// ```no_run
+/// use serde::Deserialize;
+/// use towpath_sdk::{Context, Delivery, Problem, Request, Response};
+///
+/// #[derive(Deserialize)]
+/// struct Created {
+///     sku: String,
+/// }
+///
+/// async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
+///     let delivery = Delivery::receive(context, request).await?;
+///     if delivery.kind() == "product.created" {
+///         let Created { sku } = delivery.data()?;
+///         let unit = delivery.unit().step("INSERT INTO stock (sku) VALUES ($1)", [sku.into()]);
+///         context.relay().await?.run(unit).await?;
+///     }
+///     Ok(Response::no_content())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     id: String,
@@ -23,6 +43,16 @@ pub struct Delivery {
 }
 
 /// A timer that is due.
+///
+/// ```no_run
+/// use towpath_sdk::{Context, Problem, Request, Response, TimerCall};
+///
+/// async fn expire(context: &Context, request: &Request) -> Result<Response, Problem> {
+///     let timer = TimerCall::receive(context, request).await?;
+///     assert_eq!(timer.name, "expire-orders");
+///     Ok(Response::no_content())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimerCall {
     /// Its name in relay.toml.
@@ -32,7 +62,7 @@ pub struct TimerCall {
 }
 
 impl Delivery {
-    /// The event in this request, once the relay has shown the delivery token.
+    /// Checks the relay's delivery token, and reads the event.
     ///
     /// # Errors
     /// 401 without the token; 400 `malformed_event` where it isn't an event.
@@ -77,27 +107,27 @@ impl Delivery {
     /// The data.
     ///
     /// # Errors
-    /// 422 `malformed_event` where they aren't of this shape: no repetition helps, so it goes to the dead letters.
+    /// 422 `malformed_event` if it does not have this shape. Repeating does not help: the relay makes a dead letter of it.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         T::deserialize(&self.data)
             .map_err(|error| Problem::unprocessable("malformed_event", format!("The data of {}: {error}.", self.kind)))
     }
 
-    /// What the relay remembers it by. An id is unique within its source only.
+    /// Its id in the inbox. The id of an event is unique within its source only.
     #[must_use]
     pub fn inbox_id(&self) -> String {
         let id = format!("{}#{}", self.source, self.id);
         if id.len() <= MAX_INBOX_BYTES { id } else { format!("sha256:{}", hex(&Sha256::digest(&id))) }
     }
 
-    /// A unit of work that handles this event, and does nothing where it was handled before.
+    /// A unit of work that handles this event, and changes nothing if it is a duplicate.
     pub fn unit(&self) -> UnitOfWork {
         UnitOfWork::new().inbox(self.inbox_id())
     }
 }
 
 impl TimerCall {
-    /// The timer that calls, once the relay has shown the delivery token.
+    /// Checks the relay's delivery token, and reads the timer.
     ///
     /// # Errors
     /// 401 without the token; 400 `malformed_timer` where the call doesn't name a timer.
@@ -112,11 +142,11 @@ impl TimerCall {
     }
 }
 
-/// Compares digests in constant time: neither the content nor the length of the token shows in how long it takes.
+/// Compares digests in constant time, so that the time tells neither the token nor its length.
 fn check_token(request: &Request, token: &str) -> Result<(), Problem> {
     let shown = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let equal = Sha256::digest(shown).ct_eq(&Sha256::digest(token));
-    // An empty token would let everybody in.
+    // An empty token in the manifest must not let requests without a token in.
     if token.is_empty() || !bool::from(equal) { Err(Problem::unauthorized()) } else { Ok(()) }
 }
 

@@ -1,4 +1,4 @@
-//! Entity tags (RFC 9110, 8.8.3) made of a row's version, and the two headers that compare them.
+//! Entity tags (RFC 9110, 8.8.3), made from a row's version, and the headers `If-Match` and `If-None-Match`.
 
 use crate::{Problem, Request};
 
@@ -8,7 +8,18 @@ pub fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// What `If-Match` demands.
+/// The versions that `If-Match` allows.
+///
+/// ```
+/// use towpath_sdk::{Request, etag::{IfMatch, etag}};
+///
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("if-match", etag(7).parse().unwrap());
+/// let request = Request::new(http::Method::PATCH, "/v1/things/1", headers, "");
+/// let demanded = IfMatch::required(&request).unwrap();
+/// assert_eq!(demanded.check(7), Ok(()));
+/// assert_eq!(demanded.check(8).unwrap_err().code, "precondition_failed");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
     /// `*`: any version.
@@ -18,13 +29,17 @@ pub enum IfMatch {
 }
 
 impl IfMatch {
-    /// What the request demands.
+    /// Reads the header `If-Match`.
     ///
     /// # Errors
     /// 428 `precondition_required` without the header; 400 `malformed_if_match` where it can't be read.
     pub fn required(request: &Request) -> Result<Self, Problem> {
         let Some(header) = request.headers().get("if-match") else {
-            return Err(Problem::new(428, "precondition_required", "Send the ETag you know as If-Match."));
+            return Err(Problem::new(
+                428,
+                "precondition_required",
+                "This request needs If-Match with the ETag of the version that you read.",
+            ));
         };
         let text = header.to_str().unwrap_or_default();
         if text.trim() == "*" {
@@ -37,7 +52,7 @@ impl IfMatch {
         Ok(Self::Versions(tags.iter().filter(|(weak, _)| !weak).filter_map(|(_, tag)| version(tag)).collect()))
     }
 
-    /// Checks the version that is there.
+    /// Compares with the current version.
     ///
     /// # Errors
     /// 412 `precondition_failed`.
@@ -50,13 +65,22 @@ impl IfMatch {
     }
 }
 
-/// 412 `precondition_failed`: somebody else was faster.
+/// 412 `precondition_failed`: another request changed the resource first.
 #[must_use]
 pub fn stale() -> Problem {
-    Problem::new(412, "precondition_failed", "It was changed since. Read it again and decide anew.")
+    Problem::new(412, "precondition_failed", "The resource has another version. Read it again and repeat the change.")
 }
 
 /// Whether `If-None-Match` names this version, so that 304 is the answer.
+///
+/// ```
+/// use towpath_sdk::{Request, etag::is_not_modified};
+///
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("if-none-match", "W/\"7\"".parse().unwrap());
+/// let request = Request::new(http::Method::GET, "/v1/things/1", headers, "");
+/// assert!(is_not_modified(&request, 7) && !is_not_modified(&request, 8));
+/// ```
 #[must_use]
 pub fn is_not_modified(request: &Request, current: i64) -> bool {
     let Some(text) = request.header("if-none-match") else { return false };
@@ -67,7 +91,7 @@ pub fn is_not_modified(request: &Request, current: i64) -> bool {
     tags(text).is_some_and(|tags| tags.iter().any(|(_, tag)| version(tag) == Some(current)))
 }
 
-/// Only the form that [`etag`] writes is a version: `"007"` was never handed out.
+/// Accepts only the form that [`etag`] writes, so not `"007"`.
 fn version(tag: &str) -> Option<i64> {
     tag.parse().ok().filter(|version: &i64| version.to_string() == tag)
 }

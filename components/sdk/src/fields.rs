@@ -1,4 +1,4 @@
-//! Reads a JSON object that a stranger sent, and finds everything that is wrong with it at once.
+//! Reads an untrusted JSON object, and reports every invalid field at once.
 
 use std::{cell::RefCell, collections::BTreeSet, ops::RangeInclusive};
 
@@ -6,11 +6,33 @@ use serde_json::{Map, Value};
 
 use crate::{FieldError, Invalid, Problem};
 
-/// More wrong fields than this aren't listed: the answer to bad input must not be larger than the input.
+/// The most invalid fields that a response lists: it must not be larger than the input.
 const MAX_ERRORS: usize = 100;
 
-/// The fields of one JSON object. Each is asked for by name; what is wrong is collected, and a field that nobody asked
-/// for is wrong too.
+/// The fields of one JSON object. A handler asks for each by name; invalid fields are collected, and a field that it did
+/// not ask for is invalid too.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::{Fields, parse};
+///
+/// struct Thing {
+///     name: String,
+///     count: Option<i64>,
+/// }
+///
+/// fn read(fields: &Fields<'_>) -> Option<Thing> {
+///     let name = fields.required("name", |value| parse::text(value, 1..=200));
+///     let count = fields.optional("count", |value| parse::integer(value, 1..=10));
+///     Some(Thing { name: name?, count: count? })
+/// }
+///
+/// let thing = Fields::read(&json!({"name": "Lamp"}), read).unwrap();
+/// assert_eq!((thing.name.as_str(), thing.count), ("Lamp", None));
+/// let problem = Fields::read(&json!({"count": 11, "colour": "red"}), read).err().unwrap();
+/// let wrong: Vec<_> = problem.errors.iter().map(|error| (error.field.as_str(), error.code)).collect();
+/// assert_eq!(wrong, [("name", "required"), ("count", "too_large"), ("colour", "unknown_field")]);
+/// ```
 pub struct Fields<'a> {
     object: &'a Map<String, Value>,
     prefix: String,
@@ -18,20 +40,28 @@ pub struct Fields<'a> {
     asked: RefCell<BTreeSet<&'static str>>,
 }
 
-/// What a merge patch (RFC 7396) says about a field.
+/// What a merge patch (RFC 7396) does to a field.
+///
+/// ```
+/// use towpath_sdk::Change;
+///
+/// assert_eq!(Change::Keep.apply(Some("old")), Some("old"));
+/// assert_eq!(Change::Remove.apply(Some("old")), None);
+/// assert_eq!(Change::Set("new").apply(Some("old")), Some("new"));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
-    /// It isn't named: it stays as it is.
+    /// The patch does not name it: it stays as it is.
     #[default]
     Keep,
-    /// It is `null`: it goes away.
+    /// The patch says `null`: it is removed.
     Remove,
-    /// It becomes this.
+    /// The patch has this new value.
     Set(T),
 }
 
 impl<T> Change<T> {
-    /// What becomes of a field that can be absent.
+    /// The new value of an optional field.
     pub fn apply(self, old: Option<T>) -> Option<T> {
         match self {
             Self::Keep => old,
@@ -42,13 +72,13 @@ impl<T> Change<T> {
 }
 
 impl<'a> Fields<'a> {
-    /// Runs `read` over the object and answers what it made of it, if nothing was wrong.
+    /// Runs `read` over the object, and returns its result if every field is valid.
     ///
-    /// Every getter of `Fields` answers `None` where the field is wrong. Ask for all of them first and use `?`
-    /// afterwards, so that every wrong field is found.
+    /// Every getter of `Fields` returns `None` for an invalid field. Call all of them first and use `?` afterwards, so
+    /// that every invalid field is reported.
     ///
     /// # Errors
-    /// 422 `validation_failed` with every wrong field.
+    /// 422 `validation_failed` with every invalid field.
     pub fn read<T>(body: &Value, read: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Problem> {
         let errors = RefCell::new(Vec::new());
         let Some(object) = body.as_object() else {
@@ -65,7 +95,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that must be there.
+    /// A required field.
     pub fn required<T>(&self, name: &'static str, parse: impl FnOnce(&'a Value) -> Result<T, Invalid>) -> Option<T> {
         match self.value(name) {
             Some(value) => self.parsed(name, parse(value)),
@@ -73,7 +103,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that may be absent or `null`: `Some(None)` then, `None` where it is wrong.
+    /// A field that may be absent or `null`: `Some(None)` then, `None` if it is invalid.
     pub fn optional<T>(
         &self,
         name: &'static str,
@@ -99,7 +129,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field of a merge patch that can't be removed: absent, or a new value.
+    /// A field of a merge patch that can't be removed: absent or a new value.
     pub fn replacement<T>(
         &self,
         name: &'static str,
@@ -112,7 +142,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An object that must be there, read by `read`.
+    /// A required object, read by `read`.
     pub fn object<T>(&self, name: &'static str, read: impl FnOnce(&Fields<'a>) -> Option<T>) -> Option<T> {
         match self.value(name) {
             Some(value) => self.nested(value, name.into(), read),
@@ -132,7 +162,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An array of this many objects that must be there, each read by `read`.
+    /// A required array of this many objects, each read by `read`.
     pub fn each<T>(
         &self,
         name: &'static str,
@@ -154,7 +184,7 @@ impl<'a> Fields<'a> {
         read.into_iter().collect()
     }
 
-    /// Says that a field is wrong for a reason which only several fields together show.
+    /// Reports a field as invalid: for rules that need several fields.
     pub fn refuse<T>(&self, name: &str, invalid: Invalid) -> Option<T> {
         let mut errors = self.errors.borrow_mut();
         if errors.len() < MAX_ERRORS {
@@ -188,7 +218,7 @@ impl<'a> Fields<'a> {
         let asked = self.asked.borrow();
         for name in self.object.keys().filter(|name| !asked.contains(name.as_str())) {
             let shown: String = name.chars().take(64).collect();
-            self.refuse::<()>(&shown, Invalid::new("unknown_field", "is not known here"));
+            self.refuse::<()>(&shown, Invalid::new("unknown_field", "is not a field of this request"));
         }
     }
 }

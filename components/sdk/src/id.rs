@@ -1,4 +1,4 @@
-//! Ids: UUIDv7, made by the component, so that they sort by the time they were made.
+//! Ids: UUIDv7, made by the component. They sort by the time at which they were made.
 
 use std::{fmt, str::FromStr};
 
@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A UUID in its hyphenated form.
+///
+/// ```
+/// use towpath_sdk::Id;
+///
+/// let id = Id::new();
+/// assert!(Id::new() > id);
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// assert!("7".parse::<Id>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id(Uuid);
@@ -35,7 +44,7 @@ impl FromStr for Id {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        // The braced, URN and bare forms would give one thing several URLs.
+        // With the braced, URN and bare forms too, a resource would have several URLs.
         let hyphenated = text.len() == 36;
         hyphenated.then(|| Uuid::parse_str(text).ok()).flatten().map(Self).ok_or(NotAnId)
     }

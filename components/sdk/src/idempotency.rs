@@ -1,4 +1,4 @@
-//! A client's idempotency keys: the same key gets the same answer, and changes nothing twice.
+//! Idempotency keys of clients: a repeated request gets the first response again and changes nothing.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,15 +7,35 @@ use sha2::{Digest, Sha256};
 use crate::{Problem, Request, Response};
 
 /// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters.
+///
+/// ```
+/// use towpath_sdk::{IdempotencyKey, Request};
+///
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("idempotency-key", "key-1".parse().unwrap());
+/// let request = Request::new(http::Method::POST, "/v1/orders", headers, "");
+/// assert_eq!(IdempotencyKey::required(&request).unwrap().as_str(), "key-1");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
-/// The first answer to a key, as the relay keeps it beside the unit of work.
+/// The first response to a key, as the relay stores it in the same transaction as the unit of work.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::StoredAnswer;
+///
+/// let answer = StoredAnswer::new(201, Some("/v1/things/1".into()), &json!({"id": 1}));
+/// assert_eq!(StoredAnswer::from_stored(answer.to_stored()), Ok(answer.clone()));
+/// let response = answer.into_response(true);
+/// assert_eq!(response.get_header("location"), Some("/v1/things/1"));
+/// assert_eq!(response.get_header("idempotent-replayed"), Some("true"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// The header `Location`, where it has one.
+    /// The header `Location`, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// The body.
@@ -29,7 +49,7 @@ impl IdempotencyKey {
     /// 400 `idempotency_key_missing` or `idempotency_key_invalid`.
     pub fn required(request: &Request) -> Result<Self, Problem> {
         let Some(value) = request.headers().get("idempotency-key") else {
-            return Err(Problem::bad_request("idempotency_key_missing", "Send an Idempotency-Key with this request."));
+            return Err(Problem::bad_request("idempotency_key_missing", "This request needs an Idempotency-Key."));
         };
         let key = value.as_bytes();
         if key.is_empty() || key.len() > 255 || !key.iter().all(u8::is_ascii_graphic) {
@@ -39,7 +59,7 @@ impl IdempotencyKey {
         Ok(Self(String::from_utf8_lossy(key).into_owned()))
     }
 
-    /// The key as the relay gets it: unique for the operation, and never too long.
+    /// The key as the relay gets it: unique for the operation, with a fixed length.
     #[must_use]
     pub fn within(&self, operation: &str) -> String {
         format!("{operation}:{}", hex(&Sha256::digest(self.0.as_bytes())))
@@ -53,27 +73,27 @@ impl IdempotencyKey {
 }
 
 impl StoredAnswer {
-    /// A JSON answer to keep.
+    /// A JSON response to store.
     #[must_use]
     pub fn new(status: u16, location: Option<String>, body: &impl Serialize) -> Self {
         Self { status, location, body: serde_json::to_value(body).unwrap_or(Value::Null) }
     }
 
-    /// Reads what the relay kept.
+    /// Reads what the relay stored.
     ///
     /// # Errors
-    /// 500 where it isn't an answer: a fault of ours.
+    /// 500 where it isn't a response: a bug.
     pub fn from_stored(stored: Value) -> Result<Self, Problem> {
         serde_json::from_value(stored).map_err(|error| Problem::internal(format!("a stored answer: {error}")))
     }
 
-    /// The answer for the relay to keep.
+    /// The form in which the relay stores it.
     #[must_use]
     pub fn to_stored(&self) -> Value {
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
 
-    /// The HTTP answer; a replayed one says so in `Idempotent-Replayed`.
+    /// The HTTP response; a replayed one has the header `Idempotent-Replayed`.
     #[must_use]
     pub fn into_response(self, replayed: bool) -> Response {
         let mut response = Response::json(self.status, &self.body);
@@ -87,8 +107,17 @@ impl StoredAnswer {
     }
 }
 
-/// The hash of a request: of what it wants (`POST /v1/orders`) and its body in canonical form, so that neither the
-/// order of fields nor white space makes another request of it.
+/// The hash of a request: of its operation (`POST /v1/orders`) and its body in canonical form. The order of fields and
+/// white space do not change it.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::request_hash;
+///
+/// let hash = request_hash("POST /v1/orders", &json!({"a": 1, "b": 2}));
+/// assert_eq!(hash, request_hash("POST /v1/orders", &json!({"b": 2, "a": 1})));
+/// assert_ne!(hash, request_hash("POST /v1/orders", &json!({"a": 1, "b": 3})));
+/// ```
 #[must_use]
 pub fn request_hash(operation: &str, body: &impl Serialize) -> String {
     let body = serde_json::to_value(body).unwrap_or(Value::Null);
@@ -97,7 +126,7 @@ pub fn request_hash(operation: &str, body: &impl Serialize) -> String {
     hex(&Sha256::new().chain_update(operation).chain_update([0]).chain_update(canonical).finalize())
 }
 
-/// Sorted keys, no white space. Not RFC 8785 in the writing of floats, which no request of ours holds.
+/// Sorted keys, no white space. Differs from RFC 8785 for floats, which no request of this API holds.
 fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Array(items) => {

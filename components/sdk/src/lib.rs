@@ -1,23 +1,4 @@
-//! What every component shares: requests and answers, problem documents, reading untrusted input, events, and the way
-//! to the relay.
-//!
-//! A component is `lib.rs` (routes), `domain.rs` (rules), `store.rs` (SQL), `events.rs` (what it publishes and
-//! hears) and this crate. All but [`relay`], [`peer`], [`outbound`] and [`serve`] is pure: the same code runs natively
-//! in tests, and the domain of a service uses nothing else of it.
-//!
-//! ```
-//! use towpath_sdk::{Context, Problem, Request, Response};
-//!
-//! towpath_sdk::service!(handle);
-//!
-//! async fn handle(_context: Context, request: Request) -> Result<Response, Problem> {
-//!     match (request.method(), &*request.segments().each()) {
-//!         ("GET", ["v1", "things", id]) => Ok(Response::json(200, &serde_json::json!({ "id": id }))),
-//!         (_, ["v1", "things", _]) => Err(Problem::method_not_allowed("GET")),
-//!         _ => Err(Problem::no_such_path()),
-//!     }
-//! }
-//! ```
+#![doc = include_str!("../README.md")]
 
 pub mod budget;
 pub mod cursor;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{Fields, Invalid, parse};
 
-/// The largest amount of one price: with 100 lines of 10,000 pieces no total passes `i64`.
+/// The largest amount of one price: totals of 100 lines of 10,000 pieces fit into an `i64`.
 pub const MAX_PRICE: i64 = 1_000_000_000_000;
 
 /// An ISO 4217 code.
@@ -15,11 +15,21 @@ pub const MAX_PRICE: i64 = 1_000_000_000_000;
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-/// It isn't a currency that money can be in.
+/// It isn't the code of a currency that can be charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownCurrency;
 
 /// An amount in minor units: cents, pence, yen.
+///
+/// ```
+/// use towpath_sdk::{Currency, Money, money::MoneyError};
+///
+/// let eur: Currency = "EUR".parse().unwrap();
+/// let price = Money::new(1999, eur);
+/// assert_eq!(price.times(2).and_then(|two| two.plus(Money::new(2, eur))), Ok(Money::new(4000, eur)));
+/// assert_eq!(price.plus(Money::new(1, "USD".parse().unwrap())), Err(MoneyError::CurrencyMismatch));
+/// assert_eq!(Money::sum([price, price]), price.times(2).map(Some));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
     /// How many minor units.
@@ -28,17 +38,17 @@ pub struct Money {
     pub currency: Currency,
 }
 
-/// What can't be computed.
+/// Why amounts can't be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MoneyError {
-    /// The result passes `i64`.
+    /// The result does not fit into an `i64`.
     Overflow,
-    /// Two currencies don't add up.
+    /// The currencies differ.
     CurrencyMismatch,
 }
 
 impl Currency {
-    /// As it stands in JSON.
+    /// Its code, as in JSON.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -50,7 +60,7 @@ impl FromStr for Currency {
 
     fn from_str(text: &str) -> Result<Self, UnknownCurrency> {
         let known = iso_currency::Currency::from_code(text).ok_or(UnknownCurrency)?;
-        // Funds, metals, test codes: nobody can be charged in them.
+        // Funds, metals and test codes can't be charged.
         if known.is_fund() || known.is_special() {
             return Err(UnknownCurrency);
         }

@@ -1,4 +1,4 @@
-//! Calls to the outside: bounded in time and size, and honest about whether the other side may have acted.
+//! Calls to other hosts: bounded in time and size. Errors say whether the call may have had its effect.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// How long until the answer begins.
+    /// How long to wait for the connection, for the response to begin, and for each part of it.
     pub timeout: Duration,
-    /// How large the answer may be.
+    /// The largest body of the response.
     pub max_answer_bytes: usize,
 }
 
-/// An answer of any status.
+/// A response of any status.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -41,16 +41,16 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
-    /// It never reached the other side: nothing happened there.
+    /// The request did not reach the other host: nothing happened.
     NotSent(String),
-    /// It was sent, and the answer was lost: it may have happened.
+    /// The request was sent and the response was lost: it may have had its effect.
     Interrupted(String),
-    /// It was sent, and no answer came in time: it may have happened, or may happen yet.
+    /// The request was sent and no response came in time: it may have had its effect, or have it later.
     TimedOut(String),
-    /// The answer is larger than was allowed.
+    /// The response is larger than allowed.
     TooLarge,
 }
 
@@ -67,10 +67,22 @@ impl std::fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// Calls, and reads the whole answer.
+/// Makes a call, and reads the whole response.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use towpath_sdk::outbound::{Call, CallError, call};
+///
+/// async fn status(url: String) -> Result<u16, CallError> {
+///     let (method, headers) = (http::Method::GET, http::HeaderMap::new());
+///     let timeout = Duration::from_secs(5);
+///     let body = Default::default();
+///     Ok(call(Call { method, url, headers, body, timeout, max_answer_bytes: 1 << 20 }).await?.status)
+/// }
+/// ```
 ///
 /// # Errors
-/// See [`CallError`]. An answer of a bad status is an answer.
+/// See [`CallError`]. A response with an error status is no error.
 pub async fn call(call: Call) -> Result<Answer, CallError> {
     let uri: Uri = call.url.parse().map_err(|_| CallError::NotSent(format!("{} is no URL", call.url)))?;
     let mut request = http::Request::new(Full::new(call.body));
@@ -87,7 +99,7 @@ pub async fn call(call: Call) -> Result<Answer, CallError> {
     Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
 }
 
-/// A host that knows one of these options not leaves it out, and its own limits hold.
+/// A host that does not support one of these options ignores it and applies its own limits.
 fn options(timeout: Duration) -> RequestOptions {
     let nanos = Some(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
     let options = RequestOptions::new();
@@ -118,7 +130,7 @@ fn classify(error: ErrorCode) -> CallError {
     }
 }
 
-/// What became of an answer, once the request was sent.
+/// The error of a request that was sent.
 fn lost(error: ErrorCode) -> CallError {
     match error {
         ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionWriteTimeout | ErrorCode::HttpResponseTimeout => {

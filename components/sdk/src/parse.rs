@@ -1,4 +1,4 @@
-//! Parsers of single JSON values that a stranger sent; [`Fields`](crate::Fields) applies them.
+//! Parsers of single, untrusted JSON values; [`Fields`](crate::Fields) applies them.
 
 use std::ops::RangeInclusive;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Id;
 
-/// What is wrong with a value.
+/// Why a value is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// The stable code.
@@ -16,7 +16,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// What is wrong with a value.
+    /// Why a value is invalid.
     #[must_use]
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
@@ -27,7 +27,7 @@ impl Invalid {
     }
 }
 
-/// A string, as it came.
+/// A string, unchanged.
 ///
 /// # Errors
 /// `wrong_type`.
@@ -35,8 +35,16 @@ pub fn string(value: &Value) -> Result<&str, Invalid> {
     value.as_str().ok_or_else(|| Invalid::wrong_type("a string"))
 }
 
-/// One line of text with this many characters, counted without the white space around it, which is taken away.
-/// Control characters are refused; PostgreSQL couldn't hold U+0000 anyway.
+/// One line of text with this many characters. Removes the white space around it first. Refuses control characters, of
+/// which PostgreSQL can't store U+0000.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::parse;
+///
+/// assert_eq!(parse::text(&json!(" Lamp "), 1..=200).as_deref(), Ok("Lamp"));
+/// assert_eq!(parse::text(&json!(""), 1..=200).unwrap_err().code, "too_short");
+/// ```
 ///
 /// # Errors
 /// `wrong_type`, `too_short`, `too_long`, `invalid_characters`.
@@ -67,8 +75,16 @@ fn bounded(text: &str, chars: RangeInclusive<usize>, refused: impl Fn(char) -> b
     Ok(text.to_owned())
 }
 
-/// An identifier that people and URLs share, such as a SKU: ASCII letters, digits and `- _ . : /`, and first a letter
-/// or digit, so that none is `..`. One with a slash stands encoded in a path.
+/// An identifier that can be part of a URL, such as a SKU: ASCII letters, digits and `- _ . : /`. It begins with a letter
+/// or digit, so that none is `..`. In a path, a slash is percent-encoded.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::parse;
+///
+/// assert_eq!(parse::code(&json!("A-1/b"), 1..=64).as_deref(), Ok("A-1/b"));
+/// assert_eq!(parse::code(&json!(".."), 1..=64).unwrap_err().code, "invalid_characters");
+/// ```
 ///
 /// # Errors
 /// `wrong_type`, `too_short`, `too_long`, `invalid_characters`.
@@ -86,6 +102,14 @@ pub fn code(value: &Value, chars: RangeInclusive<usize>) -> Result<String, Inval
 }
 
 /// An integer in this range. `1.0` and `1e3` aren't integers.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::parse;
+///
+/// assert_eq!(parse::integer(&json!(7), 1..=10), Ok(7));
+/// assert_eq!(parse::integer(&json!(1.0), 1..=10).unwrap_err().code, "wrong_type");
+/// ```
 ///
 /// # Errors
 /// `wrong_type`, `too_small`, `too_large`.
@@ -133,6 +157,14 @@ pub fn id(value: &Value) -> Result<Id, Invalid> {
 }
 
 /// One of these words.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::parse;
+///
+/// assert_eq!(parse::one_of(&json!("red"), &["red", "blue"]), Ok("red"));
+/// assert_eq!(parse::one_of(&json!("green"), &["red", "blue"]).unwrap_err().detail, "must be one of red, blue");
+/// ```
 ///
 /// # Errors
 /// `wrong_type`, `unknown_value`.

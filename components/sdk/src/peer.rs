@@ -15,6 +15,18 @@ use crate::{
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// Another component, by its name in spin.toml.
+///
+/// ```no_run
+/// use towpath_sdk::{Context, Problem, peer};
+///
+/// async fn product_exists(context: &Context, sku: &str) -> Result<bool, Problem> {
+///     let path = format!("/v1/products?sku={}", peer::encode(sku));
+///     match context.peer("product").get_json(&path).await {
+///         Ok((status, _)) => Ok(status == 200),
+///         Err(error) => Err(Problem::unavailable("unavailable", "Product can't be reached.", error.to_string())),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Peer<'a> {
     name: &'static str,
@@ -24,6 +36,10 @@ pub struct Peer<'a> {
 }
 
 /// A percent-encoded piece of a path or a query, safe wherever it stands.
+///
+/// ```
+/// assert_eq!(towpath_sdk::peer::encode("a/b c"), "a%2Fb%20c");
+/// ```
 #[must_use]
 pub fn encode(piece: &str) -> String {
     percent_encoding::utf8_percent_encode(piece, percent_encoding::NON_ALPHANUMERIC).to_string()
@@ -36,13 +52,13 @@ impl<'a> Peer<'a> {
         Self { name, trace, request_id, timeout }
     }
 
-    /// With another limit to how long its answer may take.
+    /// With another timeout.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Reads JSON: the status, and the body, which is `null` where it isn't JSON.
+    /// Makes a `GET`, and returns the status and the JSON body; `null` if it isn't JSON.
     ///
     /// # Errors
     /// As [`call`].
@@ -51,7 +67,7 @@ impl<'a> Peer<'a> {
         Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
     }
 
-    /// Calls, with the trace and the request's id added to the headers.
+    /// Makes a call with the headers of the trace and the request's id.
     ///
     /// # Errors
     /// As [`call`].

@@ -4,10 +4,20 @@ use std::time::Duration;
 
 use crate::Request;
 
-/// How long the client would wait for the outcome: `Prefer: wait=5`, at most `longest`. What can't be read is no
-/// preference, as the RFC demands.
+/// How long the client wants to wait for the outcome: `Prefer: wait=5`, at most `max`. Ignores a value that it can't read,
+/// as the RFC says.
+///
+/// ```
+/// use std::time::Duration;
+/// use towpath_sdk::{Request, prefer};
+///
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("prefer", "wait=60".parse().unwrap());
+/// let request = Request::new(http::Method::POST, "/v1/orders", headers, "");
+/// assert_eq!(prefer::wait(&request, Duration::from_secs(30)), Some(Duration::from_secs(30)));
+/// ```
 #[must_use]
-pub fn wait(request: &Request, longest: Duration) -> Option<Duration> {
+pub fn wait(request: &Request, max: Duration) -> Option<Duration> {
     let values = request.headers().get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let preferences = values.flat_map(|value| value.split(','));
     let seconds = preferences.filter_map(|preference| {
@@ -16,7 +26,7 @@ pub fn wait(request: &Request, longest: Duration) -> Option<Duration> {
     });
     // The first of several counts.
     let seconds = { seconds }.next().filter(|&seconds| seconds > 0)?;
-    Some(Duration::from_secs(seconds.into()).min(longest))
+    Some(Duration::from_secs(seconds.into()).min(max))
 }
 
 #[cfg(test)]

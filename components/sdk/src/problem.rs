@@ -1,13 +1,13 @@
-//! Problem documents (RFC 9457): how every refusal looks to a client.
+//! Problem documents (RFC 9457): every error response has this form.
 
 use serde::Serialize;
 
 use crate::Response;
 
-/// One wrong field of a request.
+/// One invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Where it stands: `lines[1].quantity`.
+    /// Its path: `lines[1].quantity`.
     pub field: String,
     /// The stable code of what is wrong with it: `required`, `too_large`, ...
     pub code: &'static str,
@@ -15,20 +15,31 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// A refusal: an HTTP status, a stable code that programs decide on, and words for people.
+/// An error response: an HTTP status, a stable code for programs, and a detail for people.
+///
+/// ```
+/// use towpath_sdk::Problem;
+///
+/// let problem = Problem::unavailable("unavailable", "The catalogue can't be reached.", "connection refused");
+/// let response = problem.into_response();
+/// assert_eq!((response.status(), response.get_header("retry-after")), (503, Some("1")));
+/// let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+/// assert_eq!((&body["code"], &body["title"]), (&"unavailable".into(), &"Unavailable".into()));
+/// assert!(!body.to_string().contains("refused"), "the cause is for the log");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// The stable code.
     pub code: &'static str,
-    /// This occurrence, for a person. Never holds what only the log should know.
+    /// What happened in this case, for a person. Clients read it: internals belong into `cause`.
     pub detail: String,
-    /// Every wrong field at once, where the input was invalid.
+    /// Every invalid field, for `validation_failed`.
     pub errors: Vec<FieldError>,
     /// Seconds after which to try again, as `Retry-After`.
     pub retry_after_seconds: Option<u32>,
-    /// The methods that the path takes, as `Allow`.
+    /// The methods that the path allows, as `Allow`.
     pub allow: Option<&'static str>,
     /// For the log alone.
     pub cause: Option<String>,
@@ -73,27 +84,27 @@ impl Problem {
         Self::new(401, "unauthorized", "The bearer token is missing or wrong.")
     }
 
-    /// 404: the thing that was asked for isn't there.
+    /// 404: the resource does not exist.
     #[must_use]
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(404, code, detail)
     }
 
-    /// 404 `not_found`: nothing lives at this path.
+    /// 404 `not_found`: there is no resource at this path.
     #[must_use]
     pub fn no_such_path() -> Self {
-        Self::not_found("not_found", "Nothing lives at this path.")
+        Self::not_found("not_found", "There is no resource at this path.")
     }
 
     /// 405 `method_not_allowed`; `allow` is the value of the header `Allow`.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let mut problem = Self::new(405, "method_not_allowed", format!("This path takes {allow}."));
+        let mut problem = Self::new(405, "method_not_allowed", format!("This path allows {allow}."));
         problem.allow = Some(allow);
         problem
     }
 
-    /// 409: the request is fine, the state of things forbids it.
+    /// 409: the request is valid, but the current state does not allow it.
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(409, code, detail)
@@ -105,29 +116,34 @@ impl Problem {
         Self::new(413, "body_too_large", format!("The body may have {limit_bytes} bytes at most."))
     }
 
-    /// 422: the request was read and makes no sense.
+    /// 422: the request is well-formed, but its content is invalid.
     #[must_use]
     pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(422, code, detail)
     }
 
-    /// 422 `validation_failed`, with every field that is wrong.
+    /// 422 `validation_failed`, with every invalid field.
     #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] => format!("{}: {}", one.field, one.detail),
-            many => format!("{} fields are wrong.", many.len()),
+            many => format!("{} fields are invalid.", many.len()),
         };
         Self { errors, ..Self::new(422, "validation_failed", detail) }
     }
 
-    /// 500 `internal`: a fault of ours. `cause` goes to the log and not to the client.
+    /// 500 `internal`: a bug or a wrong configuration. `cause` goes to the log and not to the client.
     #[must_use]
     pub fn internal(cause: impl Into<String>) -> Self {
-        Self::new(500, "internal", "Something went wrong on our side.").because(cause)
+        Self::new(
+            500,
+            "internal",
+            "An internal error occurred. The log has its cause under the X-Request-Id of this response.",
+        )
+        .because(cause)
     }
 
-    /// 503 with `Retry-After`: something that this needs is away. `cause` goes to the log.
+    /// 503 with `Retry-After`: a dependency is not available. `cause` goes to the log.
     #[must_use]
     pub fn unavailable(code: &'static str, detail: impl Into<String>, cause: impl Into<String>) -> Self {
         let mut problem = Self::new(503, code, detail).because(cause);
@@ -135,21 +151,22 @@ impl Problem {
         problem
     }
 
-    /// 503 `outcome_unknown`, which is not a failure: what was asked for may have happened. `cause` goes to the log.
+    /// 503 `outcome_unknown`: the request may have been carried out. `cause` goes to the log.
     #[must_use]
     pub fn outcome_unknown(cause: impl Into<String>) -> Self {
-        let detail = "Whether it happened is unknown. Ask again with the same Idempotency-Key, or look.";
+        let detail =
+            "The request may have been carried out. Repeat it with the same Idempotency-Key, or read the resource.";
         Self::unavailable("outcome_unknown", detail, cause)
     }
 
-    /// With what the log should know.
+    /// With a cause for the log.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// The answer that carries it.
+    /// The response that carries the problem.
     #[must_use]
     pub fn into_response(self) -> Response {
         let document = Document {
@@ -175,7 +192,7 @@ impl Problem {
     }
 }
 
-/// The kind of problem in a few words: its code, as a person writes it.
+/// The title: the code, written as words.
 fn title(code: &str) -> String {
     let words = code.replace('_', " ");
     let mut letters = words.chars();

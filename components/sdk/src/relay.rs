@@ -1,4 +1,4 @@
-//! The way to the relay: units of work, queries, the cache, rate limits.
+//! Calls to the relay: units of work, queries, the cache, rate limits.
 
 mod error;
 mod query;
@@ -26,13 +26,32 @@ use crate::{
 use retry::{Next, after};
 
 const MAX_ANSWER_BYTES: usize = 16 << 20;
-/// What a call may take where nobody said so.
+/// The time for each call of a [`Relay`] without another budget.
 const DEFAULT_BUDGET: Duration = Duration::from_millis(1_600);
 
-/// The relay, as one request speaks to it.
+/// The relay, for the calls of one request.
 ///
-/// A call takes at most the budget, repetitions included. A unit of work whose outcome is unknown, because its answer
-/// was lost on the way or the relay says so, is repeated where that is safe: under its inbox id or idempotency key.
+/// A call takes at most the budget, including its repetitions. A unit of work with an unknown outcome is repeated if it has
+/// an inbox id or an idempotency key, so that it can't be carried out twice.
+///
+/// ```no_run
+/// use serde_json::json;
+/// use towpath_sdk::{Context, Outcome, Problem, UnitOfWork};
+///
+/// async fn take(context: &Context, sku: &str) -> Result<(), Problem> {
+///     let unit = UnitOfWork::new()
+///         .step("UPDATE stock SET on_hand = on_hand - 1 WHERE sku = $1 AND on_hand > 0", [json!(sku)])
+///         .expect(1, "insufficient_stock")
+///         .repeatable();
+///     match context.relay().await?.run(unit).await {
+///         Ok(Outcome::Committed(_) | Outcome::Replayed(_) | Outcome::Duplicate) => Ok(()),
+///         Err(error) if error.unmet() == Some("insufficient_stock") => {
+///             Err(Problem::conflict("insufficient_stock", "There are no pieces left."))
+///         }
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Relay {
     url: String,
@@ -53,7 +72,7 @@ impl Relay {
         }
     }
 
-    /// With other limits to what calls may take.
+    /// With another budget.
     #[must_use]
     pub fn with_budget(mut self, budget: Budget) -> Self {
         self.budget = budget;
@@ -88,7 +107,7 @@ impl Relay {
     /// # Errors
     /// See [`RelayError`].
     pub async fn take(&self, key: &str, bucket: wire::RateLimitRequest) -> Result<wire::RateLimitAnswer, RelayError> {
-        // Not repeated: a second try would take twice, and an answer that comes late is no use here.
+        // Not repeated: a second try would take twice, and a late answer is of no use.
         self.post(&format!("/v1/rate-limits/{}", encode(key)), &bucket, false, self.budget.left()).await
     }
 
@@ -154,7 +173,7 @@ impl Relay {
     ) -> Result<Bytes, RelayError> {
         let began = Instant::now();
         let left = || budget.saturating_sub(began.elapsed());
-        // Once an answer was lost, no later failure says that nothing happened.
+        // After a lost answer the call may have had its effect: later errors must not hide that.
         let mut failed: Option<RelayError> = None;
         for attempt in 0.. {
             if left().is_zero() {

@@ -1,4 +1,4 @@
-//! What a handler is asked.
+//! The request that a handler gets.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -11,6 +11,15 @@ use crate::{FieldError, Fields, Problem};
 pub const REQUEST_ID: &str = "x-request-id";
 
 /// A request with its body in memory, bounded by [`serve`](crate::serve).
+///
+/// ```
+/// use towpath_sdk::{Request, parse};
+///
+/// let request = Request::new(http::Method::HEAD, "/v1/things/a%20b?limit=5", http::HeaderMap::new(), "");
+/// assert_eq!((request.method(), &*request.segments().each()), ("GET", &["v1", "things", "a b"][..]));
+/// let limit = request.read_query(|query| query.required("limit", |value| parse::integer_text(value, 1..=100)));
+/// assert_eq!(limit, Ok(5));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Request {
     method: Method,
@@ -33,45 +42,45 @@ impl Segments {
 }
 
 impl Request {
-    /// A request; `path_and_query` as it stands on the request line.
+    /// A request; `path_and_query` as in the request line.
     #[must_use]
     pub fn new(method: Method, path_and_query: &str, headers: HeaderMap, body: impl Into<Bytes>) -> Self {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         Self { method, path: path.into(), query: query.into(), headers, body: body.into() }
     }
 
-    /// The method, with `HEAD` as `GET`: whoever answers a `GET` answers a `HEAD`, and the body is dropped on the way.
+    /// The method, with `HEAD` as `GET`: `serve` drops the body of the response to a `HEAD`.
     #[must_use]
     pub fn method(&self) -> &str {
         if self.is_head() { "GET" } else { self.method.as_str() }
     }
 
-    /// The method as it came.
+    /// The method as the client sent it.
     #[must_use]
     pub fn http_method(&self) -> &Method {
         &self.method
     }
 
-    /// Whether the client wants headers alone.
+    /// Whether the method is `HEAD`.
     #[must_use]
     pub fn is_head(&self) -> bool {
         self.method == Method::HEAD
     }
 
-    /// The path as it came, without the query.
+    /// The path as the client sent it, without the query.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The query as it came, without `?`.
+    /// The query as the client sent it, without `?`.
     #[must_use]
     pub fn raw_query(&self) -> &str {
         &self.query
     }
 
-    /// The path, split at `/` and decoded. An empty segment stays one: `/a//b` isn't `/a/b`. One that isn't UTF-8
-    /// matches nothing.
+    /// The path, split at `/` and decoded. Empty segments stay: `/a//b` is not `/a/b`. A segment that is not UTF-8
+    /// matches no route.
     #[must_use]
     pub fn segments(&self) -> Segments {
         let path = self.path.strip_prefix('/').unwrap_or(&self.path);
@@ -91,7 +100,7 @@ impl Request {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body as it came.
+    /// The body as the client sent it.
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -118,7 +127,7 @@ impl Request {
         Fields::read(&self.json()?, read)
     }
 
-    /// Reads the query's parameters field by field, each as text; see [`Fields::read`]. One that comes twice is wrong.
+    /// Reads the query's parameters field by field, each as text; see [`Fields::read`]. A repeated one is invalid.
     ///
     /// # Errors
     /// As [`Fields::read`].
@@ -126,7 +135,7 @@ impl Request {
         let mut object = Map::new();
         for (name, value) in form_urlencoded::parse(self.query.as_bytes()) {
             if object.insert(name.to_string(), Value::String(value.into())).is_some() {
-                let detail = "may come once only".into();
+                let detail = "must not be repeated".into();
                 return Err(Problem::invalid(vec![FieldError { field: name.into(), code: "duplicate", detail }]));
             }
         }

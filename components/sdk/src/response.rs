@@ -1,10 +1,18 @@
-//! What a handler answers.
+//! The response of a handler.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
-/// An answer: a status, headers and a body in memory.
+/// A response: a status, headers and a body in memory.
+///
+/// ```
+/// use towpath_sdk::Response;
+///
+/// let response = Response::json(201, &serde_json::json!({"id": 1})).header("location", "/v1/things/1");
+/// assert_eq!((response.status(), response.body()), (201, &br#"{"id":1}"#[..]));
+/// assert_eq!(response.get_header("content-type"), Some("application/json"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     status: u16,
@@ -13,13 +21,13 @@ pub struct Response {
 }
 
 impl Response {
-    /// An answer without a body.
+    /// A response without a body.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
-    /// An answer with a JSON body.
+    /// A response with a JSON body.
     #[must_use]
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
@@ -41,15 +49,15 @@ impl Response {
         self.header("content-type", content_type)
     }
 
-    /// With this body, whose `Content-Type` another header tells.
+    /// With this body; sets no `Content-Type`.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// With this header. One whose name or value HTTP doesn't allow is left out: no caller builds one from input
-    /// that it hasn't checked.
+    /// With this header. Ignores one whose name or value HTTP does not allow: callers check the input that they build one
+    /// from.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes());

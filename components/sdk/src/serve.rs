@@ -1,4 +1,5 @@
-//! Between Spin and a handler: reads the request within bounds, writes the answer, logs what failed.
+//! The entry point of a component: reads the request within bounds, calls the handler, writes the response, and logs
+//! failures.
 
 use std::time::Duration;
 
@@ -14,24 +15,34 @@ use crate::{
     request::REQUEST_ID,
 };
 
-/// The largest body from outside.
+/// The largest body that a client may send.
 pub const MAX_BODY_BYTES: usize = 64 << 10;
-/// The largest body from the relay: an event that one of us has published.
+/// The largest body that the relay may send: an event that a service published.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
-/// What may pass until a client gets its answer, whatever it takes: less than the two seconds after which it must know,
-/// with room for what the gateway adds.
+/// The time for all calls that a handler makes for a client's request: clients get a response within two seconds, of
+/// which the gateway needs a part.
 const CLIENT_BUDGET: Duration = Duration::from_millis(1_600);
-/// What a call may take while the relay waits for its answer to a delivery; it has time, and repeats what fails.
+/// The time for each call that a handler makes for a delivery: the relay waits longer, and repeats what fails.
 const DELIVERY_BUDGET: Duration = Duration::from_secs(10);
 
-/// What a handler works with, beside its request.
+/// What a handler gets beside its request.
+///
+/// ```no_run
+/// use towpath_sdk::{Context, Problem, Query};
+///
+/// async fn count(context: &Context) -> Result<i64, Problem> {
+///     let rows = context.relay().await?.query(Query::new("SELECT count(*) AS n FROM things", [])).await?;
+///     let row = rows.first().ok_or_else(|| Problem::internal("count returned no row"))?;
+///     Ok(row.get("n")?)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The trace that this request belongs to.
+    /// The trace context of the request.
     pub trace: Trace,
-    /// The name of this request in every log.
+    /// The id of the request in every log.
     pub request_id: String,
-    /// How long the handler may wait for others.
+    /// How long the handler may wait for its calls.
     pub budget: Budget,
 }
 
@@ -39,7 +50,7 @@ impl Context {
     /// The relay, as the variables `relay_url` and `relay_token` name it.
     ///
     /// # Errors
-    /// 500 where they aren't set: a fault of whoever wrote the manifest.
+    /// 500 where they aren't set in spin.toml.
     pub async fn relay(&self) -> Result<Relay, Problem> {
         let (url, token) = (self.variable("relay_url").await?, self.variable("relay_token").await?);
         Ok(Relay::new(&url, &token, self.trace.clone()).with_budget(self.budget))
@@ -48,7 +59,7 @@ impl Context {
     /// A variable of the component.
     ///
     /// # Errors
-    /// 500 where it isn't set: a fault of whoever wrote the manifest.
+    /// 500 where it isn't set in spin.toml.
     pub async fn variable(&self, name: &str) -> Result<String, Problem> {
         let value = spin_sdk::variables::get(name).await;
         value.map_err(|error| Problem::internal(format!("the variable {name}: {error}")))
@@ -90,13 +101,14 @@ async fn read(request: spin_sdk::http::Request, max: usize) -> Result<Request, P
     let body = collect(body, max).await.map_err(|error| match error {
         CollectError::TooLarge => Problem::body_too_large(max),
         CollectError::Broken(error) => {
-            Problem::bad_request("body_incomplete", "The body broke off.").because(error.to_string())
+            Problem::bad_request("body_incomplete", "The connection closed before the whole body arrived.")
+                .because(error.to_string())
         }
     })?;
     Ok(Request::new(parts.method, target, parts.headers, body))
 }
 
-/// The id that the client or the gateway gave the request, or a new one.
+/// The id from the header `X-Request-Id` if it is plain text, or a new one.
 fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let plain = |id: &&str| {
@@ -113,7 +125,7 @@ fn into_http(response: Response, is_head: bool, request_id: &str) -> http::Respo
     };
     let (status, mut headers, body) = response.into_parts();
     let mut http = http::Response::new(Full::new(if is_head { Bytes::new() } else { body.clone() }));
-    // Otherwise the host would send it in chunks.
+    // Without it, the host would send the body in chunks.
     if !is_head && !matches!(status, 204 | 304) {
         headers.insert("content-length", body.len().into());
     }
@@ -122,7 +134,7 @@ fn into_http(response: Response, is_head: bool, request_id: &str) -> http::Respo
     http
 }
 
-/// One line of JSON on standard error, which the host takes into its log.
+/// Writes one line of JSON to standard error, which the host adds to its log.
 fn log_failure(context: &Context, request: &str, problem: &Problem) {
     let line = json!({
         "level": if problem.status == 503 { "warn" } else { "error" },

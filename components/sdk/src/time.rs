@@ -5,12 +5,20 @@ use std::{fmt, str::FromStr, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// An instant.
+/// A point in time.
+///
+/// ```
+/// use std::time::Duration;
+/// use towpath_sdk::Time;
+///
+/// let time: Time = "2026-08-01T14:00:00+02:00".parse().unwrap();
+/// assert_eq!(time.minus(Duration::from_secs(60)).to_string(), "2026-08-01T11:59:00Z");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Time(Timestamp);
 
-/// It isn't an instant in RFC 3339.
+/// It isn't a time in RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotATime;
 
@@ -21,19 +29,19 @@ impl Time {
         Self::truncated(Timestamp::now())
     }
 
-    /// This much earlier; the beginning of time where there is nothing earlier.
+    /// This much earlier, or the earliest time that there is.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.checked_sub(duration).unwrap_or(Timestamp::MIN))
     }
 
-    /// This much later; the end of time where there is nothing later.
+    /// This much later, or the latest time that there is.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.checked_add(duration).unwrap_or(Timestamp::MAX))
     }
 
-    /// A time that was read from the database equals the one that was written.
+    /// Without nanoseconds, so that a time read from the database equals the one that was written.
     fn truncated(timestamp: Timestamp) -> Self {
         Self(Timestamp::from_microsecond(timestamp.as_microsecond()).unwrap_or(timestamp))
     }

@@ -1,10 +1,20 @@
-//! W3C trace context: from the client's request to the last component.
+//! W3C trace context, which a request carries from the client to the last component.
 
 use http::{HeaderMap, HeaderValue};
 use towpath_wire::headers;
 use uuid::Uuid;
 
-/// The context of one request, passed on to whatever is called for it.
+/// The trace context of one request; its calls carry it on.
+///
+/// ```
+/// use towpath_sdk::Trace;
+///
+/// let trace = Trace::root();
+/// let mut headers = http::HeaderMap::new();
+/// trace.write(&mut headers);
+/// assert_eq!(Trace::of(&headers), trace);
+/// assert!(trace.parent().contains(trace.id()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     parent: String,
@@ -12,7 +22,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The context of a request, or the root of a new one where it has none that can be read.
+    /// The context of a request, or a new one if the request has none that is valid.
     /// `towpath-traceparent` goes before `traceparent`: Spin replaces that one on calls between components.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
@@ -44,7 +54,7 @@ impl Trace {
         &self.parent
     }
 
-    /// The trace id: what a log line names.
+    /// The trace id, for log lines.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.parent[3..35]

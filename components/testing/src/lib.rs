@@ -2,4 +2,5 @@
 
 #[cfg(feature = "database")]
 pub mod database;
+pub mod events;
 pub mod refusals;

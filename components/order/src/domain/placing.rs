@@ -1,4 +1,4 @@
-//! What a customer may ask for, and what it costs.
+//! What a customer may order, and what it costs.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ pub const MAX_QUANTITY: u32 = 10_000;
 /// The largest total, in minor units: 2^53 - 1, which a JSON number carries in every language.
 pub const MAX_TOTAL: i64 = (1 << 53) - 1;
 
-/// An order as a customer asks for it: of the right shape, its prices not yet known.
+/// An order as a customer sends it: valid, still without prices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Draft {
-    /// Whose order it is.
+    /// The customer.
     pub customer_id: String,
-    /// What the payment provider is to charge.
+    /// What the payment provider charges.
     pub payment_method: String,
     /// 1 to [`MAX_LINES`].
     pub lines: Vec<Demand>,
@@ -59,7 +59,7 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// Why it can't be ordered, with every line that is in the way.
+    /// Why it can't be ordered, with every line that prevents it.
     pub fn price(self, prices: &BTreeMap<String, Price>) -> Result<Priced, Refusal> {
         if let Some(refusal) = self.not_on_sale(prices).or_else(|| self.mixed_currencies(prices)) {
             return Err(refusal);
@@ -78,23 +78,23 @@ impl Draft {
         Ok(Priced { customer_id: self.customer_id, payment_method: self.payment_method, lines, total })
     }
 
-    /// Lines that name what product doesn't know or doesn't sell.
+    /// Lines with an unknown SKU or an inactive product.
     fn not_on_sale(&self, prices: &BTreeMap<String, Price>) -> Option<Refusal> {
         let mut errors = Vec::new();
         for (index, line) in self.lines.iter().enumerate() {
             let (code, what) = match prices.get(&line.sku) {
                 None => ("unknown_sku", "is the SKU of no product"),
-                Some(price) if !price.active => ("product_inactive", "isn't on sale"),
+                Some(price) if !price.active => ("product_inactive", "is the SKU of a product that is not active"),
                 Some(_) => continue,
             };
             errors.push(FieldError { field: format!("lines[{index}].sku"), code, detail: what.into() });
         }
-        // Of two reasons the first is the one to mend first.
+        // With both kinds of errors, the problem has the code of the one to correct first.
         let code = ["unknown_sku", "product_inactive"].into_iter().find(|c| errors.iter().any(|e| e.code == *c))?;
         Some(Refusal { code, errors })
     }
 
-    /// Lines whose price isn't in the first line's currency.
+    /// Lines whose currency isn't the first line's.
     fn mixed_currencies(&self, prices: &BTreeMap<String, Price>) -> Option<Refusal> {
         let currency = |line: &Demand| prices.get(&line.sku).map(|price| price.unit_price.currency);
         let first = self.lines.first().and_then(currency)?;
@@ -102,7 +102,7 @@ impl Draft {
         for (index, line) in self.lines.iter().enumerate() {
             let own = currency(line).unwrap_or(first);
             if own != first {
-                let detail = format!("is priced in {own}, the first line in {first}: order them apart");
+                let detail = format!("is priced in {own}, the first line in {first}: place two orders");
                 errors.push(FieldError { field: format!("lines[{index}].sku"), code: "mixed_currencies", detail });
             }
         }
@@ -120,7 +120,7 @@ fn too_large(field: String) -> Refusal {
 }
 
 fn unknown_sku(field: String) -> Refusal {
-    let detail = "names no product".into();
+    let detail = "is the SKU of no product".into();
     Refusal { code: "unknown_sku", errors: vec![FieldError { field, code: "unknown_sku", detail }] }
 }
 
@@ -129,7 +129,7 @@ fn unknown_sku(field: String) -> Refusal {
 pub struct Price {
     /// For one piece.
     pub unit_price: Money,
-    /// Whether it is on sale.
+    /// Whether it can be ordered.
     pub active: bool,
 }
 
@@ -159,12 +159,12 @@ pub struct Line {
     pub total: i64,
 }
 
-/// Why a draft of the right shape can't be ordered.
+/// Why a valid draft can't be ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Of the problem as a whole.
+    /// The code of the problem.
     pub code: &'static str,
-    /// Every line that is in the way.
+    /// Every line that prevents it.
     pub errors: Vec<FieldError>,
 }
 

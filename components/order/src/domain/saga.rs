@@ -1,63 +1,63 @@
-//! What an order does when it hears something.
+//! What an order does about an event.
 //!
-//! Between topics there is no order, and every event may come twice: each decision looks only at the state in which the
-//! order's row stands now. A decision is carried out under the guard that the row still stands there; where it doesn't,
-//! it is made again from what the row says now. So the row decides, whoever comes first.
+//! Events of different topics arrive in any order, and each may arrive twice: a decision depends only on the order's row.
+//! It is carried out if the row still is as it was read; otherwise the handler reads the row and decides again. So the row
+//! decides, whichever event is first.
 
 use towpath_sdk::{Id, Money};
 
 use super::Status;
 
-/// Why an order that nobody paid in time came to its end.
+/// The reason of an order that expired.
 pub const PAYMENT_TIMEOUT: &str = "payment_timeout";
-/// Why an order was cancelled whose payment isn't of its total: never confirmed, and the payment goes back.
+/// The reason of an order that was cancelled because the captured amount is not its total. The payment is refunded.
 pub const PAYMENT_MISMATCH: &str = "payment_mismatch";
-/// Why an order was cancelled where the customer gave no reason.
+/// The reason of an order that the customer cancelled without giving one.
 pub const BY_CUSTOMER: &str = "requested_by_customer";
 
-/// What the order's row says, as far as decisions depend on it.
+/// The columns of the order's row that decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
-    /// What it costs.
+    /// Its total.
     pub total: Money,
 }
 
-/// What an order hears from other services.
+/// An event of another service about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// Inventory holds the stock for it.
+    /// Inventory reserved its stock.
     StockReserved,
-    /// Inventory hasn't got it.
+    /// Inventory has too little stock.
     StockRejected {
         /// Such as `out_of_stock`.
         reason: String,
     },
-    /// Inventory let its stock go again.
+    /// Inventory released its stock.
     StockReleased,
-    /// The money is there.
+    /// The provider charged it.
     PaymentCaptured {
         /// The payment's id.
         payment_id: Id,
-        /// How much.
+        /// The amount.
         amount: Money,
     },
-    /// The money isn't coming.
+    /// The provider declined the charge.
     PaymentDeclined {
         /// The payment's id.
         payment_id: Id,
         /// Such as `card_declined`.
         reason: String,
     },
-    /// The money went back.
+    /// The provider refunded the charge.
     PaymentRefunded {
         /// The payment's id.
         payment_id: Id,
     },
 }
 
-/// What an order says to other services as it takes a step.
+/// The event that an order publishes with a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
     /// It is paid.
@@ -65,22 +65,22 @@ pub enum Said {
         /// By this payment.
         payment_id: Id,
     },
-    /// It comes to nothing: no stock, or no money.
+    /// It ended: too little stock, or the payment was declined.
     Rejected {
         /// Why.
         reason: String,
     },
-    /// It comes to nothing: the customer, or a payment that doesn't fit.
+    /// It ended: the customer cancelled it, or the captured amount is not its total.
     Cancelled {
         /// Why.
         reason: String,
     },
-    /// It comes to nothing: nobody paid in time.
+    /// It ended: it was not paid in time.
     Expired,
 }
 
 impl Said {
-    /// The status that an order which says this takes.
+    /// The status that the order takes with it.
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
@@ -91,7 +91,7 @@ impl Said {
         }
     }
 
-    /// Why the order came to nothing.
+    /// Why the order ended.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -102,12 +102,12 @@ impl Said {
     }
 }
 
-/// What follows from something heard. In every case it goes into the history.
+/// What follows from an event. Every event goes into the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The order's stock is reserved: the one step that says nothing to others.
+    /// The order becomes `reserved`: the one step that publishes no event.
     Reserve,
-    /// A step to an outcome, which is said to all.
+    /// The order is decided, and publishes an event.
     Say {
         /// The step.
         said: Said,
@@ -122,7 +122,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// The status that the order takes, where it takes another.
+    /// The new status, if it changes.
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         match self {
@@ -134,7 +134,7 @@ impl Decision {
 }
 
 impl Seen {
-    /// What the order does about what it heard.
+    /// What the order does about an event.
     #[must_use]
     pub fn hear(&self, heard: &Heard) -> Decision {
         let open = !self.status.is_decided();
@@ -164,19 +164,19 @@ impl Seen {
     }
 }
 
-/// What a customer's wish to cancel comes to.
+/// Whether a customer can cancel an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelling {
-    /// It is cancelled now.
+    /// Yes.
     Cancel,
-    /// It was cancelled before: nothing more to do, and nothing wrong.
+    /// It is cancelled already: the request succeeds and changes nothing.
     Already,
-    /// Too late, or it came to nothing by itself.
+    /// No: it is shipped, or it ended in another way.
     NotCancellable,
 }
 
 impl Cancelling {
-    /// For an order that stands here.
+    /// For an order with this status.
     #[must_use]
     pub fn of(status: Status) -> Self {
         match status {

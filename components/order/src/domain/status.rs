@@ -8,15 +8,15 @@
 //! rejected    expired      cancelled (from pending and reserved too)
 //! ```
 //!
-//! `pending → confirmed` is a step of its own: payment charges only what inventory reserved, but the two speak through
-//! different topics, and the news of the payment may come first.
+//! `pending → confirmed` is a step of its own: payment charges only what inventory reserved, but the two publish to
+//! different topics, and the event of the payment may arrive first.
 
 use std::fmt;
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Taken; its stock isn't reserved yet.
+    /// Placed; its stock isn't reserved yet.
     Pending,
     /// Its stock is reserved; it isn't paid yet.
     Reserved,
@@ -28,15 +28,15 @@ pub enum Status {
     Delivered,
     /// Out of stock, or the payment was declined.
     Rejected,
-    /// By the customer, before shipping.
+    /// Cancelled by the customer before shipping, or because the captured amount is not its total.
     Cancelled,
-    /// Nobody paid in time.
+    /// Not paid in time.
     Expired,
 }
 
 use Status::{Cancelled, Confirmed, Delivered, Expired, Pending, Rejected, Reserved, Shipped};
 
-/// Every legal step. What isn't here can't happen.
+/// Every legal step.
 pub const TRANSITIONS: &[(Status, Status)] = &[
     (Pending, Reserved),
     (Pending, Confirmed),
@@ -62,7 +62,7 @@ impl Status {
         TRANSITIONS.contains(&(self, next))
     }
 
-    /// Whether the saga has decided: the customer knows what becomes of the order.
+    /// Whether the saga has decided: clients wait for it.
     #[must_use]
     pub fn is_decided(self) -> bool {
         !matches!(self, Pending | Reserved)
@@ -74,7 +74,7 @@ impl Status {
         matches!(self, Confirmed | Shipped | Delivered)
     }
 
-    /// As it stands in JSON and in the database.
+    /// Its name in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,9 +1,9 @@
 //! A provider for development and tests: it decides by Stripe's test names and needs no network.
 //!
-//! Its books are a table of the payment database, written in transactions of its own before payment records anything:
-//! what a bank across the network does is done when it answers, whether or not anybody hears the answer.
+//! Its ledger is a table of the payment database, written in transactions of its own before payment records anything: as
+//! with a real provider, a charge is made even if its answer is lost.
 //!
-//! A row beside the books tells it to misbehave for a while, as a real provider does at times, for drills:
+//! A row beside the ledger makes it fail for a while, so that tests and chaos can do what a failing provider does:
 //!
 //! ```text
 //! towpath psql payment -- -c "UPDATE sandbox_behaviour SET mode = 'slow', until = now() + interval '1 minute'"
@@ -11,19 +11,19 @@
 //!
 //! | mode | what it does |
 //! |---|---|
-//! | `gone` | can't be reached: nothing happens |
-//! | `slow` | moves the money, and its answer doesn't come in time: only whoever asks again finds out |
-//! | `500`, `429` | answers that, and nothing happens |
+//! | `gone` | is not reachable: nothing happens |
+//! | `slow` | makes the charge or refund, and answers too late: the next call finds it |
+//! | `500`, `429` | answers with this status: nothing happens |
 //!
-//! What it is told rides in the unit of work that writes the books, so it costs no round trip.
+//! The unit of work that writes the ledger reads that row too, so it costs no round trip.
 
 use serde_json::{Value, json};
 use towpath_sdk::{Currency, Id, Money, Outcome, Query, Relay, RelayError, Rows, UnitOfWork};
 
-use super::{Charge, Charged, PATIENCE, Provider, ProviderError, Refund};
+use super::{Charge, Charged, PROVIDER_TIMEOUT, Provider, ProviderError, Refund};
 use crate::store;
 
-/// Names that pay.
+/// Payment methods that can be charged.
 const PAYING: &[&str] = &[
     "pm_card_visa",
     "pm_card_visa_debit",
@@ -37,7 +37,7 @@ const PAYING: &[&str] = &[
     "pm_card_unionpay",
 ];
 
-/// Names that are declined, and why. Stripe writes them with and without `visa_`.
+/// Payment methods that are declined, and why. Stripe has them with and without `visa_`.
 const DECLINED: &[(&str, &str)] = &[
     ("pm_card_chargeDeclined", "card_declined"),
     ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
@@ -49,7 +49,7 @@ const DECLINED: &[(&str, &str)] = &[
     ("pm_card_chargeDeclinedFraudulent", "fraudulent"),
 ];
 
-/// Why a payment method is declined; `None` where it pays.
+/// Why a payment method is declined; `None` if it can be charged.
 #[must_use]
 pub fn decline(payment_method: &str) -> Option<&'static str> {
     if PAYING.contains(&payment_method) {
@@ -60,13 +60,13 @@ pub fn decline(payment_method: &str) -> Option<&'static str> {
     Some(known.map_or("invalid_payment_method", |(_, reason)| reason))
 }
 
-/// The label of the step that finds it refusing to answer.
+/// The label of the step that fails while the sandbox is told to fail.
 const REFUSES: &str = "the sandbox refuses";
 
-/// When to come back, in an answer of 429.
+/// The seconds of `Retry-After` in an answer of 429.
 const RETRY_AFTER: &str = "2";
 
-/// What a call comes to while the sandbox refuses to answer in this way.
+/// The error of a call while the sandbox fails in this mode.
 #[must_use]
 pub fn refusal(mode: &str) -> ProviderError {
     match mode {
@@ -76,13 +76,13 @@ pub fn refusal(mode: &str) -> ProviderError {
     }
 }
 
-/// The sandbox, with the way to its books.
+/// The sandbox, which keeps its ledger through a relay.
 #[derive(Clone, Debug)]
 pub struct Sandbox<'a> {
     relay: &'a Relay,
 }
 
-/// An entry of the books.
+/// An entry of the ledger.
 struct Entry {
     reference: String,
     amount: Money,
@@ -92,15 +92,15 @@ struct Entry {
 }
 
 impl<'a> Sandbox<'a> {
-    /// The sandbox that keeps its books through this relay.
+    /// The sandbox that keeps its ledger through this relay.
     #[must_use]
     pub fn new(relay: &'a Relay) -> Self {
         Self { relay }
     }
 
-    /// Writes an entry if there is none under the key, and reads the one that there is then.
+    /// Writes an entry if there is none under the key, and reads the entry of the key.
     async fn write(&self, sql: &str, params: Vec<Value>, key: &str) -> Result<Entry, ProviderError> {
-        // An answer that is lost here is lost as a bank's would be: whoever asks again finds the entry.
+        // If this answer is lost, the next call finds the entry, as with a real provider.
         let results = match self.relay.run(unit(sql, params, key)).await {
             Ok(Outcome::Committed(results)) => results,
             Ok(_) => return Err(ProviderError::failed("the sandbox's books answered something else")),
@@ -110,13 +110,13 @@ impl<'a> Sandbox<'a> {
         let entry = read(results.last()).map_err(unwritten)?;
         let entry = entry.ok_or_else(|| ProviderError::failed(format!("no entry under {key}")))?;
         if entry.held_back {
-            spin_sdk::time::sleep(PATIENCE).await;
+            spin_sdk::time::sleep(PROVIDER_TIMEOUT).await;
             return Err(ProviderError::later("the sandbox didn't answer in time, as it was told"));
         }
         Ok(entry)
     }
 
-    /// How it refuses. Where that ended just now, it was away for a moment.
+    /// The error of its mode; `gone` if the mode ended in the meantime.
     async fn refuses(&self) -> ProviderError {
         let mode = self.relay.query(Query::new(store::REFUSAL, [])).await;
         match mode.and_then(|rows| rows.first().map(|row| row.get::<String>("mode")).transpose()) {
@@ -126,7 +126,7 @@ impl<'a> Sandbox<'a> {
     }
 }
 
-/// All of a call: nothing of it happens while the sandbox refuses.
+/// The unit of work of a call: it rolls back while the sandbox is told to fail.
 fn unit(sql: &str, params: Vec<Value>, key: &str) -> UnitOfWork {
     UnitOfWork::new()
         .step(store::REFUSAL, [])

@@ -1,7 +1,7 @@
 //! Stripe's [PaymentIntents](https://docs.stripe.com/api/payment_intents).
 //!
-//! Requests are built and answers are read by pure functions, so that tests speak to a server of their own with them;
-//! only [`Stripe`] uses the component's way out.
+//! Pure functions build the requests and read the answers, so that tests can use them with a server of their own; only
+//! [`Stripe`] makes calls of the component.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use towpath_sdk::{
     peer::encode,
 };
 
-use super::{Charge, Charged, PATIENCE, Provider, ProviderError, Refund};
+use super::{Charge, Charged, PROVIDER_TIMEOUT, Provider, ProviderError, Refund};
 
 /// The version of the interface that this was written against.
 pub const VERSION: &str = "2025-03-31.basil";
 
 const MAX_ANSWER_BYTES: usize = 1 << 20;
-/// Stripe forgets a key after 24 hours. Well before that, whoever asks again looks first.
+/// Stripe deletes a key after 24 hours. Well before that, a repeated charge searches for the first one.
 const KEY_IS_GOOD_FOR: Duration = Duration::from_secs(20 * 3600);
 
 /// A request to Stripe: a form with a key, or a search.
@@ -34,8 +34,8 @@ pub struct Ask {
     pub body: String,
 }
 
-/// The charge as a request: created and confirmed in one, and declined at once where the card's holder would have to do
-/// something more, because nobody is there to do it.
+/// The request of a charge: creates and confirms in one. It is declined if the card's holder would have to do something,
+/// since no person is present.
 #[must_use]
 pub fn ask_charge(charge: &Charge) -> Ask {
     let form = [
@@ -50,7 +50,7 @@ pub fn ask_charge(charge: &Charge) -> Ask {
     Ask { method: "POST", path: "/v1/payment_intents".into(), key: Some(charge.key()), body: encoded(&form) }
 }
 
-/// The refund as a request.
+/// The request of a refund.
 #[must_use]
 pub fn ask_refund(refund: &Refund) -> Ask {
     let form = [
@@ -61,7 +61,7 @@ pub fn ask_refund(refund: &Refund) -> Ask {
     Ask { method: "POST", path: "/v1/refunds".into(), key: Some(refund.key()), body: encoded(&form) }
 }
 
-/// The search for a charge that an earlier attempt may have made.
+/// The request that searches for the charge of an earlier attempt.
 #[must_use]
 pub fn ask_search(charge: &Charge) -> Ask {
     let query = encode(&format!("metadata['order_id']:'{}'", charge.order_id));
@@ -254,7 +254,7 @@ impl Stripe {
             url: format!("{}{}", self.url, ask.path),
             headers,
             body: ask.body.into(),
-            timeout: PATIENCE,
+            timeout: PROVIDER_TIMEOUT,
             max_answer_bytes: MAX_ANSWER_BYTES,
         };
         outbound::call(call).await.map_err(|error| ProviderError::later(format!("Stripe {error}")))

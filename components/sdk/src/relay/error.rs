@@ -1,19 +1,19 @@
-//! Why the relay didn't do it, and what a client hears about it.
+//! Why a call to the relay failed, and the response that a client gets for it.
 
 use towpath_wire::{Code, Problem as Refusal};
 
 use crate::{Problem, outbound::CallError};
 
-/// Why the relay didn't do it.
+/// Why a call to the relay failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RelayError {
-    /// It refused, and says why.
+    /// The relay refused the call, with a problem document.
     Refused(Box<Refusal>),
-    /// It never heard of the call: nothing happened.
+    /// The call did not reach the relay: nothing happened.
     NotReached(String),
-    /// Its answer was lost: the call may have had its effect.
+    /// The relay's answer was lost: the call may have had its effect.
     Interrupted(String),
-    /// One of the two doesn't understand the other.
+    /// The answer, or the request, can't be read: a bug, or another version.
     Malformed(String),
 }
 
@@ -47,14 +47,13 @@ impl RelayError {
         }
     }
 
-    /// Whether it may have committed all the same. It isn't a failure: only the same inbox id or idempotency key
-    /// finds out.
+    /// Whether the unit of work may have committed. Repeating it with the same inbox id or idempotency key finds out.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self, Self::Interrupted(_)) || self.code() == Some(Code::OutcomeUnknown)
     }
 
-    /// Whether it may work later, without anybody changing anything.
+    /// Whether a later try can succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -79,7 +78,7 @@ impl RelayError {
     pub(crate) fn refused(status: u16, body: &[u8]) -> Self {
         match serde_json::from_slice(body) {
             Ok(refusal) => Self::Refused(Box::new(refusal)),
-            // Somebody between us and the relay, or a relay that is just going away.
+            // A proxy before the relay answered, or a relay that is stopping.
             Err(_) if matches!(status, 502..=504) => Self::Interrupted(format!("status {status} without a reason")),
             Err(error) => Self::Malformed(format!("status {status} without a reason: {error}")),
         }
@@ -111,14 +110,14 @@ impl std::fmt::Display for RelayError {
             }
             Self::NotReached(cause) => write!(f, "the relay can't be reached: {cause}"),
             Self::Interrupted(cause) => write!(f, "the relay's answer was lost: {cause}"),
-            Self::Malformed(cause) => write!(f, "the relay and we don't understand each other: {cause}"),
+            Self::Malformed(cause) => write!(f, "the relay's answer or our request is malformed: {cause}"),
         }
     }
 }
 
 impl std::error::Error for RelayError {}
 
-/// What is left once the service has dealt with the refusals that it expects.
+/// For the errors that a service does not handle itself.
 impl From<RelayError> for Problem {
     fn from(error: RelayError) -> Self {
         let cause = error.to_string();
@@ -127,14 +126,14 @@ impl From<RelayError> for Problem {
                 Self::unprocessable("idempotency_key_reused", "This Idempotency-Key was used with another request.")
             }
             Some(Code::IdempotencyInFlight) => {
-                let detail = "A request with this Idempotency-Key is being worked on.";
+                let detail = "Another request with this Idempotency-Key is still in progress.";
                 let mut problem = Self::conflict("idempotency_key_in_flight", detail);
                 problem.retry_after_seconds = Some(1);
                 problem
             }
             _ if error.is_outcome_unknown() => Self::outcome_unknown(cause),
             _ if error.is_transient() => {
-                Self::unavailable("unavailable", "Something that this needs can't be reached now.", cause)
+                Self::unavailable("unavailable", "A dependency of this service is not available.", cause)
             }
             _ => Self::internal(cause),
         }

@@ -1,4 +1,4 @@
-//! When a call to the relay is made again.
+//! When the SDK repeats a call to the relay, and its back-off.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use super::RelayError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
-/// A relay that is away for a moment is worth a moment; one that stays away is worth an early answer.
-const TRIES_WITHOUT_RELAY: u32 = 3;
+/// The most tries if the relay is not reachable: enough for a restart, and few enough for an early 503.
+const MAX_TRIES_WITHOUT_RELAY: u32 = 3;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -19,16 +19,16 @@ pub(crate) enum Next {
 
 /// What to do after `error` in attempt number `attempt` (from 0), with this much of the budget left.
 ///
-/// Invariant: what may have had its effect is repeated only where a second time has none (`repeatable`).
+/// Invariant: a call that may have had its effect is repeated only if that changes nothing (`repeatable`).
 pub(crate) fn after(error: &RelayError, repeatable: bool, attempt: u32, left: Duration) -> Next {
     let worth_it = match error {
-        RelayError::NotReached(_) => attempt + 1 < TRIES_WITHOUT_RELAY,
+        RelayError::NotReached(_) => attempt + 1 < MAX_TRIES_WITHOUT_RELAY,
         RelayError::Interrupted(_) => repeatable,
         RelayError::Malformed(_) => false,
         RelayError::Refused(refusal) => match refusal.code {
-            Code::ShuttingDown => attempt + 1 < TRIES_WITHOUT_RELAY,
+            Code::ShuttingDown => attempt + 1 < MAX_TRIES_WITHOUT_RELAY,
             Code::OutcomeUnknown => repeatable,
-            // Whoever was first is about to finish; its answer is ours.
+            // The first request with this key is about to finish; a repetition gets its answer.
             Code::IdempotencyInFlight => true,
             _ => false,
         },

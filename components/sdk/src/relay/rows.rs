@@ -1,4 +1,4 @@
-//! Typed access to rows. Nothing is lost: an `int8` comes as a string and becomes an `i64`.
+//! Typed access to rows, without loss: the relay sends an `int8` as a string, which becomes an `i64`.
 
 use serde_json::Value;
 use towpath_wire::{QueryResponse, StepResult};
@@ -6,7 +6,18 @@ use towpath_wire::{QueryResponse, StepResult};
 use super::RelayError;
 use crate::{Currency, Id, Time};
 
-/// What a query returned, or a step touched and returned.
+/// The rows of a query or a step.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::{Rows, wire::QueryResponse};
+///
+/// let columns = vec!["sku".into(), "on_hand".into()];
+/// let rows = vec![vec![json!("A"), json!("9007199254740993")]];
+/// let rows = Rows::from(QueryResponse { columns, rows, ..QueryResponse::default() });
+/// let stock = rows.map(|row| Ok::<_, towpath_sdk::RelayError>((row.get::<String>("sku")?, row.get::<i64>("on_hand")?)));
+/// assert_eq!(stock, Ok(vec![("A".to_owned(), 9_007_199_254_740_993)]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     affected: u64,
@@ -22,9 +33,9 @@ pub struct Row<'a> {
     values: &'a [Value],
 }
 
-/// What a column's value can become.
+/// A type that a column's value can be read as.
 pub trait FromColumn: Sized {
-    /// `None` where it isn't one.
+    /// `None` if the value is of another type.
     fn from_column(value: &Value) -> Option<Self>;
 }
 
@@ -41,13 +52,13 @@ impl Rows {
         self.rows.len()
     }
 
-    /// Whether none came back.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Whether the query waited in vain.
+    /// Whether the query waited until its timeout.
     #[must_use]
     pub fn timed_out(&self) -> bool {
         self.timed_out
@@ -77,7 +88,7 @@ impl Row<'_> {
     /// The value of a column.
     ///
     /// # Errors
-    /// Where there is no such column, or its value isn't of this type: our SQL is wrong.
+    /// If there is no such column, or its value isn't of this type: a bug in the SQL.
     pub fn get<T: FromColumn>(&self, column: &str) -> Result<T, RelayError> {
         let at = self.columns.iter().position(|name| name == column);
         let value = at.and_then(|at| self.values.get(at));

@@ -1,4 +1,4 @@
-//! A unit of work: what is to happen, all or nothing.
+//! A unit of work: statements and events that the relay carries out all or not at all.
 
 use std::time::Duration;
 
@@ -26,18 +26,26 @@ use crate::{Id, IdempotencyKey, StoredAnswer};
 #[must_use]
 pub struct UnitOfWork(TransactionRequest);
 
-/// What became of a unit of work that committed, now or before.
+/// The result of a unit of work that committed, now or before.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It committed now: what each step touched and returned.
+    /// It committed now: the rows of each step.
     Committed(Vec<Rows>),
-    /// Its event had been handled before; nothing ran.
+    /// Its event is a duplicate: it was handled before, and nothing ran.
     Duplicate,
-    /// Its idempotency key had been used before by the same request; nothing ran, this is the first answer.
+    /// Its idempotency key was used before by the same request: nothing ran, and this is the first answer.
     Replayed(Value),
 }
 
 /// An event to publish.
+///
+/// ```
+/// use serde_json::json;
+/// use towpath_sdk::relay::event;
+///
+/// let event = event("stock.events", "A", "stock.taken", &json!({"sku": "A"}));
+/// assert_eq!((event.topic.as_str(), event.kind.as_str()), ("stock.events", "stock.taken"));
+/// ```
 #[must_use]
 pub fn event(topic: &str, key: impl Into<String>, kind: &str, data: &impl Serialize) -> Event {
     let data = serde_json::to_value(data).unwrap_or(Value::Null);
@@ -50,7 +58,7 @@ impl UnitOfWork {
         Self::default()
     }
 
-    /// And then this statement.
+    /// Adds a statement.
     pub fn step(mut self, sql: &str, params: impl Into<Vec<Value>>) -> Self {
         self.0.steps.push(Step { sql: sql.into(), params: params.into(), label: None, expect: None });
         self
@@ -75,7 +83,7 @@ impl UnitOfWork {
         self
     }
 
-    /// And this event follows.
+    /// Adds an event to publish.
     pub fn event(mut self, event: Event) -> Self {
         self.0.events.push(event);
         self
@@ -87,15 +95,15 @@ impl UnitOfWork {
         self
     }
 
-    /// A client may repeat it under its key: `operation` is what the key is good for, `hash` that of the request.
+    /// A client may repeat it under its key. A key is unique within `operation`; `hash` is the request's.
     pub fn idempotent(mut self, operation: &str, key: &IdempotencyKey, hash: &str, answer: &StoredAnswer) -> Self {
         let key = key.within(operation);
         self.0.idempotency = Some(Idempotency { key, request_hash: hash.into(), answer: answer.to_stored() });
         self
     }
 
-    /// Makes a unit of work without inbox or client's key repeatable when its answer is lost, under a key of its own.
-    /// [`Outcome::Replayed`] then means: the first try had committed, its rows are lost.
+    /// Lets the SDK repeat a unit of work without inbox id or client's key if its answer is lost, under a key of its own.
+    /// [`Outcome::Replayed`] then means that the first try committed; its rows are lost.
     pub fn repeatable(mut self) -> Self {
         let key = format!("unit:{}", Id::new());
         self.0.idempotency = Some(Idempotency { request_hash: key.clone(), key, answer: Value::Null });
@@ -114,7 +122,7 @@ impl UnitOfWork {
         self
     }
 
-    /// Wakes the queries that wait on this key once it has committed.
+    /// Wakes the queries that wait for this key once it has committed.
     pub fn notify(mut self, key: impl Into<String>) -> Self {
         self.0.notify.push(key.into());
         self

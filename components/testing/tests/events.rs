@@ -1,0 +1,108 @@
+//! `docs/events.md` against what `relay.toml` and the components say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+use towpath_component_testing::events::{Documented, documented};
+
+/// Texts that look like a type of event and are the name of an operation that a client repeats under its key.
+const OPERATIONS: &[&str] = &["order.place"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn relay_toml() -> Table {
+    let text = std::fs::read_to_string(root().join("relay.toml")).expect("relay.toml");
+    text.parse().expect("relay.toml is TOML")
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    let items = value.and_then(Value::as_array).into_iter().flatten();
+    items.map(|item| item.as_str().expect("a text").to_owned()).collect()
+}
+
+fn services(relay: &Table) -> impl Iterator<Item = (&String, &Value)> {
+    relay["services"].as_table().expect("services").iter()
+}
+
+#[test]
+fn no_event_is_listed_twice() {
+    let rows = documented();
+    let kinds: BTreeSet<&str> = rows.iter().map(|row| row.kind.as_str()).collect();
+    assert!(!kinds.is_empty());
+    assert_eq!(kinds.len(), rows.len());
+}
+
+#[test]
+fn the_list_and_relay_toml_name_the_same_subscriptions() {
+    let relay = relay_toml();
+    let mut subscribed = BTreeSet::new();
+    for (service, value) in services(&relay) {
+        for subscription in value.get("subscriptions").and_then(Value::as_array).into_iter().flatten() {
+            let topic = subscription["topic"].as_str().expect("a topic").to_owned();
+            let types = texts(subscription.get("types"));
+            subscribed.extend(types.into_iter().map(|kind| (service.clone(), topic.clone(), kind)));
+        }
+    }
+    let heard = |Documented { kind, topic, hearers, .. }: Documented| {
+        hearers.into_iter().map(move |service| (service, topic.clone(), kind.clone())).collect::<Vec<_>>()
+    };
+    let listed: BTreeSet<_> = documented().into_iter().flat_map(heard).collect();
+    assert_eq!(listed, subscribed, "docs/events.md (left) and the subscriptions of relay.toml (right)");
+}
+
+#[test]
+fn the_list_and_relay_toml_name_the_same_topics_and_publishers() {
+    let relay = relay_toml();
+    let publish = |value: &Value| texts(value.get("publish").and_then(|publish| publish.get("topics")));
+    let allowed: BTreeSet<(String, String)> = services(&relay)
+        .flat_map(|(service, value)| publish(value).into_iter().map(|topic| (service.clone(), topic)))
+        .collect();
+    let listed: BTreeSet<_> = documented().into_iter().map(|row| (row.publisher, row.topic)).collect();
+    assert_eq!(
+        listed, allowed,
+        "docs/events.md (left) and the topics that relay.toml lets services publish to (right)"
+    );
+}
+
+#[test]
+fn the_components_know_the_events_that_the_list_gives_them() {
+    let rows = documented();
+    let topics: BTreeSet<&str> = rows.iter().map(|row| row.topic.as_str()).collect();
+    let subjects: BTreeSet<&str> = rows.iter().filter_map(|row| Some(row.kind.split_once('.')?.0)).collect();
+    let relay = relay_toml();
+    for (service, _) in services(&relay) {
+        let concerns = |row: &&Documented| row.publisher == *service || row.hearers.contains(service);
+        let listed: BTreeSet<String> = rows.iter().filter(concerns).map(|row| row.kind.clone()).collect();
+        let is_type = |text: &String| {
+            text.split_once('.').is_some_and(|(subject, what)| {
+                subjects.contains(subject)
+                    && !what.is_empty()
+                    && what.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            }) && !topics.contains(text.as_str())
+                && !OPERATIONS.contains(&text.as_str())
+        };
+        let mut known = BTreeMap::new();
+        literals(&root().join("components").join(service).join("src"), &mut known);
+        known.retain(|text, _| is_type(text));
+        let kinds: BTreeSet<String> = known.keys().cloned().collect();
+        assert_eq!(kinds, listed, "types in the sources of {service} (left, {known:?}) and in docs/events.md (right)");
+    }
+}
+
+/// Every text in quotes in the sources below a folder, without comments and tests, with the file that holds it.
+fn literals(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
+    for path in folder.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            literals(&path, found);
+        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+            let text = std::fs::read_to_string(&path).expect("a source");
+            let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+            for line in code.filter(|line| !line.trim_start().starts_with("//")) {
+                found.extend(line.split('"').skip(1).step_by(2).map(|text| (text.to_owned(), path.clone())));
+            }
+        }
+    }
+}
