@@ -127,7 +127,7 @@ impl Which {
 fn known(what: &str, wanted: Option<&String>, all: &[&String]) -> anyhow::Result<()> {
     let Some(wanted) = wanted.filter(|wanted| !all.contains(wanted)) else { return Ok(()) };
     let all: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
-    anyhow::bail!("{what} {wanted:?} has no subscriptions; those that have some: {}", all.join(", "))
+    anyhow::bail!("no {what} {wanted:?} has subscriptions: there are {}", all.join(", "))
 }
 
 /// Runs a subcommand. Answers whether every id that was asked for was found.
