@@ -174,18 +174,7 @@ pub(crate) fn binary(name: &str) -> Result<PathBuf> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-    use towpath_stack::ports::Ports;
-    use towpath_stack::secrets::Secrets;
-    use towpath_stack::state::Servers;
-    use towpath_stack::testing::{TempDir, services};
-
-    fn with_surroundings(check: impl FnOnce(&Surroundings<'_>, &Secrets)) {
-        let folder = TempDir::new();
-        let (services, home) = (services(), folder.home());
-        let (ports, secrets) = (Ports::defaults(&services, 2), Secrets::load_or_create(&home, &services).unwrap());
-        let servers = Servers::Native;
-        check(&Surroundings { ports: &ports, services: &services, secrets: &secrets, servers }, &secrets);
-    }
+    use towpath_stack::testing::{TempDir, with_surroundings};
 
     #[test]
     fn dot_env_is_closed_to_others_and_never_overwrites_a_strangers() {

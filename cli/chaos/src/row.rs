@@ -1,6 +1,6 @@
-//! The rows of docs/promises.md: each fault belongs to one.
+//! The groups of faults, as `chaos --list` shows them: each fault belongs to one.
 
-/// A group of faults that test one promise: a row of docs/promises.md.
+/// A group of faults of one kind. docs/promises.md names the faults that test each promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Row {

@@ -75,15 +75,7 @@ impl Surroundings<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{TempDir, root, services};
-
-    fn with_surroundings(check: impl FnOnce(&Surroundings<'_>, &Secrets)) {
-        let folder = TempDir::new();
-        let (services, home) = (services(), folder.home());
-        let (ports, secrets) = (Ports::defaults(&services, 2), Secrets::load_or_create(&home, &services).unwrap());
-        let servers = Servers::Native;
-        check(&Surroundings { ports: &ports, services: &services, secrets: &secrets, servers }, &secrets);
-    }
+    use crate::testing::{root, with_surroundings};
 
     /// Every variable that the repository's relay.toml asks for is given.
     #[test]

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::home::Home;
 use crate::ports::Ports;
 use crate::process::Identity;
+use crate::secrets::Secrets;
 use crate::services::Services;
 use crate::state::{PartRecord, PartState, Phase, Servers, State, StopSignal};
+use crate::surroundings::Surroundings;
 
 /// A folder that goes with the test.
 #[derive(Debug)]
@@ -63,6 +65,16 @@ pub fn root() -> PathBuf {
 #[must_use]
 pub fn services() -> Services {
     Services::read(&root().join("relay.toml"), &root().join("spin.toml")).expect("relay.toml and spin.toml")
+}
+
+/// What the environments of a stack of two pairs are made from, with the secrets of a home of its own.
+pub fn with_surroundings(check: impl FnOnce(&Surroundings<'_>, &Secrets)) {
+    let folder = TempDir::new();
+    let services = services();
+    let ports = Ports::defaults(&services, 2);
+    let secrets = Secrets::load_or_create(&folder.home(), &services).expect("secrets");
+    let surroundings = Surroundings { ports: &ports, services: &services, secrets: &secrets, servers: Servers::Native };
+    check(&surroundings, &secrets);
 }
 
 /// The state of a stack that is up, with these parts on the usual ports.
