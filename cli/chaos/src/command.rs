@@ -24,7 +24,7 @@ use super::stage::Stage;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  towpath chaos                              five minutes, every row of faults
+  towpath chaos                              five minutes, every group of faults
   towpath chaos --list                       list the faults
   towpath chaos --minutes 1 --faults kill    SIGKILL of one part after the other
   towpath chaos --faults kill-kafka,cut-*    these alone
@@ -39,7 +39,7 @@ pub struct Args {
     /// Decides which fault strikes when, and what clients do [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The faults: names, rows, and beginnings of names such as kill-* [default: all that this stack supports]
+    /// The faults: names, groups, and beginnings of names such as kill-* [default: all that this stack supports]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     faults: Vec<String>,
     /// How many orders are placed in a second
@@ -48,7 +48,7 @@ pub struct Args {
     /// Also write the report to this file, for a program
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// One fault of every row, in the seed's order, however long it takes
+    /// One fault of every group, in the seed's order, however long it takes
     #[arg(long, conflicts_with = "minutes")]
     each_once: bool,
     /// No fault: only clients, and the checks afterwards
@@ -85,7 +85,7 @@ fn list(home: &Home) -> Result<ExitCode> {
     let stage = Stage::of(home)?;
     for fault in faults::all(&stage) {
         let not_here = fault.impossible(&stage).map(|why| format!(" ({why})")).unwrap_or_default();
-        print(&format!("{:<12} {:<28} {}{not_here}", fault.row().name(), fault.name(), fault.about()))?;
+        print(&format!("{:<12} {:<28} {}{not_here}", fault.group().name(), fault.name(), fault.about()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -104,7 +104,7 @@ async fn run(args: &Args, home: &Home) -> Result<ExitCode> {
     let again = again(std::env::args().skip(1), seed, args.seed.is_none());
     say(&format!("seed {seed}: {} faults; the same again: {again}", plan.len()));
     let settings = Settings { seed, rate: args.rate, replicas: stage.urls.len(), again };
-    if plan.iter().any(|planned| selected[planned.fault].row().needs_lines()) {
+    if plan.iter().any(|planned| selected[planned.fault].group().needs_lines()) {
         say("putting proxies between the parts, which are started again for it");
         stage.lines = Some(Lines::open(&stage.home, &stage.services, stage.urls.len()).await?);
     }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
-use super::row::Row;
+use super::group::Group;
 use super::service::Service;
 use super::stage::Stage;
 
@@ -65,7 +65,7 @@ pub(crate) trait Fault: Send + Sync {
     fn name(&self) -> String;
 
     /// The promise that it tests.
-    fn row(&self) -> Row;
+    fn group(&self) -> Group;
 
     /// What it does, in a line for a person.
     fn about(&self) -> String;

@@ -19,7 +19,7 @@ pub(crate) use self::select::select;
 use super::fault::Fault;
 use super::stage::Stage;
 
-/// Every fault, also those that this stack is not made for ([`Fault::impossible`]), in the order of the rows.
+/// Every fault, also those that this stack is not made for ([`Fault::impossible`]), in the order of the groups.
 pub(crate) fn all(stage: &Stage) -> Vec<Box<dyn Fault>> {
     let mut all = kill::all(stage);
     all.extend(stall::all(stage));

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::evidence::{Evidence, Seen};
 use super::fault::Blast;
+use super::group::Group;
 use super::record::Witness;
-use super::row::Row;
 
 /// One promise, and what breaks it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,7 +57,7 @@ impl Promise {
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     pub(crate) fault: String,
-    pub(crate) row: Row,
+    pub(crate) group: Group,
     pub(crate) about: String,
     /// From the beginning of the run.
     pub(crate) from: Duration,

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::evidence::DUPLICATES;
+use super::group::Group;
 use super::judge::{Case, Promise, Window};
 use super::record::{Call, Resource, Witness};
-use super::row::Row;
 use seen::Sight;
 
 /// For so long at least a fault is looked at.
@@ -46,7 +46,7 @@ pub(crate) struct Report {
 #[derive(Clone, Debug, Serialize)]
 struct Struck {
     fault: String,
-    row: Row,
+    group: Group,
     about: String,
     /// From the beginning of the run. What clients saw is looked at for five seconds at least.
     from_s: f64,
@@ -95,7 +95,7 @@ impl Report {
         };
         let faults = case.windows.iter().enumerate().map(|(at, window)| Struck {
             fault: window.fault.clone(),
-            row: window.row,
+            group: window.group,
             about: window.about.clone(),
             from_s: window.from.as_secs_f64(),
             to_s: window.to.as_secs_f64(),

@@ -1,7 +1,7 @@
 //! Which fault strikes when, drawn from a seed so that a run can be repeated. Pure.
 //!
-//! Faults strike one after the other, so that each thing a client saw belongs to one fault. Every row of the promises comes
-//! once before any comes twice, as far as the span allows; the seed decides the order of the rows.
+//! Faults strike one after the other, so that each thing a client saw belongs to one fault. Every group comes
+//! once before any comes twice, as far as the span allows; the seed decides the order of the groups.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
 use super::fault::Fault;
-use super::row::Row;
+use super::group::Group;
 
 /// Between the end of one fault and the beginning of the next.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 1_000..=4_000;
@@ -27,9 +27,9 @@ pub(crate) struct Planned {
     pub(crate) seed: u64,
 }
 
-/// Draws from these faults as many as fit into the span; with `each_once` one of every row, however long that takes.
+/// Draws from these faults as many as fit into the span; with `each_once` one of every group, however long that takes.
 pub(crate) fn draw(seed: u64, span: Duration, faults: &[Box<dyn Fault>], each_once: bool) -> Vec<Planned> {
-    let faults: Vec<Candidate> = faults.iter().map(|fault| (fault.row(), fault.duration())).collect();
+    let faults: Vec<Candidate> = faults.iter().map(|fault| (fault.group(), fault.duration())).collect();
     let mut plan = Plan { random: StdRng::seed_from_u64(seed), now: Duration::ZERO, planned: Vec::new() };
     plan.each_row(&faults, (!each_once).then_some(span));
     if !each_once {
@@ -39,7 +39,7 @@ pub(crate) fn draw(seed: u64, span: Duration, faults: &[Box<dyn Fault>], each_on
 }
 
 /// What a draw depends on.
-type Candidate = (Row, Duration);
+type Candidate = (Group, Duration);
 
 struct Plan {
     random: StdRng,
@@ -49,25 +49,25 @@ struct Plan {
 }
 
 impl Plan {
-    /// One fault of every row. Room is kept for the shortest fault of each row that is still to come.
+    /// One fault of every group. Room is kept for the shortest fault of each group that is still to come.
     fn each_row(&mut self, faults: &[Candidate], span: Option<Duration>) {
-        let mut rows: Vec<Vec<usize>> = Vec::new();
-        for (index, (row, _)) in faults.iter().enumerate() {
-            match rows.iter_mut().find(|row_of| faults[row_of[0]].0 == *row) {
-                Some(row) => row.push(index),
-                None => rows.push(vec![index]),
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for (index, (group, _)) in faults.iter().enumerate() {
+            match groups.iter_mut().find(|group_of| faults[group_of[0]].0 == *group) {
+                Some(group) => group.push(index),
+                None => groups.push(vec![index]),
             }
         }
-        rows.shuffle(&mut self.random);
-        let shortest = |row: &Vec<usize>| row.iter().map(|fault| faults[*fault].1).min().unwrap_or_default();
-        for (index, row) in rows.iter().enumerate() {
-            let kept: Duration = rows[index + 1..].iter().map(|row| shortest(row) + MAX_PAUSE).sum();
+        groups.shuffle(&mut self.random);
+        let shortest = |group: &Vec<usize>| group.iter().map(|fault| faults[*fault].1).min().unwrap_or_default();
+        for (index, group) in groups.iter().enumerate() {
+            let kept: Duration = groups[index + 1..].iter().map(|group| shortest(group) + MAX_PAUSE).sum();
             let Some(span) = span else {
-                self.add_one(faults, row, Duration::MAX);
+                self.add_one(faults, group, Duration::MAX);
                 continue;
             };
-            if !self.add_one(faults, row, span.saturating_sub(kept)) {
-                self.add_one(faults, row, span);
+            if !self.add_one(faults, group, span.saturating_sub(kept)) {
+                self.add_one(faults, group, span);
             }
         }
     }
@@ -109,7 +109,7 @@ mod tests {
             "drawn".into()
         }
 
-        fn row(&self) -> Row {
+        fn group(&self) -> Group {
             self.0.0
         }
 
@@ -130,28 +130,28 @@ mod tests {
         }
     }
 
-    const ROWS: [Row; 5] = [Row::Kill, Row::Stall, Row::Cut, Row::Provider, Row::Postgres];
+    const GROUPS: [Group; 5] = [Group::Kill, Group::Stall, Group::Cut, Group::Provider, Group::Postgres];
 
     fn any_faults() -> impl Strategy<Value = Vec<Box<dyn Fault>>> {
-        let fault = (prop::sample::select(&ROWS[..]), 0_u64..40_000);
-        let boxed = |(row, ms)| Box::new(Drawn((row, Duration::from_millis(ms)))) as Box<dyn Fault>;
+        let fault = (prop::sample::select(&GROUPS[..]), 0_u64..40_000);
+        let boxed = |(group, ms)| Box::new(Drawn((group, Duration::from_millis(ms)))) as Box<dyn Fault>;
         prop::collection::vec(fault.prop_map(boxed), 0..12)
     }
 
     impl std::fmt::Debug for dyn Fault {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "{:?} of {:?}", self.row(), self.duration())
+            write!(f, "{:?} of {:?}", self.group(), self.duration())
         }
     }
 
-    fn rows(faults: &[Box<dyn Fault>]) -> BTreeSet<Row> {
-        faults.iter().map(|fault| fault.row()).collect()
+    fn groups(faults: &[Box<dyn Fault>]) -> BTreeSet<Group> {
+        faults.iter().map(|fault| fault.group()).collect()
     }
 
-    /// What a span must hold so that every row can have its shortest fault.
+    /// What a span must hold so that every group can have its shortest fault.
     fn enough(faults: &[Box<dyn Fault>]) -> Duration {
-        let shortest = |row| faults.iter().filter(|fault| fault.row() == row).map(|fault| fault.duration()).min();
-        rows(faults).into_iter().filter_map(shortest).map(|shortest| shortest + MAX_PAUSE).sum()
+        let shortest = |group| faults.iter().filter(|fault| fault.group() == group).map(|fault| fault.duration()).min();
+        groups(faults).into_iter().filter_map(shortest).map(|shortest| shortest + MAX_PAUSE).sum()
     }
 
     proptest! {
@@ -177,8 +177,8 @@ mod tests {
         fn every_row_comes_before_any_comes_twice(seed: u64, faults in any_faults(), more in 0_u64..300) {
             let span = enough(&faults) + Duration::from_secs(more);
             let planned = draw(seed, span, &faults, false);
-            let first = planned.iter().take(rows(&faults).len()).map(|planned| faults[planned.fault].row());
-            prop_assert_eq!(first.collect::<BTreeSet<_>>(), rows(&faults));
+            let first = planned.iter().take(groups(&faults).len()).map(|planned| faults[planned.fault].group());
+            prop_assert_eq!(first.collect::<BTreeSet<_>>(), groups(&faults));
         }
 
         #[test]
@@ -194,15 +194,15 @@ mod tests {
         #[test]
         fn each_once_is_each_row_once(seed: u64, faults in any_faults()) {
             let planned = draw(seed, Duration::ZERO, &faults, true);
-            let drawn: Vec<Row> = planned.iter().map(|planned| faults[planned.fault].row()).collect();
-            prop_assert_eq!(drawn.len(), rows(&faults).len());
-            prop_assert_eq!(drawn.into_iter().collect::<BTreeSet<_>>(), rows(&faults));
+            let drawn: Vec<Group> = planned.iter().map(|planned| faults[planned.fault].group()).collect();
+            prop_assert_eq!(drawn.len(), groups(&faults).len());
+            prop_assert_eq!(drawn.into_iter().collect::<BTreeSet<_>>(), groups(&faults));
         }
     }
 
     #[test]
     fn other_seeds_draw_other_runs() {
-        let faults: Vec<Box<dyn Fault>> = ROWS.map(|row| Box::new(Drawn((row, MAX_PAUSE))) as _).into();
+        let faults: Vec<Box<dyn Fault>> = GROUPS.map(|group| Box::new(Drawn((group, MAX_PAUSE))) as _).into();
         let runs: Vec<_> = (0..20).map(|seed| draw(seed, Duration::from_secs(120), &faults, false)).collect();
         assert!(runs.windows(2).all(|pair| pair[0] != pair[1]));
     }

@@ -35,7 +35,7 @@ impl Stage {
         Ok(Self { home: home.clone(), services: Services::load()?, urls: running.urls, lines: None })
     }
 
-    /// The lines of this run. Only faults of a row that [needs lines](super::row::Row::needs_lines) break them.
+    /// The lines of this run. only faults of a group that [needs lines](super::group::Group::needs_lines) break them.
     pub(crate) fn lines(&self) -> Result<&Lines> {
         self.lines.as_ref().context("this run has no proxies between the parts")
     }

@@ -53,7 +53,7 @@ impl Strikes<'_> {
         say(&format!("[{}] {}", clock(to), struck.note));
         Ok(Window {
             fault: fault.name(),
-            row: fault.row(),
+            group: fault.group(),
             about: fault.about(),
             from,
             to,

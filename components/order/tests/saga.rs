@@ -242,7 +242,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn what_the_design_promises_holds_whatever_comes_first(turns in turns(), in_stock: bool, pays: bool) {
+    fn every_order_ends_with_its_money_and_stock_right_whatever_comes_first(turns in turns(), in_stock: bool, pays: bool) {
         let mut world = World::new(Course { in_stock, pays });
         for turn in turns {
             world.turn(turn);

@@ -18,8 +18,8 @@ use towpath_fault_proxy::{Fate, answer};
 
 use self::watch::Watch;
 use crate::fault::{Blast, Fault, Struck};
+use crate::group::Group;
 use crate::lines::Lines;
-use crate::row::Row;
 use crate::stage::Stage;
 
 /// How long the line is looked at before: what comes by then must go on coming by.
@@ -40,16 +40,20 @@ const LOOK: Duration = Duration::from_millis(50);
 enum Fails {
     /// 500: tried again, but not for ever.
     Broken,
-    /// 4xx: it will never take it.
+    /// 422: it will never take it.
     Refusing,
     /// 503: what it needs is down.
     Unavailable,
+    /// 401: its token was replaced, and the relay's was not.
+    Locked,
     /// It doesn't answer.
     Silent,
 }
 
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
-    [Fails::Broken, Fails::Refusing, Fails::Unavailable, Fails::Silent].map(|fails| Box::new(fails) as _).into()
+    [Fails::Broken, Fails::Refusing, Fails::Unavailable, Fails::Locked, Fails::Silent]
+        .map(|fails| Box::new(fails) as _)
+        .into()
 }
 
 impl Fails {
@@ -59,6 +63,7 @@ impl Fails {
             Self::Broken => Fate::Answered(answer(StatusCode::INTERNAL_SERVER_ERROR, why)),
             Self::Refusing => Fate::Answered(answer(StatusCode::UNPROCESSABLE_ENTITY, why)),
             Self::Unavailable => Fate::Answered(answer(StatusCode::SERVICE_UNAVAILABLE, why)),
+            Self::Locked => Fate::Answered(answer(StatusCode::UNAUTHORIZED, why)),
             Self::Silent => Fate::Ignored,
         }
     }
@@ -67,7 +72,7 @@ impl Fails {
     fn lasts(self) -> Duration {
         Duration::from_secs(match self {
             Self::Broken | Self::Refusing => 8,
-            Self::Unavailable => 20,
+            Self::Unavailable | Self::Locked => 20,
             Self::Silent => 60,
         })
     }
@@ -77,7 +82,7 @@ impl Fails {
         match self {
             Self::Broken => (TRIES..=TRIES, true),
             Self::Refusing => (1..=1, true),
-            Self::Unavailable | Self::Silent => (2..=usize::MAX, false),
+            Self::Unavailable | Self::Locked | Self::Silent => (2..=usize::MAX, false),
         }
     }
 }
@@ -86,15 +91,16 @@ impl Fault for Fails {
     fn name(&self) -> String {
         let how = match self {
             Self::Broken => "500",
-            Self::Refusing => "4xx",
+            Self::Refusing => "422",
             Self::Unavailable => "503",
+            Self::Locked => "401",
             Self::Silent => "silent",
         };
         format!("component-{how}")
     }
 
-    fn row(&self) -> Row {
-        Row::Component
+    fn group(&self) -> Group {
+        Group::Component
     }
 
     fn about(&self) -> String {
@@ -103,6 +109,7 @@ impl Fault for Fails {
             Self::Broken => "a component answers 500 to one event until that is a dead letter".to_owned(),
             Self::Refusing => "a component answers 422 to one event, which is a dead letter at once".to_owned(),
             Self::Unavailable => format!("a component answers 503 to one event for {seconds} s"),
+            Self::Locked => format!("a component answers 401 to one event for {seconds} s"),
             Self::Silent => format!("a component says nothing to one event for {seconds} s"),
         }
     }
@@ -110,7 +117,7 @@ impl Fault for Fails {
     fn duration(&self) -> Duration {
         let comes_again = match self {
             Self::Broken | Self::Refusing => Duration::ZERO,
-            Self::Unavailable => Duration::from_secs(12),
+            Self::Unavailable | Self::Locked => Duration::from_secs(12),
             Self::Silent => COMES_AGAIN,
         };
         LOOKS + self.lasts() + comes_again

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use towpath_fault_proxy::{Fate, PRODUCE, PostgresMessage, Protocol, Proxy};
 
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::service::Service;
 use crate::stage::Stage;
 
@@ -58,8 +58,8 @@ impl Fault for Cut {
         }
     }
 
-    fn row(&self) -> Row {
-        Row::Cut
+    fn group(&self) -> Group {
+        Group::Cut
     }
 
     fn about(&self) -> String {

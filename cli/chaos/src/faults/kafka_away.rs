@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::stage::Stage;
 
 /// Longer than a transaction in Kafka may stay open, and than a session of a consumer.
@@ -23,8 +23,8 @@ impl Fault for KafkaAway {
         "kafka-away".to_owned()
     }
 
-    fn row(&self) -> Row {
-        Row::KafkaAway
+    fn group(&self) -> Group {
+        Group::KafkaAway
     }
 
     fn about(&self) -> String {

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use super::parts::{self, Kind};
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::stage::Stage;
 
 /// Longer than any part takes to be ready again, with the supervisor's longest pause before it.
@@ -36,8 +36,8 @@ impl Fault for Kill {
         format!("kill-{}", self.part)
     }
 
-    fn row(&self) -> Row {
-        Row::Kill
+    fn group(&self) -> Group {
+        Group::Kill
     }
 
     fn about(&self) -> String {

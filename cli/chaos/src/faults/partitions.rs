@@ -21,10 +21,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::task::spawn_blocking;
-use towpath_stack::services::Group;
+use towpath_stack::services;
 
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::stage::Stage;
 
 /// A topic isn't given more than this, however often partitions are added: none can be taken away again.
@@ -56,8 +56,8 @@ impl Fault for Added {
         "partitions-added".to_owned()
     }
 
-    fn row(&self) -> Row {
-        Row::Partitions
+    fn group(&self) -> Group {
+        Group::Partitions
     }
 
     fn about(&self) -> String {
@@ -111,8 +111,8 @@ impl Fault for Rebalanced {
         "rebalance".to_owned()
     }
 
-    fn row(&self) -> Row {
-        Row::Partitions
+    fn group(&self) -> Group {
+        Group::Partitions
     }
 
     fn about(&self) -> String {
@@ -145,7 +145,7 @@ impl Fault for Rebalanced {
 }
 
 /// Blocks. Answers how many partitions it had, and how long the group took to settle without it.
-fn join_and_leave(mut config: ClientConfig, group: &Group) -> Result<(usize, Duration)> {
+fn join_and_leave(mut config: ClientConfig, group: &services::Group) -> Result<(usize, Duration)> {
     let observer: BaseConsumer = config.create()?;
     config
         .set("group.id", &group.id)

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::service::Service;
 use crate::stage::Stage;
 
@@ -42,8 +42,8 @@ impl Fault for BackendsTerminated {
         format!("backends-terminated-{}", self.0.name())
     }
 
-    fn row(&self) -> Row {
-        Row::Postgres
+    fn group(&self) -> Group {
+        Group::Postgres
     }
 
     fn about(&self) -> String {
@@ -120,8 +120,8 @@ impl Fault for RowLocked {
         format!("row-locked-{}", self.0.name())
     }
 
-    fn row(&self) -> Row {
-        Row::Postgres
+    fn group(&self) -> Group {
+        Group::Postgres
     }
 
     fn about(&self) -> String {

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::service::Service;
 use crate::stage::Stage;
 
@@ -51,8 +51,8 @@ impl Fault for Misbehaves {
         format!("provider-{}", self.mode)
     }
 
-    fn row(&self) -> Row {
-        Row::Provider
+    fn group(&self) -> Group {
+        Group::Provider
     }
 
     fn about(&self) -> String {

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::stage::Stage;
 
 /// FLUSHALL.
@@ -21,8 +21,8 @@ impl Fault for Emptied {
         "redis-emptied".to_owned()
     }
 
-    fn row(&self) -> Row {
-        Row::RedisEmptied
+    fn group(&self) -> Group {
+        Group::RedisEmptied
     }
 
     fn about(&self) -> String {

@@ -17,7 +17,7 @@ use super::continuity::Continuity;
 use super::kill;
 use super::parts::Kind;
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::stage::Stage;
 
 /// Until what was late is handled.
@@ -77,8 +77,8 @@ impl Fault for Gone {
         }
     }
 
-    fn row(&self) -> Row {
-        Row::Replicas
+    fn group(&self) -> Group {
+        Group::Replicas
     }
 
     fn about(&self) -> String {
@@ -131,8 +131,8 @@ impl Fault for Rolling {
         "rolling-restarts".to_owned()
     }
 
-    fn row(&self) -> Row {
-        Row::Replicas
+    fn group(&self) -> Group {
+        Group::Replicas
     }
 
     fn about(&self) -> String {

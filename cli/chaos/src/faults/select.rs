@@ -1,4 +1,4 @@
-//! `--faults LIST`: names of faults, rows, and beginnings of names with a `*` behind them.
+//! `--faults LIST`: names of faults, groups, and beginnings of names with a `*` behind them.
 
 use anyhow::{Result, bail};
 
@@ -27,7 +27,7 @@ fn choose(
 fn names(word: &str, fault: &dyn Fault) -> bool {
     match word.strip_suffix('*') {
         Some(beginning) => fault.name().starts_with(beginning),
-        None => fault.name() == word || fault.row().name() == word,
+        None => fault.name() == word || fault.group().name() == word,
     }
 }
 
@@ -35,12 +35,12 @@ fn names(word: &str, fault: &dyn Fault) -> bool {
 fn refusal(word: &str, faults: &[Box<dyn Fault>], impossible: impl Fn(&dyn Fault) -> Option<String>) -> Option<String> {
     let named: Vec<&dyn Fault> = faults.iter().map(|fault| &**fault).filter(|fault| names(word, *fault)).collect();
     if named.is_empty() {
-        let mut rows: Vec<&str> = faults.iter().map(|fault| fault.row().name()).collect();
-        rows.dedup();
+        let mut groups: Vec<&str> = faults.iter().map(|fault| fault.group().name()).collect();
+        groups.dedup();
         let known: Vec<String> = faults.iter().map(|fault| fault.name()).collect();
         return Some(format!(
-            "no fault is called {word:?}: there are the rows {}; the faults {}; and beginnings such as kill-*",
-            rows.join(", "),
+            "no fault is called {word:?}: there are the groups {}; the faults {}; and beginnings such as kill-*",
+            groups.join(", "),
             known.join(", ")
         ));
     }
@@ -58,16 +58,16 @@ mod tests {
 
     use super::*;
     use crate::fault::{Blast, Struck};
-    use crate::row::Row;
+    use crate::group::Group;
 
-    struct Named(&'static str, Row);
+    struct Named(&'static str, Group);
 
     impl Fault for Named {
         fn name(&self) -> String {
             self.0.to_owned()
         }
 
-        fn row(&self) -> Row {
+        fn group(&self) -> Group {
             self.1
         }
 
@@ -91,12 +91,13 @@ mod tests {
     fn chosen(words: &[&str]) -> Result<Vec<String>> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let faults: Vec<Box<dyn Fault>> = vec![
-            Box::new(Named("kill-redis", Row::Kill)),
-            Box::new(Named("kill-relay", Row::Kill)),
-            Box::new(Named("provider-gone", Row::Provider)),
-            Box::new(Named("replica-kill-relay-2", Row::Replicas)),
+            Box::new(Named("kill-redis", Group::Kill)),
+            Box::new(Named("kill-relay", Group::Kill)),
+            Box::new(Named("provider-gone", Group::Provider)),
+            Box::new(Named("replica-kill-relay-2", Group::Replicas)),
         ];
-        let impossible = |fault: &dyn Fault| (fault.row() == Row::Replicas).then(|| "needs --replicas 2".to_owned());
+        let impossible =
+            |fault: &dyn Fault| (fault.group() == Group::Replicas).then(|| "needs --replicas 2".to_owned());
         Ok(choose(&words, faults, impossible)?.iter().map(|fault| fault.name()).collect())
     }
 

@@ -1,4 +1,5 @@
-//! SIGSTOP of each part for a while, then SIGCONT: the process is there, its connections stand, and nothing answers.
+//! SIGSTOP of each part for a while, then SIGCONT: the process is there, its connections stand, and nothing answers. Also
+//! twice in a row: the second standstill meets everybody while they are coming back from the first.
 //!
 //! A PostgreSQL server is many processes: stopping the first alone would stop no statement, so all of them stand
 //! still. The supervisor only starts again what has ended, and a part that stands still hasn't.
@@ -11,12 +12,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::future::BoxFuture;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rustix::process::Signal;
 use towpath_stack::process::{self, Identity};
 
 use super::parts::{self, Kind};
 use crate::fault::{Blast, Fault, Struck};
-use crate::row::Row;
+use crate::group::Group;
 use crate::stage::Stage;
 
 /// Two leases of a shard.
@@ -24,48 +26,81 @@ const STALL: Duration = Duration::from_secs(20);
 /// Until what was late because of it is done: Kafka takes its members back, publishers take their shards.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
+/// Of two in a row, each: longer than the session of a consumer, and than the lease of a shard.
+const STALL_OF_TWO: Duration = Duration::from_secs(15);
+/// Between two: before anybody is back, in the middle of it, and when all are back but for what waits long.
+const BETWEEN: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(40)];
+
 struct Stall {
     part: String,
     kind: Kind,
+    twice: bool,
 }
 
 pub(super) fn all(stage: &Stage) -> Vec<Box<dyn Fault>> {
-    parts::of_stack(stage).into_iter().map(|(part, kind)| Box::new(Stall { part, kind }) as _).collect()
+    let parts = || parts::of_stack(stage).into_iter();
+    let once = parts().map(|(part, kind)| Stall { part, kind, twice: false });
+    let twice = parts().map(|(part, kind)| Stall { part, kind, twice: true });
+    once.chain(twice).map(|stall| Box::new(stall) as _).collect()
 }
 
 impl Fault for Stall {
     fn name(&self) -> String {
-        format!("stall-{}", self.part)
+        if self.twice { format!("stall-twice-{}", self.part) } else { format!("stall-{}", self.part) }
     }
 
-    fn row(&self) -> Row {
-        Row::Stall
+    fn group(&self) -> Group {
+        Group::Stall
     }
 
     fn about(&self) -> String {
-        format!("SIGSTOP of {} for {} s, then SIGCONT", self.part, STALL.as_secs())
+        let part = &self.part;
+        if self.twice {
+            let [short, middle, long] = BETWEEN.map(|span| span.as_secs());
+            let each = STALL_OF_TWO.as_secs();
+            format!("SIGSTOP of {part} for {each} s, and again {short}, {middle} or {long} s later")
+        } else {
+            format!("SIGSTOP of {part} for {} s, then SIGCONT", STALL.as_secs())
+        }
     }
 
     fn duration(&self) -> Duration {
-        STALL + AFTERWARDS
+        let span = if self.twice { STALL_OF_TWO * 2 + BETWEEN[2] } else { STALL };
+        span + AFTERWARDS
     }
 
     fn blast(&self, _: &Stage) -> Blast {
         Blast { stalled: matches!(self.kind, Kind::Host(_)), ..self.kind.blast() }
     }
 
-    fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
+    fn strike<'a>(&'a self, stage: &'a Stage, random: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
         Box::pin(async move {
-            let process = parts::process(stage, &self.part)?;
-            let stopped = Stopped::all_of(&process)?;
-            let count = stopped.count;
-            tokio::time::sleep(STALL).await;
-            stopped.wake()?;
-            ensure!(process.is_alive(), "{} ended while it stood still: see `towpath logs {}`", self.part, self.part);
+            let note = if self.twice {
+                let between = *BETWEEN.choose(random).context("there is a span")?;
+                let first = self.stand_still(stage, STALL_OF_TWO).await?;
+                tokio::time::sleep(between).await;
+                let second = self.stand_still(stage, STALL_OF_TWO).await?;
+                format!("{first}; {} s later {second}", between.as_secs())
+            } else {
+                self.stand_still(stage, STALL).await?
+            };
             stage.until_ready(&self.part, AFTERWARDS).await?;
-            let (part, pid) = (&self.part, process.pid);
-            Ok(Struck::noted(format!("{part} (pid {pid}, {count} processes) stood still for {} s", STALL.as_secs())))
+            Ok(Struck::noted(note))
         })
+    }
+}
+
+impl Stall {
+    /// Stops the part for a span. Answers what it did.
+    async fn stand_still(&self, stage: &Stage, span: Duration) -> Result<String> {
+        let process = parts::process(stage, &self.part)?;
+        let stopped = Stopped::all_of(&process)?;
+        let count = stopped.count;
+        tokio::time::sleep(span).await;
+        stopped.wake()?;
+        ensure!(process.is_alive(), "{} ended while it stood still: see `towpath logs {}`", self.part, self.part);
+        let (part, pid) = (&self.part, process.pid);
+        Ok(format!("{part} (pid {pid}, {count} processes) stood still for {} s", span.as_secs()))
     }
 }
 

@@ -100,8 +100,8 @@ pub(super) fn in_time(witness: &Witness, windows: &[Window]) -> Promise {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::group::Group;
     use crate::record::{Lag, Resource};
-    use crate::row::Row;
     use crate::service::Service;
 
     pub(in crate::judge) fn answer(status: u16) -> Outcome {
@@ -125,7 +125,7 @@ pub(super) mod tests {
     pub(in crate::judge) fn window(from_s: u64, to_s: u64) -> Window {
         Window {
             fault: "kill-postgres-order".into(),
-            row: Row::Kill,
+            group: Group::Kill,
             about: "kills it".into(),
             from: Duration::from_secs(from_s),
             to: Duration::from_secs(to_s),

@@ -25,7 +25,7 @@ fn seen(at_ms: u64, status: u16, attempt: usize) -> Seen {
 fn window() -> Window {
     Window {
         fault: "kill-kafka".into(),
-        row: Row::Kill,
+        group: Group::Kill,
         about: "SIGKILL of kafka".into(),
         from: Duration::from_secs(2),
         to: Duration::from_secs(4),

@@ -3,7 +3,7 @@
 /// A group of faults of one kind. docs/promises.md names the faults that test each promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Row {
+pub(crate) enum Group {
     /// SIGKILL of a part.
     Kill,
     /// SIGSTOP of a part for some seconds.
@@ -26,7 +26,7 @@ pub(crate) enum Row {
     Postgres,
 }
 
-impl Row {
+impl Group {
     /// As `--faults` and the report name it.
     pub(crate) fn name(self) -> &'static str {
         match self {
