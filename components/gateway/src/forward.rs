@@ -2,13 +2,14 @@
 
 use towpath_sdk::{Context, Problem, Request, Response};
 
-use crate::domain;
+use crate::{domain, limit};
 
-/// Forwards the request to a service, and its response to the client.
+/// Forwards the request to a service, and its response to the client, unless the client exceeds its rate limit.
 ///
 /// # Errors
-/// 502 and 503 where the service gives no response of its own.
+/// 429 beyond the rate limit; 502 and 503 where the service gives no response of its own.
 pub(crate) async fn forward(context: &Context, request: &Request, service: &'static str) -> Result<Response, Problem> {
+    limit::check(context, request).await?;
     let target = match request.raw_query() {
         "" => request.path().to_owned(),
         query => format!("{}?{query}", request.path()),

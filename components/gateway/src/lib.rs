@@ -2,9 +2,9 @@
 
 pub mod domain;
 mod forward;
+mod health;
 mod limit;
 
-use serde_json::json;
 use towpath_sdk::{Context, Problem, Request, Response};
 
 use domain::Route;
@@ -17,10 +17,7 @@ towpath_sdk::service!(handle);
 /// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
     match domain::route(&request)? {
-        Route::Health => Ok(Response::json(200, &json!({"status": "ok"}))),
-        Route::Service(service) => {
-            limit::check(&context, &request).await?;
-            forward::forward(&context, &request, service).await
-        }
+        Route::Health => Ok(health::health()),
+        Route::Service(service) => forward::forward(&context, &request, service).await,
     }
 }

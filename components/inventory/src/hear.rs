@@ -15,7 +15,7 @@ const MAX_ROUNDS: u32 = 5;
 /// Handles an event in one unit of work under its id.
 ///
 /// # Errors
-/// 4xx for an invalid event: the relay makes a dead letter of it. 503 where it can be handled later.
+/// 422 for an invalid event: the relay makes a dead letter of it. 503 where it can be handled later.
 pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
     let delivery = Delivery::receive(context, request).await?;
     let relay = context.relay().await?;

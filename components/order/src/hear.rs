@@ -11,7 +11,7 @@ use crate::{
 /// Handles an event in one unit of work under its id.
 ///
 /// # Errors
-/// 4xx for an invalid event: the relay makes a dead letter of it. 503 where it can be handled later.
+/// 422 for an invalid event: the relay makes a dead letter of it. 503 where it can be handled later.
 pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
     let delivery = Delivery::receive(context, request).await?;
     if matches!(delivery.kind(), "product.created" | "product.updated") {

@@ -7,7 +7,7 @@ use crate::{domain::Cancellation, events::OrderEnded, settle};
 /// Handles an event.
 ///
 /// # Errors
-/// 4xx for an invalid event: the relay makes a dead letter of it. 503 where it can be handled later.
+/// 422 for an invalid event: the relay makes a dead letter of it. 503 where it can be handled later.
 pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Response, Problem> {
     let delivery = Delivery::receive(context, request).await?;
     let ended = || delivery.data().map(|OrderEnded { order_id }| order_id);

@@ -4,3 +4,4 @@
 pub mod database;
 pub mod events;
 pub mod refusals;
+pub mod sources;

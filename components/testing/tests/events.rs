@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
-use towpath_component_testing::events::{Documented, documented};
+use towpath_component_testing::{
+    events::{Documented, documented},
+    sources,
+};
 
 /// Texts that look like a type of event and are the name of an operation that a client repeats under its key.
 const OPERATIONS: &[&str] = &["order.place"];
@@ -84,25 +87,10 @@ fn the_components_know_the_events_that_the_list_gives_them() {
             }) && !topics.contains(text.as_str())
                 && !OPERATIONS.contains(&text.as_str())
         };
-        let mut known = BTreeMap::new();
-        literals(&root().join("components").join(service).join("src"), &mut known);
-        known.retain(|text, _| is_type(text));
+        let texts = sources::texts(&root().join("components").join(service).join("src"));
+        let known: BTreeMap<String, PathBuf> =
+            texts.into_iter().filter(|(_, text)| is_type(text)).map(|(file, text)| (text, file)).collect();
         let kinds: BTreeSet<String> = known.keys().cloned().collect();
         assert_eq!(kinds, listed, "types in the sources of {service} (left, {known:?}) and in docs/events.md (right)");
-    }
-}
-
-/// Every text in quotes in the sources below a folder, without comments and tests, with the file that holds it.
-fn literals(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
-    for path in folder.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path()) {
-        if path.is_dir() {
-            literals(&path, found);
-        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
-            let text = std::fs::read_to_string(&path).expect("a source");
-            let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
-            for line in code.filter(|line| !line.trim_start().starts_with("//")) {
-                found.extend(line.split('"').skip(1).step_by(2).map(|text| (text.to_owned(), path.clone())));
-            }
-        }
     }
 }

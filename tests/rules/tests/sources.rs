@@ -81,3 +81,37 @@ fn rules_of_a_domain_do_no_io() {
     }
     none(&faults);
 }
+
+/// Somebody who knows one service finds the same thing in the next.
+#[test]
+fn every_service_has_the_same_rooms() {
+    let root = root();
+    let mut faults = Vec::new();
+    let services: Vec<PathBuf> =
+        fs::read_dir(root.join("components")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for service in services.iter().filter(|path| !path.ends_with("sdk") && !path.ends_with("testing")) {
+        let name = service.file_name().unwrap().to_string_lossy();
+        let mut rooms = vec!["README.md", "src/lib.rs", "src/domain.rs", "tests/refusals.rs"];
+        if root.join("migrations").join(&*name).exists() {
+            rooms.extend(["src/store.rs", "src/events.rs", "src/read.rs"]);
+        }
+        let missing = rooms.iter().filter(|room| !service.join(room).exists());
+        faults.extend(missing.map(|room| format!("components/{name}/{room} is missing")));
+        let wiring = fs::read_to_string(service.join("src/lib.rs")).unwrap();
+        let work = ["Response::", "json!", "Problem::unavailable", "UnitOfWork", "Query::", "SELECT "];
+        let found = work.iter().filter(|word| wiring.contains(**word));
+        faults
+            .extend(found.map(|word| format!("components/{name}/src/lib.rs: {word}: lib.rs only routes to handlers")));
+    }
+    let hears = fs::read_to_string(root.join("relay.toml")).unwrap();
+    let hears: toml::Table = hears.parse().unwrap();
+    for (name, service) in hears["services"].as_table().unwrap() {
+        let subscribes = service.get("subscriptions").is_some();
+        if subscribes != root.join("components").join(name).join("src/hear.rs").exists() {
+            faults.push(format!(
+                "components/{name}/src/hear.rs stands where relay.toml has subscriptions, and only there"
+            ));
+        }
+    }
+    none(&faults);
+}

@@ -131,6 +131,10 @@ impl From<RelayError> for Problem {
                 problem.retry_after_seconds = Some(1);
                 problem
             }
+            Some(Code::Contention) => {
+                let detail = "Other requests are changing the same data at the same time. Try again.";
+                Self::unavailable("contention", detail, cause)
+            }
             _ if error.is_outcome_unknown() => Self::outcome_unknown(cause),
             _ if error.is_transient() => {
                 Self::unavailable("unavailable", "A dependency of this service is not available.", cause)
@@ -158,6 +162,7 @@ mod tests {
                 Code::IdempotencyReused => (422, "idempotency_key_reused"),
                 Code::IdempotencyInFlight => (409, "idempotency_key_in_flight"),
                 Code::OutcomeUnknown => (503, "outcome_unknown"),
+                Code::Contention => (503, "contention"),
                 code if code.is_retryable() => (503, "unavailable"),
                 _ => (500, "internal"),
             };

@@ -1,0 +1,112 @@
+//! What the pages name is there: files, folders, tests and links. A reader who follows a name must not end in nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't read its sources has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Every page of the repository, by its path in it.
+fn pages() -> Vec<(PathBuf, String)> {
+    let root = root();
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if entry.is_dir() && !name.starts_with('.') && name != "target" {
+                folders.push(entry);
+            } else if name.ends_with(".md") {
+                let text = fs::read_to_string(&entry).unwrap();
+                found.push((entry.strip_prefix(&root).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(found.len() > 20, "{found:?}");
+    found
+}
+
+/// The text without blocks of code, which show what a reader types and not what is there.
+fn prose(text: &str) -> String {
+    let mut inside = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What stands between back quotes.
+fn quoted(text: &str) -> Vec<String> {
+    prose(text).split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let mut faults = Vec::new();
+    let mut seen = 0;
+    for (page, text) in pages() {
+        let names = quoted(&text);
+        for (file, function) in names.iter().filter_map(|name| name.split_once(".rs::")) {
+            seen += 1;
+            let file = format!("{file}.rs");
+            let code = fs::read_to_string(root().join(&file)).unwrap_or_default();
+            // Fuzz targets are made by a macro that is given their name.
+            if !code.contains(&format!("fn {function}(")) && !code.contains(&format!("{function}:")) {
+                faults.push(format!("{}: there is no {function} in {file}", page.display()));
+            }
+        }
+    }
+    assert!(seen > 40, "the pages name {seen} tests");
+    none(&faults);
+}
+
+#[test]
+fn every_file_that_a_page_names_exists() {
+    let root = root();
+    let folders =
+        ["cli/", "components/", "docs/", "fuzz/", "host/", "infra/", "migrations/", "relay/", "tests/", ".ci/"];
+    let mut faults = Vec::new();
+    for (page, text) in pages() {
+        for name in quoted(&text) {
+            let path = name.split("::").next().unwrap_or_default();
+            // A part in capitals, an angle bracket or a brace stands for whatever the reader puts there.
+            let is_pattern = path.contains(['*', '<', '{', ' ', '$'])
+                || path.split(['/', '.']).any(|part| {
+                    part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase()) && part != "README"
+                });
+            let is_here = folders.iter().any(|folder| path.starts_with(folder));
+            if is_here && !is_pattern && !root.join(path).exists() {
+                faults.push(format!("{}: {path} is not there", page.display()));
+            }
+        }
+    }
+    none(&faults);
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = root();
+    let mut faults = Vec::new();
+    for (page, text) in pages() {
+        let text = prose(&text);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if path.is_empty() || link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            if !root.join(page.parent().unwrap()).join(path).exists() {
+                faults.push(format!("{}: the link to {path} leads nowhere", page.display()));
+            }
+        }
+    }
+    none(&faults);
+}
