@@ -14,7 +14,7 @@ mod privileges;
 use std::fmt;
 use std::path::Path;
 
-use refinery::{Migration, Runner};
+use refinery_core::{Migration, Runner};
 use tokio_postgres::{Client, NoTls};
 
 use crate::config::{Config, PostgresConfig, PostgresUrl};
@@ -64,7 +64,7 @@ pub enum ErrorKind {
     Drift(String),
     /// A migration failed; it was rolled back.
     #[error("{0}")]
-    Migration(String, #[source] Box<refinery::Error>),
+    Migration(String, #[source] Box<refinery_core::Error>),
 }
 
 /// PostgreSQL's own words where it has some, otherwise the driver's.
@@ -163,7 +163,7 @@ async fn lock(client: &Client) -> Result<()> {
 }
 
 fn load(folder: &Path) -> Result<Vec<Migration>> {
-    let mut migrations = refinery::load_sql_migrations(folder).map_err(|error| {
+    let mut migrations = refinery_core::load_sql_migrations(folder).map_err(|error| {
         ErrorKind::Configuration(format!("the migrations in {} can't be read: {error}", folder.display()))
     })?;
     migrations.sort();
@@ -176,7 +176,7 @@ fn load(folder: &Path) -> Result<Vec<Migration>> {
     }
 }
 
-fn relay_migrations() -> std::result::Result<Vec<Migration>, refinery::Error> {
+fn relay_migrations() -> std::result::Result<Vec<Migration>, refinery_core::Error> {
     RELAY.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect()
 }
 
@@ -205,8 +205,8 @@ async fn apply(client: &mut Client, whose: &str, history: &str, migrations: &[Mi
 }
 
 /// Says what a person has to do.
-fn migration_error(whose: &str, error: refinery::Error) -> ErrorKind {
-    use refinery::error::Kind;
+fn migration_error(whose: &str, error: refinery_core::Error) -> ErrorKind {
+    use refinery_core::error::Kind;
     match error.kind() {
         Kind::DivergentVersion(applied, file) => ErrorKind::Drift(format!(
             "{whose} migration {applied} was applied, and the file {file} differs from it now; bring the old text back \

@@ -133,7 +133,13 @@ impl Workspace {
             narrowed = chosen.len() < before;
         }
         let needs = chosen.iter().flat_map(|(package, target)| package.needs(target)).collect();
-        Ok(Choice { cargo: asked.cargo(&chosen, narrowed), needs })
+        Ok(Choice { cargo: asked.cargo(&chosen, narrowed, |target| self.is_alone(target)), needs })
+    }
+
+    /// Whether these are test programs whose name no other package's have.
+    fn is_alone(&self, (flag, name): (&str, Option<&str>)) -> bool {
+        let targets = self.packages.iter().flat_map(|package| &package.targets);
+        flag == "--test" && targets.filter(|target| target.is("test") && Some(&*target.name) == name).count() == 1
     }
 }
 
@@ -187,8 +193,15 @@ impl<'a> Asked<'a> {
         if self.targets.is_empty() { all(target) } else { self.targets.iter().any(one) }
     }
 
-    /// Where a name has narrowed the choice, cargo is told exactly which programs to build.
-    fn cargo(&self, chosen: &[(&Package, &Target)], narrowed: bool) -> Vec<String> {
+    /// Where a name has narrowed the choice, cargo is told exactly which programs to build. It is told the workspace instead
+    /// of packages where that means the same programs: with `-p` it gives dependencies other features than the workspace has,
+    /// and compiles them again.
+    fn cargo(
+        &self,
+        chosen: &[(&Package, &Target)],
+        narrowed: bool,
+        is_alone: impl Fn((&str, Option<&str>)) -> bool,
+    ) -> Vec<String> {
         let mut packages: BTreeSet<&str> = self.packages.clone();
         let mut targets: Vec<(&str, Option<&str>)> = self.targets.clone();
         if narrowed {
@@ -196,6 +209,9 @@ impl<'a> Asked<'a> {
             targets = chosen.iter().map(|(_, target)| flag(target)).collect();
             targets.sort_unstable();
             targets.dedup();
+        }
+        if !targets.is_empty() && targets.iter().copied().all(is_alone) {
+            packages.clear();
         }
         let mut cargo = Vec::new();
         if packages.is_empty() {
@@ -286,12 +302,16 @@ mod tests {
             targets: vec![
                 target("towpath_relay", "lib", "relay/src/lib.rs"),
                 target("events", "test", "relay/tests/events/main.rs"),
+                target("refusals", "test", "relay/tests/refusals.rs"),
             ],
             metadata: Some(Metadata { needs }),
         };
         let order = Package {
             name: "towpath-order".to_owned(),
-            targets: vec![target("towpath_order", "lib", "order/src/lib.rs")],
+            targets: vec![
+                target("towpath_order", "lib", "order/src/lib.rs"),
+                target("refusals", "test", "order/tests/refusals.rs"),
+            ],
             metadata: None,
         };
         Workspace { packages: vec![relay, order] }
@@ -313,10 +333,10 @@ mod tests {
     #[test]
     fn a_name_chooses_the_programs_that_have_it() {
         let replay = choose(&["a_replay"]).unwrap();
-        assert_eq!(replay.cargo, ["-p", "towpath-relay", "--test", "events", "a_replay"]);
+        assert_eq!(replay.cargo, ["--workspace", "--test", "events", "a_replay"]);
         assert_eq!(replay.needs.len(), 2);
         let module = choose(&["dead_letters::a_replay"]).unwrap();
-        assert_eq!(module.cargo[..4], ["-p", "towpath-relay", "--test", "events"]);
+        assert_eq!(module.cargo[..3], ["--workspace", "--test", "events"]);
         let pure = choose(&["outbox"]).unwrap();
         assert_eq!((pure.cargo[2].as_str(), pure.needs.len()), ("--lib", 0));
     }
@@ -327,6 +347,14 @@ mod tests {
         assert_eq!((order.cargo, order.needs.len()), (vec!["-p".to_owned(), "towpath-order".to_owned()], 0));
         let lib = choose(&["-ptowpath-relay", "--lib"]).unwrap();
         assert_eq!((lib.cargo, lib.needs.len()), (["-p", "towpath-relay", "--lib"].map(str::to_owned).to_vec(), 0));
+    }
+
+    #[test]
+    fn a_program_of_one_package_is_built_with_the_workspaces_features() {
+        let events = choose(&["-p", "towpath-relay", "--test", "events"]).unwrap();
+        assert_eq!(events.cargo, ["--workspace", "--test", "events"]);
+        let shared = choose(&["-p", "towpath-order", "--test", "refusals"]).unwrap();
+        assert_eq!(shared.cargo, ["-p", "towpath-order", "--test", "refusals"]);
     }
 
     #[test]

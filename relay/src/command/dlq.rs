@@ -1,4 +1,4 @@
-//! `towpath-relay dlq`: the command line for dead letters. [`towpath_relay::events::dead_letters`] does the work.
+//! `towpath-relay dlq`: the command line for dead letters. [`crate::events::dead_letters`] does the work.
 //!
 //! Prints data to stdout and messages to stderr. Replays or drops nothing unless ids, a filter or `--all` select the
 //! letters. Exits with status 1 if an id that was asked for isn't open.
@@ -8,12 +8,12 @@ mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::config::Config;
+use crate::events::dead_letters::{self, Filter, Letter, Reason};
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use towpath_relay::config::Config;
-use towpath_relay::events::dead_letters::{self, Filter, Letter, Reason};
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -79,7 +79,7 @@ struct Which {
     /// Letters whose event has this key
     #[arg(long)]
     key: Option<String>,
-    /// Letters with this reason. refused: the component answered 3xx or 4xx (but not 429); failed: 500 or another 5xx on every delivery; malformed: not a CloudEvent
+    /// Letters with this reason. refused: the component answered with a 4xx that concerns the event, such as 422; failed: 500 or another 5xx on every delivery; malformed: not a CloudEvent
     #[arg(long, hide_possible_values = true, value_parser = reason())]
     reason: Option<Reason>,
     /// Letters written at this time or later: `2h` ago, or 2026-08-23T10:00:00Z

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use crate::events::dead_letters::{Letter, Reason};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
-use towpath_relay::events::dead_letters::{Letter, Reason};
 
 /// `list` shows this much of a detail; `show` shows all.
 const MAX_DETAIL_CHARS: usize = 80;
@@ -188,8 +188,8 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::Record;
     use bytes::Bytes;
-    use towpath_relay::kafka::Record;
 
     fn letter(value: &'static [u8]) -> Letter {
         let record = Record {

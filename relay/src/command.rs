@@ -1,0 +1,117 @@
+//! The program `towpath-relay`: runs the relay, checks its configuration, migrates the databases of its services, or replays
+//! and drops dead letters.
+//!
+//! It stands in the library, so that the relay is compiled once: a future's code is made by the crate that polls it.
+
+mod dlq;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use futures::Stream;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Limits};
+use crate::postgres::migrate;
+use crate::telemetry;
+
+/// Exit status for a bad configuration: EX_USAGE of sysexits.h.
+const BAD_CONFIGURATION: u8 = 64;
+
+/// Connects a Spin application to PostgreSQL, Kafka and Redis.
+#[derive(Parser)]
+#[command(version, after_help = "Example: towpath-relay run --config relay.toml")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The configuration file
+    #[arg(long, global = true, default_value = "relay.toml", env = "TOWPATH_RELAY_CONFIG")]
+    config: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the relay until SIGTERM or SIGINT; a second signal drops the work that is in flight
+    Run,
+    /// Check the configuration and print every fault in it
+    Check,
+    /// Create or update the databases of all services: roles, the relay's tables, the services' migrations
+    Migrate,
+    /// List, show, replay and drop dead letters: events that a component did not accept
+    #[command(subcommand)]
+    Dlq(dlq::Command),
+    /// Print every limit of `[limits]`: its default, its range, its meaning
+    Limits,
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if matches!(cli.command, Command::Limits) {
+        print_limits();
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::load(&cli.config) {
+        Ok(config) => config,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    let outcome = match cli.command {
+        Command::Check | Command::Limits => {
+            println!("{} is valid: {} services", cli.config.display(), config.services.len());
+            return ExitCode::SUCCESS;
+        }
+        Command::Migrate => block_on(migrate(config)),
+        Command::Dlq(command) => block_on(async { dlq::run(&config, &command).await }),
+        Command::Run => block_on(serve(config)),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(cause) => {
+            eprintln!("towpath-relay: {cause:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_limits() {
+    for (name, default, min, max, text) in Limits::ALL {
+        println!("{name} = {default}  # {min} to {max}.{text}");
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    // After a forced stop a call of the Kafka client may still block: don't wait for it.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn migrate(config: Config) -> anyhow::Result<bool> {
+    for report in migrate::run(&config).await? {
+        println!("{report}");
+    }
+    Ok(true)
+}
+
+async fn serve(config: Config) -> anyhow::Result<bool> {
+    let signals = signals()?;
+    let telemetry = telemetry::init(&config)?;
+    let graceful = crate::run(config, signals).await;
+    telemetry.flush().await;
+    graceful
+}
+
+/// A stream of SIGTERM and SIGINT.
+fn signals() -> anyhow::Result<impl Stream<Item = ()> + Unpin> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(futures::stream::poll_fn(move |context| match terminate.poll_recv(context) {
+        std::task::Poll::Ready(signal) => std::task::Poll::Ready(signal),
+        std::task::Poll::Pending => interrupt.poll_recv(context),
+    }))
+}
