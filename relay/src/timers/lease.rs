@@ -27,7 +27,18 @@ pub(super) struct Schedule {
     pub(super) lease: Duration,
 }
 
+/// A new timer is first due after one period. One that is due later than that, or is leased for longer than
+/// the longest lease that relay.toml allows, was written while the database's clock was ahead: it is due within a period of now,
+/// and free within a lease.
 const MAKE: &str = "
+    WITH mended AS (
+        UPDATE towpath.timer SET
+            next_due = least(next_due, clock_timestamp() + $2 * interval '1 millisecond'),
+            expires_at = CASE WHEN expires_at > clock_timestamp() + interval '10 minutes'
+                THEN clock_timestamp() + $3 * interval '1 millisecond' ELSE expires_at END
+        WHERE name = $1 AND (next_due > clock_timestamp() + $2 * interval '1 millisecond'
+            OR expires_at > clock_timestamp() + interval '10 minutes')
+    )
     INSERT INTO towpath.timer (name, next_due) VALUES ($1, clock_timestamp() + $2 * interval '1 millisecond')
     ON CONFLICT (name) DO NOTHING";
 
@@ -57,10 +68,10 @@ const RELEASE: &str = "
     WHERE name = $1 AND holder = $2 AND fence = $3 RETURNING 1";
 
 impl Schedule {
-    /// Creates the timer, if it is new; first due after one period.
+    /// Creates the timer, if it is new; first due after one period. Mends one that was written by a clock that was ahead.
     pub(super) async fn make(&self) -> anyhow::Result<()> {
-        let every = milliseconds(self.every);
-        self.role.rows(MAKE, &[(&self.name, Type::TEXT), (&every, Type::INT8)]).await?;
+        let (every, lease) = (milliseconds(self.every), milliseconds(self.lease));
+        self.role.rows(MAKE, &[(&self.name, Type::TEXT), (&every, Type::INT8), (&lease, Type::INT8)]).await?;
         Ok(())
     }
 

@@ -70,6 +70,19 @@ async fn make_due(setup: &Setup) {
     setup.admin("alpha").await.execute(sql, &[]).await.expect("inserts");
 }
 
+/// The database's clock was two hours ahead, and has come back: what was written meanwhile would hold the timer for as long.
+#[tokio::test]
+async fn a_clock_that_was_ahead_delays_no_timer() {
+    let subscriber = Subscriber::start().await;
+    let setup = ticking(&subscriber, 200, "lease_ms = 500").await;
+    let sql = "INSERT INTO towpath.timer (name, next_due, holder, expires_at)
+        VALUES ('tidy-up', now() + interval '2 hours', 'gone', now() + interval '2 hours')";
+    setup.admin("alpha").await.execute(sql, &[]).await.expect("inserts");
+    let _relay = setup.start().await;
+    let calls = subscriber.hears(3).await;
+    assert!(calls.iter().all(|call| due(call) < Timestamp::now() + jiff::Span::new().hours(1)));
+}
+
 #[tokio::test]
 async fn what_was_missed_is_not_made_up_for() {
     let subscriber = Subscriber::start().await;
