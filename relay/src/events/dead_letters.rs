@@ -181,13 +181,14 @@ async fn settle_batch(
     Ok(())
 }
 
-/// Deletes what stands before the first open letter: it is all settled. Where this fails the topic is longer than it
+/// Deletes what stands before the first open letter: it is all settled. Not up to the topic's end: a letter may have landed there
+/// since the topic was read. Where this fails the topic is longer than it
 /// needs to be.
 async fn trim(kafka: &KafkaConfig, topic: &str, book: &Book) {
     let trimmed = async {
         let admin: AdminClient<Log> = kafka::client(kafka, "dlq").create_with_context(Log::new("dlq"))?;
         let mut before = TopicPartitionList::new();
-        before.add_partition_offset(topic, 0, book.first_open().map_or(Offset::End, Offset::Offset))?;
+        before.add_partition_offset(topic, 0, Offset::Offset(book.settled_before()))?;
         admin.delete_records(&before, &AdminOptions::new()).await?;
         kafka::dispose(admin);
         Ok::<_, KafkaError>(())

@@ -27,11 +27,14 @@ pub(super) struct Book {
     /// Where each stands, all of it.
     places: BTreeMap<i64, Vec<i64>>,
     known: HashMap<Identity, i64>,
+    /// The offset behind the last record that was read.
+    end: i64,
 }
 
 impl Book {
     /// Reads the next record of the topic.
     pub(super) fn read(&mut self, record: Record) {
+        self.end = record.offset + 1;
         if let Some(settled) = record.header(SETTLED) {
             for offset in number_ranges::decode(settled).unwrap_or_default() {
                 self.close(offset);
@@ -73,9 +76,9 @@ impl Book {
         number_ranges::encode(&all)
     }
 
-    /// Before this offset nothing is open.
-    pub(super) fn first_open(&self) -> Option<i64> {
-        self.open.keys().next().copied()
+    /// Everything before this offset was read and is settled. What was written since the topic was read is behind it.
+    pub(super) fn settled_before(&self) -> i64 {
+        self.open.keys().next().copied().unwrap_or(self.end)
     }
 }
 
@@ -113,9 +116,13 @@ mod tests {
         [letter(0, 10), letter(1, 11), letter(2, 12), settles(3, "0,2"), letter(5, 13)]
             .into_iter()
             .for_each(|record| book.read(record));
-        assert_eq!((open(&book), book.first_open(), book.len()), (vec![1, 5], Some(1), 2));
+        assert_eq!((open(&book), book.settled_before(), book.len()), (vec![1, 5], 1, 2));
         [settles(6, "1-5"), settles(7, "nonsense"), settles(8, "99")].into_iter().for_each(|record| book.read(record));
-        assert_eq!((open(&book), book.first_open()), (vec![], None));
+        assert_eq!(
+            (open(&book), book.settled_before()),
+            (vec![], 9),
+            "a letter that lands at 9 meanwhile is not settled"
+        );
     }
 
     #[test]
