@@ -31,12 +31,10 @@ impl Backoff {
         self.exact(failed).mul_f64(0.5 + random / 2.0)
     }
 
-    /// The wait where the component may have asked for one: never shorter than asked, and up to a tenth longer.
+    /// The wait where the component may have asked for one: it grows as without, and is never shorter than asked.
     pub(crate) fn at_least(self, asked: Option<Duration>, failed: u32, random: f64) -> Duration {
-        match asked {
-            None => self.jittered(failed, random),
-            Some(asked) => asked.min(MAX_RETRY_AFTER).mul_f64(1.0 + random / 10.0),
-        }
+        let asked = asked.unwrap_or_default().min(MAX_RETRY_AFTER).mul_f64(1.0 + random / 10.0);
+        asked.max(self.jittered(failed, random))
     }
 
     /// Begins to count failures.
@@ -104,6 +102,7 @@ mod tests {
             let wait = backoff.at_least(Some(Duration::from_secs(named)), failed, random);
             prop_assert!(wait >= Duration::from_secs(named).min(MAX_RETRY_AFTER));
             prop_assert!(wait <= MAX_RETRY_AFTER.mul_f64(1.1));
+            prop_assert!(wait >= backoff.jittered(failed, random), "a component that asks for little is asked less and less");
         }
     }
 }

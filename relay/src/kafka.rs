@@ -3,11 +3,13 @@
 //! What flows through it is in [`crate::events`].
 
 mod client;
+mod outside;
 mod record;
 mod threads;
 pub mod topics;
 
 pub(crate) use client::{Log, REQUEST_TIMEOUT, client, producer, record_bytes};
+pub(crate) use outside::{Outside, PartitionSeen};
 pub(crate) use record::send;
 pub use record::{Record, RecordHeader};
 pub(crate) use threads::{blocking, dispose, on_a_thread};

@@ -2,6 +2,7 @@
 
 pub mod api;
 mod backoff;
+pub mod command;
 mod component;
 pub mod config;
 #[cfg(test)]
@@ -17,9 +18,11 @@ pub mod redis;
 mod relay;
 mod service;
 mod shards;
+mod standstill;
 pub mod telemetry;
 mod timers;
 pub mod unit_of_work;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,7 +116,7 @@ impl Running {
 ///
 /// # Errors
 /// If it can't start.
-pub async fn run(config: Config, mut signals: impl Stream<Item = ()> + Unpin) -> anyhow::Result<bool> {
+async fn run(config: Config, mut signals: impl Stream<Item = ()> + Unpin) -> anyhow::Result<bool> {
     let running = start(config).await?;
     let (address, admin_address) = (running.address, running.admin_address);
     tracing::info!(%address, %admin_address, services = running.relay.services.len(), "the relay is listening");

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
@@ -26,6 +27,8 @@ pub struct Relay {
     pub wakeups: Wakeups,
     /// The stages of a stop.
     pub lifecycle: Lifecycle,
+    /// When it was made.
+    pub(crate) started: Instant,
 }
 
 impl Relay {
@@ -42,7 +45,7 @@ impl Relay {
             let service = Service::new(service, &config.relay.instance, &redis, &wakeups, &lifecycle)?;
             services.insert(name.clone(), Arc::new(service));
         }
-        Ok(Arc::new(Self { config, services, redis, wakeups, lifecycle }))
+        Ok(Arc::new(Self { config, services, redis, wakeups, lifecycle, started: Instant::now() }))
     }
 
     /// The service that a bearer token belongs to. Takes the same time whichever it is, and where it is none.

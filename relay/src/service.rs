@@ -1,8 +1,11 @@
 //! One service, as the relay serves it: its configuration, its database, its cache, and its places for requests.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
@@ -15,6 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::postgres::{Database, RelayRole};
 use crate::redis::{Cache, Redis, Wakeups};
 use crate::shards::OutboxWake;
+use crate::standstill::Standstills;
 
 /// One service.
 #[derive(Debug)]
@@ -39,10 +43,43 @@ pub struct Service {
     pub(crate) wakeups: Wakeups,
     /// Dead letters that nobody has replayed or dropped, as far as this relay has seen.
     pub(crate) dead_letters: AtomicU64,
+    /// Whether its events flow since the relay started.
+    pub(crate) road: Road,
+    /// Its parts that stand still.
+    pub(crate) standstills: Standstills,
     /// The stages of a stop.
     pub(crate) lifecycle: Lifecycle,
+    ended: OnceLock<String>,
     token_digest: [u8; 32],
     database: Option<Database>,
+}
+
+/// What must have happened once before a service's events flow. A part that it doesn't need is open.
+#[derive(Debug)]
+pub(crate) struct Road {
+    /// Its publisher has looked at the shards, and taken its share.
+    pub(crate) outbox: AtomicBool,
+    /// Its consumer is a member of the group, and has its share of the partitions.
+    pub(crate) deliveries: AtomicBool,
+}
+
+impl Road {
+    fn of(config: &ServiceConfig) -> Self {
+        Self {
+            outbox: config.publish.is_empty().into(),
+            deliveries: (config.subscriptions.is_empty() || config.component.is_none()).into(),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.outbox.load(Ordering::Relaxed) && self.deliveries.load(Ordering::Relaxed)
+    }
+}
+
+/// The words of a panic.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
 }
 
 impl Service {
@@ -65,7 +102,10 @@ impl Service {
             redis: redis.clone(),
             wakeups: wakeups.clone(),
             dead_letters: AtomicU64::new(0),
+            road: Road::of(config),
+            standstills: Standstills::default(),
             lifecycle: lifecycle.clone(),
+            ended: OnceLock::new(),
             token_digest: Sha256::digest(config.token.expose()).into(),
             database,
             config: config.clone(),
@@ -118,15 +158,36 @@ impl Service {
         tracker.spawn(forced.run_until_cancelled_owned(Arc::clone(self).logged(part, task)));
     }
 
-    /// Runs a part of the relay, and logs the error with which it ends.
+    /// Runs a part of the relay. Where it ends with an error or a panic, the log says so, and `/healthz` from then on.
     pub(crate) async fn logged(self: Arc<Self>, part: &'static str, task: impl Future<Output = anyhow::Result<()>>) {
-        if let Err(cause) = task.await {
-            tracing::error!(
-                service = &*self.name,
-                part,
-                cause = format!("{cause:#}"),
-                "a part of the relay failed and stays off until the relay restarts"
-            );
-        }
+        let cause = match AssertUnwindSafe(task).catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(cause)) => format!("{cause:#}"),
+            Err(panic) => format!("it panicked: {}", said(&*panic)),
+        };
+        tracing::error!(
+            service = &*self.name,
+            part,
+            cause,
+            "a part of the relay failed and stays off until the relay restarts"
+        );
+        let _ = self.ended.set(format!("{}.{part}: {cause}", self.name));
+    }
+
+    /// The part of the relay that has ended for good, with the cause, if one has.
+    pub(crate) fn ended(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_in_its_own_words() {
+        assert_eq!(said(&"a text"), "a text");
+        assert_eq!(said(&"a text".to_owned()), "a text");
+        assert_eq!(said(&7), "without a word");
     }
 }

@@ -57,9 +57,17 @@ impl OwnStack {
     /// # Panics
     /// Where the part doesn't run.
     pub fn kill(&self, part: &str) -> u32 {
+        self.signal(part, Signal::KILL)
+    }
+
+    /// Sends a signal to a part. Returns its process id.
+    ///
+    /// # Panics
+    /// Where the part doesn't run.
+    pub fn signal(&self, part: &str, signal: Signal) -> u32 {
         let pid = self.pid(part).unwrap_or_else(|| panic!("{part} doesn't run"));
         let process = Pid::from_raw(pid.cast_signed()).expect("a process id");
-        kill_process(process, Signal::KILL).expect("the part runs");
+        kill_process(process, signal).expect("the part runs");
         pid
     }
 

@@ -1,10 +1,11 @@
 //! Parts that die in the middle of the work. The stack is this binary's own; its supervisor starts what died again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream;
+use rustix::process::Signal;
 use towpath_client::{Client, NewOrder, Order};
 use towpath_tests::{OwnStack, Shop, eventually};
 
@@ -86,5 +87,44 @@ async fn orders_outlive_the_relay_and_the_host() {
     all_orders_end_though_one_dies(&own, "host").await;
     // And once more, now that both have been restarted.
     all_orders_end_though_one_dies(&own, "relay").await;
+    own.towpath(&["audit", "--settle", "60"]);
+}
+
+/// How long Kafka stands still: longer than the session of a consumer, and than the lease of a publisher.
+const STANDSTILL: Duration = Duration::from_secs(15);
+/// Between two standstills: consumers and publishers are in the middle of coming back.
+const BETWEEN: Duration = Duration::from_secs(10);
+/// Orders that are placed meanwhile.
+const PACE: Duration = Duration::from_millis(50);
+
+/// One standstill is survived by the client library alone, most times; the second one meets it while it comes back.
+#[tokio::test]
+async fn orders_end_after_kafka_has_stood_still_twice() {
+    let own = OwnStack::start(&[]);
+    let shop = Shop::open_in(&own.stack);
+    let sku = shop.sku(10_000).await;
+    let mut ids = Vec::new();
+    let mut pace = tokio::time::interval(PACE);
+    for (signal, span) in [(Signal::STOP, STANDSTILL), (Signal::CONT, BETWEEN), (Signal::STOP, STANDSTILL)] {
+        own.signal("kafka", signal);
+        let began = Instant::now();
+        while began.elapsed() < span {
+            pace.tick().await;
+            let answer = place_until_taken(&shop.api, &shop.order_for(&sku, 1)).await;
+            shop.remember(&answer);
+            ids.push(answer.read::<Order>().expect("the order").id);
+        }
+    }
+    own.signal("kafka", Signal::CONT);
+    for id in &ids {
+        eventually(&format!("order {id} ends"), RECOVERY, || async {
+            match shop.api.order(*id).await {
+                Ok(order) if order.status == "confirmed" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+    shop.close_within(RECOVERY).await;
     own.towpath(&["audit", "--settle", "60"]);
 }

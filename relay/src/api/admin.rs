@@ -21,22 +21,28 @@ use super::json;
 use crate::postgres::{Database, Pool, Session, migrate};
 use crate::relay::Relay;
 use crate::service::Service;
+use crate::standstill::Told;
 use crate::telemetry::metrics::{POOL_CONNECTIONS, POOL_WAITING, REDIS_UP, recorder};
+use crate::watchdog::MAX_REPLACEMENTS;
 
 /// How long each dependency may take to answer.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A start takes no longer than this: what is not there then, isn't coming for a reason that `/readyz` tells otherwise.
+const MAX_START: Duration = Duration::from_secs(30);
+
 /// `/healthz`, `/readyz`, `/metrics`.
 pub(crate) fn admin_router(relay: Arc<Relay>) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(relay)
 }
 
 /// What `/readyz` answers. 200 for `ready` and for `degraded`: services whose database can be reached are served, whatever
-/// else is away. 503 for `unready` (no database can be reached) and `stopping`.
+/// else is away or stands still. 503 for `unready` (no database can be reached, or a part stands still although it was replaced
+/// again and again), `starting` (its publishers and consumers don't have their shares yet) and `stopping`.
 #[derive(Debug, Serialize)]
 struct Readiness {
     status: &'static str,
@@ -44,6 +50,9 @@ struct Readiness {
     /// Open dead letters per service, if there are any.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     dead_letters: BTreeMap<String, u64>,
+    /// What stands still, such as `order.deliveries`, if anything does.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    standing: BTreeMap<String, Told>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,6 +68,16 @@ impl From<anyhow::Result<()>> for Dependency {
     }
 }
 
+/// 503 where a part of the relay has ended for good: it must be started again.
+async fn healthz(State(relay): State<Arc<Relay>>) -> Response {
+    let ended: Vec<&str> = relay.services.values().filter_map(|service| service.ended()).collect();
+    if ended.is_empty() {
+        return "ok\n".into_response();
+    }
+    let text = format!("a part of the relay has ended; restart it: {}\n", ended.join("; "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
 async fn readyz(State(relay): State<Arc<Relay>>) -> Response {
     let databases = relay.services.values().filter_map(|s| Some((s.name.clone(), s.database().ok()?.clone())));
     let looks = databases.map(async |(name, database)| {
@@ -70,11 +89,18 @@ async fn readyz(State(relay): State<Arc<Relay>>) -> Response {
     dependencies.extend(kafka.map(|kafka| ("kafka".to_owned(), kafka)));
     let redis = if relay.redis.is_up() { Ok(()) } else { Err(anyhow::anyhow!("not connected")) };
     dependencies.insert("redis".into(), redis.into());
+    let standing: BTreeMap<String, Told> = relay.services.values().flat_map(|service| told(service)).collect();
+    let all_up = dependencies.values().all(|dependency| dependency.up);
+    let road_is_open = relay.config.kafka.is_none() || relay.services.values().all(|service| service.road.is_open());
+    let starting = all_up && !road_is_open && relay.started.elapsed() < MAX_START;
+    let stuck = standing.values().any(|told| told.replaced >= MAX_REPLACEMENTS);
     let status = if relay.lifecycle.stop_calling.is_cancelled() {
         "stopping"
-    } else if no_database {
+    } else if starting {
+        "starting"
+    } else if no_database || stuck {
         "unready"
-    } else if dependencies.values().all(|dependency| dependency.up) {
+    } else if standing.is_empty() && all_up {
         "ready"
     } else {
         "degraded"
@@ -85,7 +111,11 @@ async fn readyz(State(relay): State<Arc<Relay>>) -> Response {
     };
     let open = |s: &Arc<Service>| (s.name.to_string(), s.dead_letters.load(Ordering::Relaxed));
     let dead_letters = relay.services.values().map(open).filter(|(_, open)| *open > 0).collect();
-    json(code, &Readiness { status, dependencies, dead_letters })
+    json(code, &Readiness { status, dependencies, dead_letters, standing })
+}
+
+fn told(service: &Service) -> impl Iterator<Item = (String, Told)> {
+    service.standstills.all().into_iter().map(|(part, told)| (format!("{}.{part}", service.name), told))
 }
 
 /// Whether it answers, and has the tables that this relay needs.

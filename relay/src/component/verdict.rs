@@ -25,21 +25,27 @@ pub(crate) enum Verdict {
     Accepted,
     /// The component, or what it depends on, is down: retry for as long as it takes. With the time from `Retry-After`.
     Down(Option<Duration>),
+    /// The relay's deliveries don't get through: a token, a route or a proxy between the two is wrong. No event is at fault:
+    /// retry for as long as it takes. With the time from `Retry-After`.
+    Misconfigured(Option<Duration>),
     /// The component failed on this event: retry, a bounded number of times.
     Failed,
-    /// The component refused for good.
+    /// The component refused the event for good.
     Refused,
 }
 
 impl Answer {
     /// 502 counts as down, like 503 and 504: a proxy answers it when it doesn't reach the component, and no event may become
-    /// a dead letter because a proxy started before its component. The relay follows no redirection: 3xx counts as refused.
+    /// a dead letter because a proxy started before its component. The statuses that count as misconfigured say something of
+    /// the request and nothing of its event (RFC 9110, section 15): a redirection, which the relay doesn't follow; a token,
+    /// a path or a method that is not accepted; a request that arrived too slowly, too early or at the wrong server.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Self::None(_) => Verdict::Down(None),
             Self::Status { status, retry_after, .. } => match status {
                 200..=299 => Verdict::Accepted,
                 429 | 502 | 503 | 504 => Verdict::Down(*retry_after),
+                300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 511 => Verdict::Misconfigured(*retry_after),
                 500..=599 => Verdict::Failed,
                 _ => Verdict::Refused,
             },
@@ -89,7 +95,9 @@ mod tests {
             let expected = match status {
                 200..=299 => Verdict::Accepted,
                 429 | 502 | 503 | 504 => Verdict::Down(named),
+                401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 511 => Verdict::Misconfigured(named),
                 500..=599 => Verdict::Failed,
+                _ if status / 100 == 3 => Verdict::Misconfigured(named),
                 _ => Verdict::Refused,
             };
             assert_eq!(verdict(status, named), expected, "{status}");

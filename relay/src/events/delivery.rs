@@ -9,9 +9,10 @@
 //! | the component answers | the relay |
 //! |---|---|
 //! | 2xx | counts the event as done |
-//! | 429, 502, 503, 504, or nothing: no connection, no answer in time | retries for as long as it takes, with back-off or at `Retry-After`; this key's lane waits, others go on |
+//! | 429, 502, 503, 504, or nothing: no connection, no answer in time | retries for as long as it takes, with a back-off that grows and is never shorter than `Retry-After`; this key's lane waits, others go on |
+//! | 3xx, 401, 403, 404, 405, 407, 408, 421, 425, 511: a token, a route or a proxy is wrong | the same; logs an error, counts `misconfigured`, and `/readyz` is `degraded` |
 //! | any other 5xx, such as 500 after a trap | delivers it `limits.delivery_attempts` times in all, then writes a dead letter |
-//! | anything else: 4xx (401, 403, 404 and 422 among them), 3xx | writes a dead letter at once |
+//! | anything else, such as 400, 409 or 422: it will never take this event | writes a dead letter at once |
 //!
 //! An event counts as done only once its dead letter is acknowledged by every in-sync replica.
 //!
@@ -28,6 +29,8 @@
 //! A relay whose component can't be reached leaves the group until it can. Kafka gives its partitions to relays that reach
 //! theirs; without any, the events wait.
 //!
+//! A watchdog ([`crate::watchdog`]) looks at each consumer from outside ([`look`]), and replaces one that stands still.
+//!
 //! Rebalancing is cooperative: what a relay keeps goes on while partitions move. Membership is dynamic: static membership
 //! would spare a restarted relay a session timeout, but hold the partitions of one that stops for good.
 
@@ -36,6 +39,7 @@ mod group;
 mod intake;
 mod lane;
 mod lanes;
+mod look;
 mod membership;
 mod partition;
 mod routes;
@@ -51,7 +55,9 @@ use crate::component::{Component, LEFT_TO_OTHERS_AFTER};
 use crate::config::KafkaConfig;
 use crate::kafka::{Log, dispose, on_a_thread};
 use crate::service::Service;
+use crate::watchdog::Watchdog;
 use group::Group;
+use look::Eye;
 
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
@@ -72,6 +78,7 @@ pub(crate) async fn deliver(
     if stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
         return Ok(());
     }
+    let mut watchdog = Watchdog::new(Arc::clone(&service), "consumer", session * 2);
     while !stop.is_cancelled() {
         let group = Arc::new(Group::new(Arc::clone(&service), component.clone(), dead_letters.clone(), session));
         let poll = consumer::Poll {
@@ -82,9 +89,16 @@ pub(crate) async fn deliver(
             stop: stop.clone(),
             forced: service.lifecycle.forced.clone(),
         };
-        let thread = format!("deliver-{}", service.name);
-        if let Err(error) = on_a_thread(thread, move |abandoned| poll.run(&abandoned)).await? {
-            tracing::error!(service = &*service.name, cause = %error, "the Kafka consumer failed for good; starting another");
+        let thread = on_a_thread(format!("deliver-{}", service.name), move |abandoned| poll.run(&abandoned));
+        let mut eye = Eye::new(Arc::clone(&group), Arc::clone(&kafka));
+        let failed = tokio::select! {
+            ended = thread => ended.map_err(|cause| format!("{cause:#}")).and_then(|ended| ended.map_err(|error| error.to_string())),
+            () = watchdog.until_stuck(&mut eye) => Ok(()),
+        };
+        // The thread that stands still is left alone: it ends once it comes round, and has nothing to deliver until then.
+        group.abandon();
+        if let Err(cause) = failed {
+            watchdog.failed(&cause);
             let _ = stop.run_until_cancelled(tokio::time::sleep(RESTART_AFTER)).await;
         }
         dispose(group);

@@ -8,7 +8,9 @@
 //! lost, or that a dead relay left. A publisher reads a batch in the order of sequence numbers, publishes it, marks it, and
 //! only then reads the next: memory holds one batch, however long the outbox grows while Kafka is down.
 //!
-//! A batch has at most `limits.outbox_batch` events, over all shards that the publisher holds.
+//! A batch has at most `limits.outbox_batch` events, over all shards that the publisher holds, of which one shard brings its
+//! part of them (100 at least); it ends with the event that reaches 8 MiB of data. After Kafka refused a batch, as many events
+//! go one by one. `publisher/batches.rs` decides these bounds, and `READ` in `store.rs` keeps them.
 //!
 //! # Why transactions
 //!
@@ -31,6 +33,9 @@
 //! There is one id per start and not one per shard: a producer has threads, connections and transactions of its own, and 16
 //! of them per service would cost more than they bring.
 //!
+//! A watchdog ([`crate::watchdog`]) looks into the database whether the oldest events leave, and replaces a publisher that
+//! stands still while Kafka answers others ([`look`]).
+//!
 //! # Invariants
 //!
 //! 1. Among the publishers that Kafka accepts, at most one holds a shard.
@@ -40,6 +45,7 @@
 
 mod heartbeat;
 mod journal;
+mod look;
 mod producer;
 mod publisher;
 mod retire;
@@ -57,6 +63,8 @@ use crate::config::KafkaConfig;
 use crate::kafka::{record_bytes, topics};
 use crate::service::Service;
 use crate::telemetry::metrics as names;
+use crate::watchdog::Watchdog;
+use look::Eye;
 use producer::Setup;
 use publisher::{End, Publisher};
 
@@ -77,9 +85,17 @@ pub(crate) async fn publish(
     let (setup, role) = (setup(&service, &kafka), service.relay_role()?);
     let mut predecessor = None;
     let mut failed = 0_u32;
+    let mut eye = Eye::new(role.clone(), Arc::clone(&kafka), &setup);
+    let mut watchdog = Watchdog::new(Arc::clone(&service), "outbox", Duration::from_millis(service.limits().lease_ms));
     loop {
         let mut publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone(), role.clone());
-        let end = publisher.run(predecessor.take()).await;
+        publisher.show(&mut eye);
+        let end = tokio::select! {
+            end = publisher.run(predecessor.take()) => end,
+            () = watchdog.until_stuck(&mut eye), if !stop.is_cancelled() => {
+                End::Lost(anyhow::anyhow!("it stands still"))
+            }
+        };
         let (cause, started) = match end {
             End::Stopped => return Ok(()),
             End::Failed(cause) => (cause, false),

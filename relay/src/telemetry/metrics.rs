@@ -64,7 +64,7 @@ metrics! {
         counter OUTBOX_TAKEOVERS "towpath_relay_outbox_takeovers_total" Count ["service"] "Dead publishers from which this relay took over.";
     }
     "Deliveries and timers" {
-        counter DELIVERIES "towpath_relay_deliveries_total" Count ["service" "result"] "Deliveries, by how they ended. `result` is `accepted`, `held_back` (the relay retries), `dead_letter` or `skipped` (no subscription wants the type).";
+        counter DELIVERIES "towpath_relay_deliveries_total" Count ["service" "result"] "Deliveries, by how they ended. `result` is `accepted`, `held_back` (the relay retries), `misconfigured` (the component takes no delivery: token, route or proxy; the relay retries), `dead_letter` or `skipped` (no subscription wants the type).";
         histogram DELIVERY_SECONDS "towpath_relay_delivery_duration_seconds" Seconds ["service"] "Duration of one call of the component for a delivery.";
         histogram DELIVERY_LAG_SECONDS "towpath_relay_delivery_lag_seconds" Seconds ["service"] "Time from an event's timestamp in Kafka to its acceptance.";
         gauge DELIVERY_BUFFER "towpath_relay_delivery_buffer" Count ["service"] "Events that are fetched and not done.";
@@ -73,6 +73,7 @@ metrics! {
         counter REBALANCES "towpath_relay_rebalances_total" Count ["service"] "Rebalances that assigned partitions to this relay.";
         counter DEAD_LETTERS "towpath_relay_dead_letters_total" Count ["service" "reason"] "Events that became dead letters. `reason` is `refused`, `failed` or `malformed`.";
         gauge DEAD_LETTERS_OPEN "towpath_relay_dead_letters_open" Count ["service"] "Dead letters that nobody has replayed or dropped.";
+        counter REPLACED "towpath_relay_replaced_total" Count ["service" "part"] "Parts that stood still, or ended, and were replaced. `part` is `outbox` or `consumer`.";
         counter TIMER_CALLS "towpath_relay_timer_calls_total" Count ["service" "timer" "result"] "Calls of the component for a timer. `result` is `accepted` or `failed`.";
     }
 }

@@ -63,7 +63,7 @@ impl Job for Caller {
             self.count(if verdict == Verdict::Accepted { "accepted" } else { "failed" });
             let named = match verdict {
                 Verdict::Accepted => return Ended::Done,
-                Verdict::Down(named) => named,
+                Verdict::Down(named) | Verdict::Misconfigured(named) => named,
                 Verdict::Failed | Verdict::Refused => None,
             };
             failed = failed.saturating_add(1);

@@ -14,7 +14,7 @@ use towpath_relay::kafka::topics;
 use crate::kafka::{committed, foreign, produce, records_now};
 use crate::subscriber::{Heard, Subscriber};
 use crate::support::{ServiceSetup, Setup, eventually, free_port};
-use crate::{TOPIC, assert_same, by_key, event, heard_by, in_order, metric, say, say_numbers, subscribing};
+use crate::{TOPIC, assert_same, by_key, event, heard_by, in_order, say, say_numbers, subscribing};
 
 #[tokio::test]
 async fn an_event_reaches_the_route_of_its_subscription_with_everything_it_has() {
@@ -106,6 +106,35 @@ async fn a_world_that_is_down_holds_the_lane_back_and_not_the_others() {
     assert!(records_now(&setup.servers.kafka, &letters).await.is_empty());
 }
 
+/// What a token, a route or a proxy does to every event is no event's fault.
+#[tokio::test]
+async fn a_wrong_token_or_route_holds_events_back_and_makes_no_dead_letter() {
+    let subscriber = Subscriber::start().await;
+    let limits = "delivery_backoff_ms = 1\ndelivery_backoff_max_ms = 20\ndelivery_attempts = 1";
+    let setup = heard_by("astray", &subscriber.url, limits).await;
+    const WRONG: [u16; 8] = [302, 401, 403, 404, 405, 408, 421, 425];
+    subscriber.answer(|heard: Heard| async move {
+        StatusCode::from_u16(WRONG[heard.before % WRONG.len()]).expect("a status").into_response()
+    });
+    let relay = setup.start().await;
+    say_numbers(&setup, &relay, 3, 0, 4).await;
+    eventually("every status was answered to every key, and counted", async || {
+        let line = "towpath_relay_deliveries_total{service=\"astray\",result=\"misconfigured\"}";
+        let counted = relay.metric(line).await;
+        if counted > (3 * WRONG.len()) as f64 { Ok(()) } else { Err(counted) }
+    })
+    .await;
+    assert!(subscriber.calls().iter().all(|call| call.n == 0), "an event waits for those before it");
+    let ready = relay.readiness().await;
+    assert_eq!(ready["status"], "degraded", "{ready}");
+    assert!(ready["standing"]["astray.deliveries"]["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{ready}");
+    subscriber.answer_status(StatusCode::OK);
+    subscriber.accepts_all(&in_order(3, 4)).await;
+    let letters = topics::dead_letters(&setup.topic(TOPIC), "astray");
+    assert!(records_now(&setup.servers.kafka, &letters).await.is_empty());
+    assert!(relay.readiness().await["standing"].is_null());
+}
+
 #[tokio::test]
 async fn no_connection_is_tried_for_ever() {
     let address = format!("127.0.0.1:{}", free_port());
@@ -116,7 +145,7 @@ async fn no_connection_is_tried_for_ever() {
     say_numbers(&setup, &relay, 3, 0, 4).await;
     eventually("it is held back", async || {
         let line = "towpath_relay_deliveries_total{service=\"lonely\",result=\"held_back\"}";
-        let held = metric(&relay, line).await;
+        let held = relay.metric(line).await;
         if held > 20.0 { Ok(()) } else { Err(held) }
     })
     .await;
@@ -247,7 +276,7 @@ async fn back_pressure_pauses_and_the_poll_never_stops() {
     // Blocked for longer than a session: a poll that stopped would cost the membership, and the events come again.
     let began = Instant::now();
     eventually("a session has passed", async || {
-        let buffered = metric(&relay, "towpath_relay_delivery_buffer{service=\"pressed\"}").await;
+        let buffered = relay.metric("towpath_relay_delivery_buffer{service=\"pressed\"}").await;
         assert!(buffered < 20.0, "{buffered} events are buffered");
         if began.elapsed() > Duration::from_secs(8) { Ok(()) } else { Err(buffered) }
     })

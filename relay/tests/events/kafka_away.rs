@@ -6,7 +6,7 @@ use towpath_fault_proxy::{Fate, Kafka, PRODUCE, Proxy};
 
 use crate::kafka::{key_and_number, records, records_now};
 use crate::support::{Servers, ServiceSetup, Setup, TestRelay, eventually};
-use crate::{TOPIC, assert_same, by_key, in_order, metric, say_numbers};
+use crate::{TOPIC, assert_same, by_key, in_order, say_numbers};
 
 const KEYS: usize = 12;
 
@@ -39,7 +39,7 @@ async fn a_long_outage_is_survived_too() {
     say_numbers(&setup, &relay, KEYS, 5, 5).await;
     let cut = Instant::now();
     eventually("the publisher begins anew", async || {
-        let lost = metric(&relay, "towpath_relay_outbox_failures_total{service=\"alpha\",reason=\"lost\"}").await;
+        let lost = relay.metric("towpath_relay_outbox_failures_total{service=\"alpha\",reason=\"lost\"}").await;
         if lost > 0.0 && cut.elapsed() > Duration::from_secs(40) { Ok(()) } else { Err((lost, cut.elapsed())) }
     })
     .await;

@@ -92,13 +92,6 @@ pub(crate) fn assert_same(seen: &BTreeMap<String, Vec<usize>>, expected: &BTreeM
     assert!(differ.is_empty(), "differ: {differ:#?}");
 }
 
-/// A metric of a relay, by its name with labels; 0 where it isn't there yet.
-pub(crate) async fn metric(relay: &TestRelay, line: &str) -> f64 {
-    let answer = reqwest::get(format!("{}/metrics", relay.admin_url)).await.expect("metrics");
-    let text = answer.text().await.expect("text");
-    text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok()).unwrap_or_default()
-}
-
 /// `RUST_LOG` shows what the relays of a test say.
 pub(crate) fn show_logs() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();

@@ -11,7 +11,7 @@ use towpath_relay::events::dead_letters::{self, Filter, Reason};
 use towpath_wire::headers::{DELIVERY_ATTEMPT, EVENT_KEY};
 
 use crate::support::{Setup, TestRelay, eventually, free_port};
-use crate::{heard_by, metric, say_numbers};
+use crate::{heard_by, say_numbers};
 
 /// The host's own program. `./towpath` builds it with the relay.
 fn program() -> PathBuf {
@@ -90,7 +90,7 @@ fn of_key(deliveries: &Deliveries, key: &str) -> Vec<String> {
 async fn accepts(relay: &TestRelay, count: usize) {
     let name = "towpath_relay_deliveries_total{service=\"trapped\",result=\"accepted\"}";
     eventually("the component accepts", async || {
-        let accepted = metric(relay, name).await as usize;
+        let accepted = relay.metric(name).await as usize;
         if accepted == count { Ok(()) } else { Err(accepted) }
     })
     .await;

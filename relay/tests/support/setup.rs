@@ -338,6 +338,20 @@ impl TestRelay {
         answer(request).await
     }
 
+    /// A metric, by its name with labels; 0 where it isn't there yet. The relays of one test program share their metrics: a
+    /// test that reads one has a service whose name no other test uses.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let answer = reqwest::get(format!("{}/metrics", self.admin_url)).await.expect("metrics");
+        let text = answer.text().await.expect("text");
+        text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok()).unwrap_or_default()
+    }
+
+    /// What `/readyz` says.
+    pub async fn readiness(&self) -> Value {
+        let answer = reqwest::get(format!("{}/readyz", self.admin_url)).await.expect("readiness");
+        answer.json().await.expect("JSON")
+    }
+
     /// `POST /v1/transactions`
     pub async fn transaction(&self, service: &str, body: Value) -> Answer {
         self.call(service, "POST", "/v1/transactions", body).await

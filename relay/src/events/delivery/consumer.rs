@@ -1,5 +1,5 @@
 //! The poll loop, on a thread of its own: librdkafka calls back on the thread that polls, and a rebalance waits there for
-//! deliveries to end. It waits for nothing else, so it never stops polling.
+//! deliveries to end. It waits for nothing else, in particular for no answer of Kafka, so it never stops polling.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Place, bare_list, list};
@@ -24,12 +25,19 @@ const POLL: Duration = Duration::from_millis(20);
 /// How many events the loop takes before it looks at anything else.
 const BURST: usize = 256;
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// How long the last commit of a consumer that stops may take.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 
 type Client = BaseConsumer<Callbacks>;
 
 /// How long a rebalance may wait for deliveries to end. Kafka itself waits for a session.
 fn drain_deadline(session: Duration) -> Duration {
     session / 3
+}
+
+/// The loop comes round every few milliseconds, or after a rebalance at the latest.
+fn max_poll_interval(session: Duration) -> Duration {
+    (session * 3).max(Duration::from_secs(15))
 }
 
 /// The callbacks of librdkafka. They run on the poll loop's thread.
@@ -46,6 +54,15 @@ impl ClientContext for Callbacks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.log.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let topics = statistics.topics.into_iter();
+        let next = topics.flat_map(|(topic, seen)| {
+            let partitions = seen.partitions.into_values().filter(|partition| partition.next_offset >= 0);
+            partitions.map(move |partition| ((topic.clone(), partition.partition), partition.next_offset))
+        });
+        self.group.note_next(next.collect());
     }
 }
 
@@ -66,8 +83,10 @@ impl ConsumerContext for Callbacks {
                 // Another relay has what was lost already: don't finish or commit anything there.
                 let drain = if lost { Duration::ZERO } else { self.drain };
                 let marks = self.group.revoke(&taken, drain);
+                // Not synchronously: that waits for as long as Kafka has no coordinator, and nothing is polled meanwhile. The
+                // client gives the partitions back once the commit was answered.
                 if !lost {
-                    commit_now(consumer, &marks);
+                    send_commit(consumer, &self.group, &marks);
                 }
             }
             Rebalance::Error(error) => {
@@ -77,6 +96,7 @@ impl ConsumerContext for Callbacks {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        self.group.membership.commit_answered(result.is_ok());
         if let Err(error) = result {
             tracing::debug!(service = &*self.group.service.name, %error, "committing offsets failed; retrying");
             self.group.commit_failed();
@@ -116,13 +136,23 @@ impl Poll {
             balance(&consumer, group);
             if committed_at.elapsed() >= COMMIT_EVERY {
                 committed_at = Instant::now();
-                commit(&consumer, group);
+                send_commit(&consumer, group, &group.marks_to_commit());
             }
         }
         let drain = if forced() { Duration::ZERO } else { self.drain };
         let marks = group.revoke(&group.places(), drain);
         if !forced() {
-            commit_now(&consumer, &marks);
+            send_commit(&consumer, group, &marks);
+            let began = Instant::now();
+            while group.membership.awaits_answers() && began.elapsed() < LAST_COMMIT && !forced() {
+                let _ = consumer.poll(POLL);
+            }
+            if group.membership.awaits_answers() {
+                tracing::warn!(
+                    service = &*group.service.name,
+                    "committing offsets failed; events handled since the last commit are delivered again"
+                );
+            }
         }
         result
     }
@@ -140,7 +170,10 @@ fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.as_millis().to_string())
         .set("heartbeat.interval.ms", (session / 6).as_millis().to_string())
-        .set("max.poll.interval.ms", (session * 10).max(Duration::from_secs(60)).as_millis().to_string())
+        // A thread that hangs keeps its partitions no longer than this.
+        .set("max.poll.interval.ms", max_poll_interval(session).as_millis().to_string())
+        // For the watchdog: how far it has fetched.
+        .set("statistics.interval.ms", "2000")
         // Latency: a broker answers a fetch as soon as it has an event.
         .set("fetch.min.bytes", "1")
         .set("fetch.wait.max.ms", "50")
@@ -192,36 +225,27 @@ fn balance(consumer: &Client, group: &Group) {
     }
 }
 
-fn commit(consumer: &Client, group: &Group) {
-    let marks = group.marks_to_commit();
-    if !marks.is_empty()
-        && let Err(error) = consumer.commit(&list(&marks), CommitMode::Async)
-    {
-        tracing::debug!(service = &*group.service.name, %error, "committing offsets failed; retrying");
-        group.commit_failed();
+/// Sends a commit. Its answer comes with a later poll.
+fn send_commit(consumer: &Client, group: &Group, marks: &[(Place, i64)]) {
+    if marks.is_empty() {
+        return;
     }
-}
-
-fn commit_now(consumer: &Client, marks: &[(Place, i64)]) {
-    if !marks.is_empty()
-        && let Err(error) = consumer.commit(&list(marks), CommitMode::Sync)
-    {
-        tracing::warn!(cause = %error, "committing offsets failed; events handled since the last commit are delivered again");
+    match consumer.commit(&list(marks), CommitMode::Async) {
+        Ok(()) => group.membership.commit_sent(),
+        Err(error) => {
+            tracing::debug!(service = &*group.service.name, %error, "committing offsets failed; retrying");
+            group.commit_failed();
+        }
     }
 }
 
 /// After a stall: Kafka takes a commit only from a member of the group as it is now.
 fn prove_membership(consumer: &Client, group: &Group) {
-    let service = &*group.service.name;
     let marks = group.marks();
     if marks.is_empty() {
         return group.membership.confirmed();
     }
-    match consumer.commit(&list(&marks), CommitMode::Sync) {
-        Ok(()) => {
-            tracing::info!(service, "still a member of the group after a stall");
-            group.membership.confirmed();
-        }
-        Err(error) => tracing::debug!(service, %error, "perhaps no longer a member of the group after a stall"),
+    if group.membership.begin_proof() {
+        send_commit(consumer, group, &marks);
     }
 }

@@ -1,7 +1,7 @@
 //! A service's consumer group on this relay: what the poll loop and the lanes share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::look::InPartition;
 use super::membership::Membership;
 use super::partition::Partition;
 use super::routes::Routes;
@@ -23,8 +24,11 @@ use crate::telemetry::metrics as names;
 
 /// Bytes that may be fetched and not done. An event takes the same share of the buffer as it takes of this.
 const BUFFER_BYTES: usize = 64 << 20;
-/// How often a lane that waits gets a line in the log at `warn`.
+/// How often lanes that wait get a line in the log at `warn` or `error`.
 const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// As `/readyz` names the deliveries of a service.
+const DELIVERIES: &str = "deliveries";
 
 /// A partition by topic and number.
 pub(super) type Place = (String, i32);
@@ -46,10 +50,33 @@ pub(super) struct Group {
     /// Events that are.
     buffered: Arc<AtomicUsize>,
     partitions: Mutex<BTreeMap<Place, Arc<Partition>>>,
+    /// The next offset that the client fetches of each partition, as its statistics say.
+    next: Mutex<BTreeMap<Place, i64>>,
+    /// The consumer was given up: it gets no partition any more.
+    abandoned: AtomicBool,
     paused: Mutex<BTreeSet<Place>>,
+    held_back_said: Seldom,
+    misconfigured_said: Seldom,
+}
+
+/// Lets one log line through every few seconds.
+struct Seldom {
     origin: Instant,
-    /// When the log last got a line about a lane that waits: milliseconds since `origin`, plus 1.
+    /// Milliseconds from `origin` to the last line, plus 1; 0 before the first.
     said_at: AtomicU64,
+}
+
+impl Seldom {
+    fn new() -> Self {
+        Self { origin: Instant::now(), said_at: AtomicU64::new(0) }
+    }
+
+    fn is_due(&self) -> bool {
+        let now = self.origin.elapsed().as_millis() as u64 + 1;
+        let last = self.said_at.load(Ordering::Relaxed);
+        let due = last == 0 || now - last >= SAY_EVERY.as_millis() as u64;
+        due && self.said_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 /// What the poll loop does about back pressure.
@@ -79,9 +106,11 @@ impl Group {
             buffer: limits.delivery_buffer,
             buffered: Arc::default(),
             partitions: Mutex::default(),
+            next: Mutex::default(),
+            abandoned: AtomicBool::new(false),
             paused: Mutex::default(),
-            origin: Instant::now(),
-            said_at: AtomicU64::new(0),
+            held_back_said: Seldom::new(),
+            misconfigured_said: Seldom::new(),
             service,
         }
     }
@@ -89,11 +118,15 @@ impl Group {
     /// Takes partitions that Kafka assigned.
     pub(super) fn assign(&self, list: &TopicPartitionList) {
         let mut partitions = self.partitions();
+        if self.abandoned.load(Ordering::Acquire) {
+            return;
+        }
         for element in list.elements() {
             let place = (element.topic().to_owned(), element.partition());
             self.paused().remove(&place);
             partitions.insert(place, Arc::new(Partition::new(Arc::clone(&self.buffered))));
         }
+        self.service.road.deliveries.store(true, Ordering::Relaxed);
         gauge!(names::PARTITIONS, "service" => self.name()).set(partitions.len() as f64);
     }
 
@@ -108,6 +141,9 @@ impl Group {
                 Some((place.clone(), partitions.remove(place)?))
             });
             let taken = taken.collect();
+            if partitions.is_empty() {
+                self.service.standstills.clear(DELIVERIES);
+            }
             gauge!(names::PARTITIONS, "service" => self.name()).set(partitions.len() as f64);
             taken
         };
@@ -131,6 +167,30 @@ impl Group {
         }
         let mark = |(place, partition): (Place, Arc<Partition>)| Some((place, partition.low_water()?));
         taken.into_iter().filter_map(mark).collect()
+    }
+
+    /// Gives the consumer up, whatever its thread does: deliveries in flight end at once, and none begins.
+    pub(super) fn abandon(&self) {
+        let mut partitions = self.partitions();
+        self.abandoned.store(true, Ordering::Release);
+        for (_, partition) in std::mem::take(&mut *partitions) {
+            partition.aborted.cancel();
+            partition.revoke();
+        }
+        gauge!(names::PARTITIONS, "service" => self.name()).set(0.0);
+    }
+
+    /// The client's statistics: the next offset that it fetches of each partition.
+    pub(super) fn note_next(&self, next: BTreeMap<Place, i64>) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    /// How far this relay is in a partition, if it has it.
+    pub(super) fn progress(&self, place: &Place) -> Option<InPartition> {
+        let partition = self.partition(place)?;
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).get(place).copied();
+        let busy = partition.weight() > 0 || self.paused().contains(place);
+        Some(InPartition { next, low_water: partition.low_water(), busy })
     }
 
     /// All partitions that this relay has.
@@ -213,12 +273,9 @@ impl Group {
 
     /// Logs that a lane waits: at `warn` now and then, otherwise at `debug`.
     pub(super) fn held_back(&self, record: &Record, attempts: u32, answer: &Answer) {
-        let now = self.origin.elapsed().as_millis() as u64 + 1;
-        let last = self.said_at.load(Ordering::Relaxed);
-        let due = last == 0 || now - last >= SAY_EVERY.as_millis() as u64;
-        let service = &*self.service.name;
-        let (topic, key, cause) = (record.topic.as_str(), record.key_text(), answer.to_string());
-        if due && self.said_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let (service, key, cause) = (&*self.service.name, record.key_text(), answer.to_string());
+        let topic = record.topic.as_str();
+        if self.held_back_said.is_due() {
             tracing::warn!(
                 service,
                 topic,
@@ -228,13 +285,30 @@ impl Group {
                 "a delivery failed; its lane waits and the relay retries"
             );
         } else {
-            tracing::debug!(
-                service,
-                topic,
-                key,
-                attempts,
-                cause,
-                "a delivery failed; its lane waits and the relay retries"
+            tracing::debug!(service, topic, key, attempts, cause, "a delivery failed again");
+        }
+    }
+
+    /// The component took an event: the way to it is right.
+    pub(super) fn taken(&self) {
+        if let Some(stood) = self.service.standstills.clear(DELIVERIES) {
+            tracing::info!(
+                service = &*self.service.name,
+                stood_s = stood.as_secs(),
+                "the component takes the relay's deliveries again"
+            );
+        }
+    }
+
+    /// The component takes no delivery of this relay: `/readyz` says so, and the log now and then.
+    pub(super) fn misconfigured(&self, record: &Record, answer: &Answer) {
+        self.service.standstills.note(DELIVERIES, &answer.to_string(), 0);
+        if self.misconfigured_said.is_due() {
+            tracing::error!(
+                service = &*self.service.name,
+                topic = record.topic,
+                cause = answer.to_string(),
+                "the component doesn't take the relay's deliveries; its events wait until the token, the route or the proxy is mended"
             );
         }
     }

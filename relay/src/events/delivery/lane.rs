@@ -55,14 +55,20 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
         let Some(answer) = attempt(group, partition, work, event, route, attempts).await else { return Fate::Left };
         attempts = attempts.saturating_add(1);
         let random = rand::random();
-        let wait = match answer.verdict() {
+        let verdict = answer.verdict();
+        let wait = match verdict {
             Verdict::Accepted => {
+                group.taken();
                 group.count("accepted");
                 group.record_lag(&work.record);
                 return Fate::Done;
             }
             Verdict::Down(named) => {
                 group.held_back(&work.record, attempts, &answer);
+                group.backoff.at_least(named, attempts, random)
+            }
+            Verdict::Misconfigured(named) => {
+                group.misconfigured(&work.record, &answer);
                 group.backoff.at_least(named, attempts, random)
             }
             Verdict::Failed => {
@@ -75,7 +81,7 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
             }
             Verdict::Refused => return refuse(group, partition, work, Reason::Refused, &answer, attempts).await,
         };
-        group.count("held_back");
+        group.count(if matches!(verdict, Verdict::Misconfigured(_)) { "misconfigured" } else { "held_back" });
         if !rest(group, &partition.revoked, wait).await {
             return Fate::Left;
         }

@@ -1,7 +1,6 @@
 //! One publisher: from the start of its producer to its end.
 //!
-//! `batches` and `leases` call each other: a long run of batches looks at the leases in between, and new shards are published
-//! at once.
+//! A long run of `batches` looks at the `leases` in between, and goes on with the shards that are held then.
 
 mod batches;
 mod leases;
@@ -19,6 +18,7 @@ use uuid::Uuid;
 
 use super::BACKOFF;
 use super::heartbeat::{Progress, beat};
+use super::look::{Eye, OnHold};
 use super::producer::{Setup, Transactional};
 use super::retire::retire;
 use super::store::{self, Held};
@@ -61,6 +61,8 @@ pub(super) struct Publisher {
     held: Held,
     /// Shards whose next event Kafka refuses, until when they rest.
     on_hold: BTreeMap<i16, Instant>,
+    /// The same, for the watchdog.
+    held_back: Arc<OnHold>,
     /// As many events go one by one: Kafka refused a batch, and only of a batch of one it is known whom it refuses.
     singly: usize,
     progress: Arc<Progress>,
@@ -74,6 +76,10 @@ pub(super) struct Publisher {
     /// Leases changed elsewhere.
     leases: Waiter,
     next_look: Instant,
+    /// When it last read the leases.
+    looked_at: Option<Instant>,
+    /// When it came back from an outage of the database, or from a stall, if ever.
+    back_since: Option<Instant>,
     next_sweep: Instant,
     /// Nothing is published before this: Kafka or the database failed.
     paused_until: Instant,
@@ -101,6 +107,7 @@ impl Publisher {
             producer: None,
             held: Held::new(),
             on_hold: BTreeMap::new(),
+            held_back: Arc::default(),
             singly: 0,
             progress: Progress::new(),
             lost: CancellationToken::new(),
@@ -110,6 +117,8 @@ impl Publisher {
             remote: register(&[]),
             leases: register(&[LEASES_KEY]),
             next_look: now,
+            looked_at: None,
+            back_since: None,
             next_sweep: now,
             paused_until: now,
             failures: BACKOFF.failures(),
@@ -118,6 +127,11 @@ impl Publisher {
             kafka,
             setup,
         }
+    }
+
+    /// Shows itself to the watchdog.
+    pub(super) fn show(&self, eye: &mut Eye) {
+        eye.follow(Arc::clone(&self.id), Arc::clone(&self.held_back));
     }
 
     /// Who has to be retired before the next publisher of this relay begins.

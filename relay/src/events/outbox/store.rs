@@ -75,11 +75,14 @@ pub(super) struct View {
     pub(super) expired: BTreeSet<String>,
     /// Until the next of the living expires, unless it renews.
     pub(super) next_expiry: Option<Duration>,
+    /// Whether whoever looks has renewed in time itself.
+    pub(super) alive: bool,
 }
 
 impl View {
     fn publisher(&mut self, me: &str, id: String, left_ms: i64) {
         if id == me {
+            self.alive = left_ms > 0;
             return;
         }
         match u64::try_from(left_ms) {
@@ -154,6 +157,16 @@ const BACKLOG: &str = "
     SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
     FROM (SELECT created_at FROM towpath.outbox WHERE published_at IS NULL LIMIT 10000) AS waiting";
 
+/// The oldest event of each shard that `$1` holds, or that nobody living holds.
+const HEADS: &str = "
+    SELECT lease.shard, head.seq FROM towpath.shard_lease AS lease
+    CROSS JOIN LATERAL (
+        SELECT w.seq FROM towpath.outbox AS w
+        WHERE w.shard BETWEEN lease.shard AND lease.shard AND w.published_at IS NULL
+        ORDER BY w.shard, w.seq LIMIT 1
+    ) AS head
+    WHERE lease.holder = $1 OR lease.holder IS NULL OR lease.expires_at <= clock_timestamp()";
+
 const RELEASE: &str = "
     UPDATE towpath.shard_lease SET holder = NULL, fence = fence + 1, expires_at = '-infinity'
     WHERE holder = $1 AND shard = ANY ($2)";
@@ -164,6 +177,20 @@ pub(super) struct Bounds {
     pub(super) events: usize,
     pub(super) events_per_shard: usize,
     pub(super) bytes: usize,
+}
+
+/// The oldest event of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) shard: i16,
+    pub(super) seq: i64,
+}
+
+/// The oldest event of each shard that `me` should publish, where any waits.
+pub(super) async fn heads(role: &RelayRole, me: &str) -> anyhow::Result<Vec<Head>> {
+    let rows = role.rows(HEADS, &[(&me, Type::TEXT)]).await?;
+    let head = |row: &Row| Ok(Head { shard: row.try_get(0)?, seq: row.try_get(1)? });
+    rows.iter().map(head).collect()
 }
 
 /// Reads the next events of these shards, in the order of their numbers.

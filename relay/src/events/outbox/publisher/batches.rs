@@ -24,13 +24,14 @@ const LEAVE_AFTER: Duration = Duration::from_secs(2);
 
 impl Publisher {
     /// Publishes what waits in these shards, batch by batch.
-    pub(super) async fn publish(&mut self, shards: Vec<i16>) -> anyhow::Result<()> {
+    pub(super) async fn publish(&mut self, mut shards: Vec<i16>) -> anyhow::Result<()> {
         loop {
             let now = Instant::now();
             if now < self.paused_until || self.is_leaving(now) {
                 return Ok(());
             }
             self.on_hold.retain(|_, until| now < *until);
+            self.held_back.set(self.on_hold.keys().map(|shard| *shard as u32).collect());
             let open: Vec<i16> = shards.iter().copied().filter(|shard| !self.on_hold.contains_key(shard)).collect();
             if open.is_empty() {
                 return Ok(());
@@ -61,10 +62,10 @@ impl Publisher {
             if batch.len() < bounds.events_per_shard && bytes < bounds.bytes / 2 {
                 return Ok(());
             }
+            drop(batch);
             if Instant::now() >= self.next_look {
-                // A look may publish by itself what it took; boxed, as it then comes back here.
-                Box::pin(self.look()).await?;
-                return Box::pin(self.publish(self.held.keys().copied().collect())).await;
+                self.look().await?;
+                shards = self.held.keys().copied().collect();
             }
         }
     }
@@ -121,6 +122,7 @@ impl Publisher {
         };
         self.singly = self.singly.saturating_sub(1);
         self.on_hold.insert(event.shard, Instant::now() + HOLD);
+        self.held_back.set(self.on_hold.keys().map(|shard| *shard as u32).collect());
         counter!(names::OUTBOX_FAILURES, "service" => self.name(), "reason" => "refused").increment(1);
         tracing::error!(
             service = &*self.service.name,

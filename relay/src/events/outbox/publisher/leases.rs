@@ -1,6 +1,7 @@
 //! The shards that a publisher holds: it looks at the leases from time to time, and releases or takes shards as the shares ask.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
@@ -32,12 +33,21 @@ impl Publisher {
         self.held = view.held_by(&self.id);
         let plan = plan(&self.id, &view.living, &view.expired, &view.leases);
         let rank = view.living.iter().filter(|id| id.as_str() < &*self.id).count();
-        for dead in &plan.dead {
-            self.begin_retirement(dead, rank);
+        // After an outage of the database that was longer than a lease all have expired, and all live. Whoever comes back from
+        // one retires nobody until the others had time to come back too.
+        let looked_at = self.looked_at.replace(Instant::now());
+        if !view.alive || looked_at.is_some_and(|at| at.elapsed() > self.lease / 2) {
+            self.back_since = Some(Instant::now());
+        }
+        if self.back_since.is_none_or(|since| since.elapsed() > self.lease / 2) {
+            for dead in &plan.dead {
+                self.begin_retirement(dead, rank);
+            }
         }
         if let Err(cause) = self.follow(&plan).await {
             return self.later("the leases can't be changed", cause);
         }
+        self.service.road.outbox.store(true, Ordering::Relaxed);
         let after: Vec<i16> = self.held.keys().copied().collect();
         if after == before {
             return Ok(());
@@ -46,7 +56,9 @@ impl Publisher {
         gauge!(names::OUTBOX_SHARDS, "service" => self.name()).set(after.len() as f64);
         let keys: Vec<String> = after.iter().copied().map(shard_key).collect();
         self.remote = self.service.wakeups.register(Space::Relay, &self.service.name, &keys);
-        self.sweep().await
+        // What waits in the shards that it took is published next.
+        self.next_sweep = Instant::now();
+        Ok(())
     }
 
     async fn follow(&mut self, plan: &Plan) -> anyhow::Result<()> {
@@ -73,7 +85,7 @@ impl Publisher {
             let gone = match store::look(&role, &me).await {
                 Ok(view) => {
                     let holds_nothing = !view.expired.contains(&id) && view.held_by(&id).is_empty();
-                    view.living.contains(&id) || holds_nothing
+                    !view.alive || view.living.contains(&id) || holds_nothing
                 }
                 Err(_) => true,
             };

@@ -1,0 +1,210 @@
+//! The watchdog's look at a consumer: does its loop come round, has it partitions, does it fetch what there is, does Kafka
+//! have what it has done?
+//!
+//! A lane that waits for its component is no standstill: its events are in the buffer, and nothing behind them is expected.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::group::{Group, Place};
+use crate::config::KafkaConfig;
+use crate::kafka::{Outside, PartitionSeen};
+use crate::watchdog::{Look, Seen};
+
+/// A loop that doesn't come round for this long is worth a question to Kafka.
+const MAX_TURN: Duration = Duration::from_secs(3);
+/// How often the offsets in Kafka are looked at.
+const OFFSETS_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) struct Eye {
+    group: Arc<Group>,
+    kafka: Arc<KafkaConfig>,
+    /// Made when it is first needed, and anew after it failed.
+    outside: Option<Outside>,
+    without_partitions_since: Option<Instant>,
+    /// Partitions whose offsets should have moved: as they were, and since when.
+    still: BTreeMap<Place, Still>,
+    offsets_at: Instant,
+}
+
+/// What of a partition should move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Still {
+    since: Instant,
+    at: i64,
+    what: What,
+}
+
+/// What doesn't happen in a partition though it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Fetching,
+    Committing,
+}
+
+impl Look for Eye {
+    async fn look(&mut self) -> Seen {
+        let turn = self.group.membership.since_turn();
+        if turn > MAX_TURN {
+            return match self.answers().await {
+                Ok(()) => stands(turn, format!("its loop has not come round for {} s", turn.as_secs())),
+                Err(_) => Seen::Waits,
+            };
+        }
+        let places = self.group.places();
+        if places.is_empty() {
+            return self.without_partitions().await;
+        }
+        self.without_partitions_since = None;
+        if let Some(since) = self.group.membership.in_doubt_since()
+            && since.elapsed() > MAX_TURN
+        {
+            let cause = "Kafka doesn't confirm after a stall that it is a member of its group".to_owned();
+            return if self.answers().await.is_ok() { Seen::Stands { since, cause } } else { Seen::Waits };
+        }
+        if self.offsets_at.elapsed() >= OFFSETS_EVERY {
+            self.offsets_at = Instant::now();
+            match self.outside() {
+                Some(outside) => match outside.offsets(places).await {
+                    Ok(seen) => self.compare(&seen),
+                    Err(_) => return self.waits(),
+                },
+                None => return Seen::Waits,
+            }
+        }
+        let longest = self.still.iter().min_by_key(|(_, still)| still.since);
+        longest.map_or(Seen::Moves, |((topic, partition), still)| {
+            let what = match still.what {
+                What::Fetching => "fetches nothing from",
+                What::Committing => "has handled more than Kafka knows of",
+            };
+            let cause = format!("it {what} partition {partition} of {topic}; it stands at {}", still.at);
+            Seen::Stands { since: still.since, cause }
+        })
+    }
+}
+
+impl Eye {
+    pub(super) fn new(group: Arc<Group>, kafka: Arc<KafkaConfig>) -> Self {
+        let now = Instant::now();
+        Self { group, kafka, outside: None, without_partitions_since: None, still: BTreeMap::new(), offsets_at: now }
+    }
+
+    /// Whether others have all partitions with good reason.
+    async fn without_partitions(&mut self) -> Seen {
+        self.still.clear();
+        let since = *self.without_partitions_since.get_or_insert_with(Instant::now);
+        let topics = self.group.routes.topics().into_iter().map(str::to_owned).collect();
+        let Some(outside) = self.outside() else { return Seen::Waits };
+        match outside.group(topics).await {
+            // This relay may be none of the members.
+            Ok(seen) if seen.members > seen.partitions => Seen::Moves,
+            Ok(seen) => {
+                let (members, partitions) = (seen.members, seen.partitions);
+                let cause =
+                    format!("it has no partition, though the group has {members} members for {partitions} partitions");
+                Seen::Stands { since, cause }
+            }
+            Err(_) => {
+                self.without_partitions_since = None;
+                self.waits()
+            }
+        }
+    }
+
+    /// Notes which partitions should have moved since the last look and have not.
+    fn compare(&mut self, seen: &[PartitionSeen]) {
+        let before = std::mem::take(&mut self.still);
+        for partition in seen {
+            let place = (partition.topic.clone(), partition.partition);
+            let Some(progress) = self.group.progress(&place) else { continue };
+            let Some((at, what)) = lag(partition, &progress) else { continue };
+            let since = match before.get(&place) {
+                Some(still) if (still.at, still.what) == (at, what) => still.since,
+                _ => Instant::now(),
+            };
+            self.still.insert(place, Still { since, at, what });
+        }
+    }
+
+    async fn answers(&mut self) -> Result<(), ()> {
+        let topic = self.group.routes.topics().first().map(|topic| (*topic).to_owned()).unwrap_or_default();
+        let Some(outside) = self.outside() else { return Err(()) };
+        let answers = outside.answers(&topic).await;
+        if answers.is_err() {
+            self.outside = None;
+        }
+        answers.map_err(drop)
+    }
+
+    fn outside(&mut self) -> Option<&Outside> {
+        if self.outside.is_none() {
+            self.outside = Outside::new(&self.kafka, &self.group.service.name).ok();
+        }
+        self.outside.as_ref()
+    }
+
+    /// Kafka doesn't answer. A new client looks next time, and what was seen before says nothing any more.
+    fn waits(&mut self) -> Seen {
+        self.outside = None;
+        self.still.clear();
+        Seen::Waits
+    }
+}
+
+/// How far this relay is in a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct InPartition {
+    /// The next offset that it fetches; `None` where it isn't known yet.
+    pub(super) next: Option<i64>,
+    /// Everything before it is done.
+    pub(super) low_water: Option<i64>,
+    /// Events that are fetched and not done, or the partition is paused: it need not fetch.
+    pub(super) busy: bool,
+}
+
+/// What should move in a partition, and where it stands.
+fn lag(seen: &PartitionSeen, relay: &InPartition) -> Option<(i64, What)> {
+    if let Some(low_water) = relay.low_water
+        && seen.committed.is_none_or(|committed| committed < low_water)
+    {
+        return Some((seen.committed.unwrap_or(-1), What::Committing));
+    }
+    let next = relay.next?;
+    (!relay.busy && next < seen.end).then_some((next, What::Fetching))
+}
+
+fn stands(since: Duration, cause: String) -> Seen {
+    Seen::Stands { since: Instant::now().checked_sub(since).unwrap_or_else(Instant::now), cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(committed: Option<i64>, end: i64) -> PartitionSeen {
+        PartitionSeen { topic: "t".into(), partition: 0, committed, end }
+    }
+
+    #[test]
+    fn what_should_move_is_told_from_what_has_nothing_to_do() {
+        let relay = |next, low_water, busy| InPartition { next: Some(next), low_water, busy };
+        let cases = [
+            ("all is fetched, done and committed", seen(Some(7), 8), relay(8, Some(7), false), None),
+            ("events wait in Kafka", seen(Some(7), 12), relay(8, Some(7), false), Some((8, What::Fetching))),
+            ("a lane waits for its component", seen(Some(7), 12), relay(9, Some(7), true), None),
+            (
+                "Kafka knows less than was done",
+                seen(Some(7), 12),
+                relay(12, Some(11), false),
+                Some((7, What::Committing)),
+            ),
+            ("Kafka knows nothing of it", seen(None, 12), relay(12, Some(11), false), Some((-1, What::Committing))),
+            ("nothing was fetched yet", seen(None, 12), InPartition::default(), None),
+        ];
+        for (what, seen, relay, expected) in cases {
+            assert_eq!(lag(&seen, &relay), expected, "{what}");
+        }
+    }
+}

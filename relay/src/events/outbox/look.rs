@@ -1,0 +1,132 @@
+//! The watchdog's look at a publisher: does the oldest event of each shard that it should publish leave?
+//!
+//! The database says what waits, and not the publisher. Shards of another living publisher are that one's; a shard that
+//! nobody living holds is everybody's.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::producer::Setup;
+use super::store::{self, Head};
+use crate::config::KafkaConfig;
+use crate::kafka::Outside;
+use crate::postgres::RelayRole;
+use crate::shards::ShardSet;
+use crate::watchdog::{Look, Seen};
+
+/// Shards whose next event Kafka refuses: the publisher knows it, and says so.
+#[derive(Debug, Default)]
+pub(super) struct OnHold(Mutex<ShardSet>);
+
+impl OnHold {
+    /// Replaces what was on hold.
+    pub(super) fn set(&self, shards: ShardSet) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shards;
+    }
+
+    fn has(&self, shard: i16) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(shard as u32)
+    }
+}
+
+pub(super) struct Eye {
+    role: RelayRole,
+    kafka: Arc<KafkaConfig>,
+    service: Arc<str>,
+    journal: Arc<str>,
+    /// The publisher of now.
+    id: Arc<str>,
+    on_hold: Arc<OnHold>,
+    /// The oldest event of each shard, and when it was first seen as the oldest.
+    heads: Heads,
+}
+
+impl Look for Eye {
+    async fn look(&mut self) -> Seen {
+        let heads = match store::heads(&self.role, &self.id).await {
+            Ok(heads) => heads,
+            // The database is away: nothing can be published, and the publisher says so.
+            Err(_) => return self.waits(),
+        };
+        let on_hold = &self.on_hold;
+        let Some((shard, seq, since)) = self.heads.see(heads, |shard| on_hold.has(shard), Instant::now()) else {
+            return Seen::Moves;
+        };
+        // Asked each time something waits for more than a look: rarely, and a client that has failed says nothing of the next.
+        let outside = Outside::new(&self.kafka, &self.service);
+        let answers = match &outside {
+            Ok(outside) => outside.answers(&self.journal).await,
+            Err(error) => Err(error.clone()),
+        };
+        if answers.is_err() {
+            return self.waits();
+        }
+        let cause = format!("event {seq} of shard {shard} has waited for {} s", since.elapsed().as_secs());
+        Seen::Stands { since, cause }
+    }
+}
+
+impl Eye {
+    pub(super) fn new(role: RelayRole, kafka: Arc<KafkaConfig>, setup: &Setup) -> Self {
+        let (service, journal) = (Arc::clone(&setup.service), Arc::clone(&setup.journal));
+        Self { role, kafka, service, journal, id: "".into(), on_hold: Arc::default(), heads: Heads::default() }
+    }
+
+    /// Looks at this publisher from now on. What waited under the one before still waits.
+    pub(super) fn follow(&mut self, id: Arc<str>, on_hold: Arc<OnHold>) {
+        (self.id, self.on_hold) = (id, on_hold);
+    }
+
+    fn waits(&mut self) -> Seen {
+        self.heads = Heads::default();
+        Seen::Waits
+    }
+}
+
+/// The oldest events, as they were seen. Pure.
+#[derive(Debug, Default)]
+struct Heads(BTreeMap<i16, (i64, Instant)>);
+
+impl Heads {
+    /// Takes what a look saw. Answers the shard whose oldest event has been the oldest for the longest time, with its number:
+    /// only such as were there at an earlier look already.
+    fn see(&mut self, heads: Vec<Head>, on_hold: impl Fn(i16) -> bool, now: Instant) -> Option<(i16, i64, Instant)> {
+        let before = std::mem::take(&mut self.0);
+        for head in heads.into_iter().filter(|head| !on_hold(head.shard)) {
+            let since = match before.get(&head.shard) {
+                Some((seq, since)) if *seq == head.seq => *since,
+                _ => now,
+            };
+            self.0.insert(head.shard, (head.seq, since));
+        }
+        let longest = self.0.iter().min_by_key(|(_, (_, since))| *since);
+        longest.map(|(shard, (seq, since))| (*shard, *seq, *since)).filter(|(.., since)| *since < now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_event_that_stays_the_oldest_stands_still() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let head = |shard, seq| Head { shard, seq };
+        let mut heads = Heads::default();
+        let never = |_| false;
+        assert_eq!(heads.see(vec![head(1, 10), head(2, 11)], never, at(0)), None, "they have only come");
+        assert_eq!(heads.see(vec![head(1, 12), head(2, 11)], never, at(1)), Some((2, 11, at(0))));
+        assert_eq!(heads.see(vec![head(1, 12), head(2, 13)], never, at(2)), Some((1, 12, at(1))));
+        assert_eq!(
+            heads.see(vec![head(1, 12)], |shard| shard == 1, at(3)),
+            None,
+            "Kafka refuses it, and that was said"
+        );
+        assert_eq!(heads.see(vec![head(1, 12)], never, at(4)), None, "it counts from then on");
+        assert_eq!(heads.see(vec![], never, at(5)), None);
+    }
+}

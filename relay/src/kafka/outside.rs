@@ -1,0 +1,124 @@
+//! Kafka, seen by a client that does no work: how things stand beside what the working clients believe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{Log, client};
+use super::threads::{blocking, dispose};
+use super::topics;
+use crate::config::KafkaConfig;
+
+/// How long one look may take. A broker that is slower doesn't answer.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A client that only looks. It is no member of a group.
+pub(crate) struct Outside {
+    client: Option<Arc<BaseConsumer<Log>>>,
+    group: String,
+}
+
+/// A consumer group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupSeen {
+    /// How many members it has.
+    pub(crate) members: usize,
+    /// How many partitions the topics have.
+    pub(crate) partitions: usize,
+}
+
+/// A partition: what its group has committed, and where it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionSeen {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// `None` where nothing was committed yet.
+    pub(crate) committed: Option<i64>,
+    /// Up to where it can be read: behind the last committed transaction.
+    pub(crate) end: i64,
+}
+
+impl Outside {
+    /// A new client, with connections of its own, that looks at this service's group.
+    pub(crate) fn new(kafka: &KafkaConfig, service: &str) -> Result<Self, KafkaError> {
+        let role = format!("watch-{service}");
+        let group = topics::group(kafka, service);
+        let mut config = client(kafka, &role);
+        config.set("group.id", &group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+        let client = config.create_with_context(Log::new(role))?;
+        Ok(Self { client: Some(Arc::new(client)), group })
+    }
+
+    /// Whether Kafka answers, and each partition of the topic has a leader.
+    pub(crate) async fn answers(&self, topic: &str) -> Result<(), KafkaError> {
+        self.partitions(vec![topic.to_owned()]).await.map(drop)
+    }
+
+    /// The group, beside the partitions of its topics.
+    pub(crate) async fn group(&self, topics: Vec<String>) -> Result<GroupSeen, KafkaError> {
+        let partitions = self.partitions(topics).await?;
+        let group = self.group.clone();
+        self.look(move |client| {
+            let list = client.fetch_group_list(Some(&group), LOOK_TIMEOUT)?;
+            let members = list.groups().iter().find(|seen| seen.name() == group).map_or(0, |seen| seen.members().len());
+            Ok(GroupSeen { members, partitions })
+        })
+        .await
+    }
+
+    /// What the group has committed in these partitions, and where they end.
+    pub(crate) async fn offsets(&self, places: Vec<(String, i32)>) -> Result<Vec<PartitionSeen>, KafkaError> {
+        self.look(move |client| {
+            let mut list = TopicPartitionList::with_capacity(places.len());
+            for (topic, partition) in &places {
+                list.add_partition(topic, *partition);
+            }
+            let committed = client.committed_offsets(list, LOOK_TIMEOUT)?;
+            let seen = committed.elements().into_iter().map(|element| {
+                let (topic, partition) = (element.topic().to_owned(), element.partition());
+                let (_, end) = client.fetch_watermarks(&topic, partition, LOOK_TIMEOUT)?;
+                let committed = match element.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                };
+                Ok(PartitionSeen { topic, partition, committed, end })
+            });
+            seen.collect()
+        })
+        .await
+    }
+
+    async fn partitions(&self, topics: Vec<String>) -> Result<usize, KafkaError> {
+        self.look(move |client| {
+            let mut count = 0;
+            for topic in &topics {
+                let metadata = client.fetch_metadata(Some(topic), LOOK_TIMEOUT)?;
+                for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+                    if partition.leader() < 0 {
+                        return Err(KafkaError::MetadataFetch(rdkafka::error::RDKafkaErrorCode::LeaderNotAvailable));
+                    }
+                    count += 1;
+                }
+            }
+            Ok(count)
+        })
+        .await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&BaseConsumer<Log>) -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, KafkaError> {
+        let client = Arc::clone(self.client.as_ref().expect("it has its client until it is dropped"));
+        blocking(move || look(&client)).await
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        dispose(self.client.take());
+    }
+}

@@ -1,0 +1,180 @@
+//! Watchdogs: whether a part of the relay that should move moves, measured from outside of it.
+//!
+//! Publishers and consumers stand on a client library with threads, connections and a state of its own. Whatever it believes:
+//! what counts is what changes in PostgreSQL and Kafka. So a watchdog beside each part looks there every second
+//! ([`until_stuck`](Watchdog::until_stuck)). A part that stands still for longer than its patience, while the servers that
+//! it needs answer, is replaced: its owner drops the client and makes another. That is logged with its cause and counted,
+//! and `/readyz` shows it until the part moves again: `degraded`, and after [`MAX_REPLACEMENTS`] of them `unready`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::counter;
+
+use crate::service::Service;
+use crate::telemetry::metrics as names;
+
+/// After so many replacements that did not help, `/readyz` is 503.
+pub(crate) const MAX_REPLACEMENTS: u32 = 3;
+/// How often a watchdog looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a look has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The part moves, or has nothing to do.
+    Moves,
+    /// It waits for something that is known and not its own, such as a server that doesn't answer.
+    Waits,
+    /// It should move, and has not since this moment.
+    Stands {
+        /// Since when.
+        since: Instant,
+        /// What was seen.
+        cause: String,
+    },
+}
+
+/// Looks at a part from outside.
+pub(crate) trait Look: Send {
+    /// Looks once.
+    fn look(&mut self) -> impl Future<Output = Seen> + Send;
+}
+
+/// The watchdog of one part of a service. It outlives the clients that it has replaced.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    service: Arc<Service>,
+    part: &'static str,
+    patience: Patience,
+}
+
+impl Watchdog {
+    /// For the part that `/readyz` and the metric call by this name.
+    pub(crate) fn new(service: Arc<Service>, part: &'static str, patience: Duration) -> Self {
+        Self { service, part, patience: Patience::new(patience) }
+    }
+
+    /// Looks again and again. Returns once the part must be replaced; call it again for the next one.
+    pub(crate) async fn until_stuck(&mut self, look: &mut impl Look) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let seen = look.look().await;
+            let cause = match &seen {
+                Seen::Stands { cause, .. } => cause.clone(),
+                Seen::Moves | Seen::Waits => String::new(),
+            };
+            match self.patience.see(&seen, Instant::now()) {
+                Act::Nothing => {}
+                Act::Moves => self.moves(),
+                Act::Replace { stood } => return self.replace(&cause, stood),
+            }
+        }
+    }
+
+    /// The part failed by itself and is made anew: it counts as a replacement.
+    pub(crate) fn failed(&mut self, cause: &str) {
+        self.patience.replaced = self.patience.replaced.saturating_add(1);
+        self.replace(cause, Duration::ZERO);
+    }
+
+    fn replace(&self, cause: &str, stood: Duration) {
+        let (service, part, replaced) = (&*self.service.name, self.part, self.patience.replaced);
+        self.service.standstills.note(part, cause, replaced);
+        counter!(names::REPLACED, "service" => service.to_owned(), "part" => part).increment(1);
+        let stood_ms = stood.as_millis() as u64;
+        tracing::error!(service, part, cause, stood_ms, replaced, "a part of the relay stands still; replacing it");
+    }
+
+    fn moves(&self) {
+        let stood = self.service.standstills.clear(self.part).unwrap_or_default();
+        let (service, part) = (&*self.service.name, self.part);
+        tracing::info!(service, part, stood_s = stood.as_secs(), "a part of the relay moves again");
+    }
+}
+
+/// What follows from a look.
+#[derive(Debug, PartialEq, Eq)]
+enum Act {
+    Nothing,
+    /// It moves again after it was replaced.
+    Moves,
+    Replace {
+        stood: Duration,
+    },
+}
+
+/// When patience is over. Pure.
+#[derive(Debug)]
+struct Patience {
+    limit: Duration,
+    /// Nothing that happened before this counts: the part was replaced then, or waited for something.
+    from: Option<Instant>,
+    /// Replacements since it last moved.
+    replaced: u32,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { limit, from: None, replaced: 0 }
+    }
+
+    fn see(&mut self, seen: &Seen, now: Instant) -> Act {
+        match seen {
+            Seen::Moves if self.replaced > 0 => {
+                self.replaced = 0;
+                Act::Moves
+            }
+            Seen::Moves => Act::Nothing,
+            Seen::Waits => {
+                self.from = Some(now);
+                Act::Nothing
+            }
+            Seen::Stands { since, .. } => {
+                let since = self.from.map_or(*since, |from| from.max(*since));
+                let stood = now.saturating_duration_since(since);
+                if stood < self.limit {
+                    return Act::Nothing;
+                }
+                self.replaced = self.replaced.saturating_add(1);
+                self.from = Some(now);
+                Act::Replace { stood }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn stands(since: Instant) -> Seen {
+        Seen::Stands { since, cause: "it stands".into() }
+    }
+
+    #[test]
+    fn what_stands_is_replaced_after_its_patience_and_each_new_one_gets_as_much() {
+        let mut patience = Patience::new(LIMIT);
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert_eq!(patience.see(&stands(began), at(9)), Act::Nothing);
+        assert_eq!(patience.see(&stands(began), at(10)), Act::Replace { stood: LIMIT });
+        assert_eq!(patience.see(&stands(began), at(19)), Act::Nothing, "the new one has only begun");
+        assert_eq!(patience.see(&stands(began), at(20)), Act::Replace { stood: LIMIT });
+        assert_eq!(patience.replaced, 2);
+        assert_eq!(patience.see(&Seen::Moves, at(21)), Act::Moves);
+        assert_eq!((patience.see(&Seen::Moves, at(22)), patience.replaced), (Act::Nothing, 0));
+    }
+
+    #[test]
+    fn the_time_in_which_a_server_was_away_does_not_count() {
+        let mut patience = Patience::new(LIMIT);
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert_eq!(patience.see(&Seen::Waits, at(60)), Act::Nothing);
+        assert_eq!(patience.see(&stands(began), at(69)), Act::Nothing);
+        assert_eq!(patience.see(&stands(began), at(70)), Act::Replace { stood: LIMIT });
+    }
+}
