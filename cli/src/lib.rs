@@ -46,7 +46,7 @@ const EXAMPLES: &str = "Examples:
   towpath status               every part: state, process, address
   towpath logs relay -f        follow the relay's log
   towpath psql order           open psql on the order service's database
-  towpath dlq list             list the events that a component refused
+  towpath dlq list             list the events that a component did not take
   towpath down                 stop the stack that runs in the background
   towpath chaos                break it on purpose, and count what was lost or duplicated
   towpath test                 run every test on servers of its own";
@@ -67,7 +67,7 @@ enum Command {
     Start(part::StartArgs),
     /// Stop one part and start it again
     Restart(part::RestartArgs),
-    /// List, show, replay and drop dead letters: events that a component refused
+    /// List, show, replay and drop dead letters: events that a component did not take
     Dlq(dlq::Args),
     /// Open psql on the database of a service
     Psql(psql::Args),

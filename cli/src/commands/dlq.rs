@@ -15,8 +15,9 @@ use crate::edge;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The relay writes an event to a dead letter topic when its component refuses it for good (400, 409, 410, 413, 415, 422), or
-answers 500 to every try. It stays there until you decide.
+    after_help = "The relay writes an event to a dead letter topic when its component refuses it for good (400, 409, 422 or another 4xx that
+concerns the event), fails on it every time (500 and most other 5xx), or when it is no CloudEvent. It stays there until you
+decide. A wrong token or route (401, 403, 404, 405, 3xx) makes no dead letters: those events wait until it is mended.
 
   list     one line for each (--json: one object)
   show     everything: reason, headers, data
