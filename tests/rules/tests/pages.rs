@@ -80,7 +80,6 @@ fn every_test_that_a_page_names_exists() {
 
 #[test]
 fn every_file_that_a_page_names_exists() {
-    let root = root();
     let folders =
         ["cli/", "components/", "docs/", "fuzz/", "host/", "infra/", "migrations/", "relay/", "tests/", ".ci/"];
     let mut faults = Vec::new();
