@@ -85,14 +85,14 @@ pub(crate) async fn publish(
     let (setup, role) = (setup(&service, &kafka), service.relay_role()?);
     let mut predecessor = None;
     let mut failed = 0_u32;
-    let mut eye = Eye::new(role.clone(), Arc::clone(&kafka), &setup);
+    let mut eye = Eye::new(role.clone(), Arc::clone(&kafka), &setup, stop.clone());
     let mut watchdog = Watchdog::new(Arc::clone(&service), "outbox", Duration::from_millis(service.limits().lease_ms));
     loop {
         let mut publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone(), role.clone());
         publisher.show(&mut eye);
         let end = tokio::select! {
             end = publisher.run(predecessor.take()) => end,
-            () = watchdog.until_stuck(&mut eye), if !stop.is_cancelled() => {
+            () = watchdog.until_stuck(&mut eye) => {
                 End::Lost(anyhow::anyhow!("it stands still"))
             }
         };

@@ -45,6 +45,9 @@ enum What {
 
 impl Look for Eye {
     async fn look(&mut self) -> Seen {
+        if self.group.service.lifecycle.stop_calling.is_cancelled() {
+            return Seen::Waits;
+        }
         let turn = self.group.membership.since_turn();
         if turn > MAX_TURN {
             return match self.answers().await {

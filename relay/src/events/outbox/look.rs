@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
+
 use super::producer::Setup;
 use super::store::{self, Head};
 use crate::config::KafkaConfig;
@@ -38,12 +40,17 @@ pub(super) struct Eye {
     /// The publisher of now.
     id: Arc<str>,
     on_hold: Arc<OnHold>,
+    /// A publisher that was told to stop takes its time.
+    stop: CancellationToken,
     /// The oldest event of each shard, and when it was first seen as the oldest.
     heads: Heads,
 }
 
 impl Look for Eye {
     async fn look(&mut self) -> Seen {
+        if self.stop.is_cancelled() {
+            return Seen::Waits;
+        }
         let heads = match store::heads(&self.role, &self.id).await {
             Ok(heads) => heads,
             // The database is away: nothing can be published, and the publisher says so.
@@ -68,9 +75,9 @@ impl Look for Eye {
 }
 
 impl Eye {
-    pub(super) fn new(role: RelayRole, kafka: Arc<KafkaConfig>, setup: &Setup) -> Self {
+    pub(super) fn new(role: RelayRole, kafka: Arc<KafkaConfig>, setup: &Setup, stop: CancellationToken) -> Self {
         let (service, journal) = (Arc::clone(&setup.service), Arc::clone(&setup.journal));
-        Self { role, kafka, service, journal, id: "".into(), on_hold: Arc::default(), heads: Heads::default() }
+        Self { role, kafka, service, journal, id: "".into(), on_hold: Arc::default(), stop, heads: Heads::default() }
     }
 
     /// Looks at this publisher from now on. What waited under the one before still waits.
