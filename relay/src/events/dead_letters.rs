@@ -182,8 +182,7 @@ async fn settle_batch(
 }
 
 /// Deletes what stands before the first open letter: it is all settled. Not up to the topic's end: a letter may have landed there
-/// since the topic was read. Where this fails the topic is longer than it
-/// needs to be.
+/// since the topic was read. Where this fails the topic is longer than it needs to be.
 async fn trim(kafka: &KafkaConfig, topic: &str, book: &Book) {
     let trimmed = async {
         let admin: AdminClient<Log> = kafka::client(kafka, "dlq").create_with_context(Log::new("dlq"))?;

@@ -15,10 +15,12 @@ use crate::config::KafkaConfig;
 /// How long one look may take. A broker that is slower doesn't answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A client that only looks. It is no member of a group.
+/// A client that only looks. It is no member of a group. Connects when it is first asked, and anew after it failed.
 pub(crate) struct Outside {
-    client: Option<Arc<BaseConsumer<Log>>>,
+    kafka: Arc<KafkaConfig>,
+    role: String,
     group: String,
+    client: Option<Arc<BaseConsumer<Log>>>,
 }
 
 /// A consumer group.
@@ -42,23 +44,19 @@ pub(crate) struct PartitionSeen {
 }
 
 impl Outside {
-    /// A new client, with connections of its own, that looks at this service's group.
-    pub(crate) fn new(kafka: &KafkaConfig, service: &str) -> Result<Self, KafkaError> {
-        let role = format!("watch-{service}");
-        let group = topics::group(kafka, service);
-        let mut config = client(kafka, &role);
-        config.set("group.id", &group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-        let client = config.create_with_context(Log::new(role))?;
-        Ok(Self { client: Some(Arc::new(client)), group })
+    /// Looks at this service's group.
+    pub(crate) fn new(kafka: Arc<KafkaConfig>, service: &str) -> Self {
+        let group = topics::group(&kafka, service);
+        Self { kafka, role: format!("watch-{service}"), group, client: None }
     }
 
     /// Whether Kafka answers, and each partition of the topic has a leader.
-    pub(crate) async fn answers(&self, topic: &str) -> Result<(), KafkaError> {
+    pub(crate) async fn answers(&mut self, topic: &str) -> Result<(), KafkaError> {
         self.partitions(vec![topic.to_owned()]).await.map(drop)
     }
 
     /// The group, beside the partitions of its topics.
-    pub(crate) async fn group(&self, topics: Vec<String>) -> Result<GroupSeen, KafkaError> {
+    pub(crate) async fn group(&mut self, topics: Vec<String>) -> Result<GroupSeen, KafkaError> {
         let partitions = self.partitions(topics).await?;
         let group = self.group.clone();
         self.look(move |client| {
@@ -70,7 +68,7 @@ impl Outside {
     }
 
     /// What the group has committed in these partitions, and where they end.
-    pub(crate) async fn offsets(&self, places: Vec<(String, i32)>) -> Result<Vec<PartitionSeen>, KafkaError> {
+    pub(crate) async fn offsets(&mut self, places: Vec<(String, i32)>) -> Result<Vec<PartitionSeen>, KafkaError> {
         self.look(move |client| {
             let mut list = TopicPartitionList::with_capacity(places.len());
             for (topic, partition) in &places {
@@ -91,7 +89,7 @@ impl Outside {
         .await
     }
 
-    async fn partitions(&self, topics: Vec<String>) -> Result<usize, KafkaError> {
+    async fn partitions(&mut self, topics: Vec<String>) -> Result<usize, KafkaError> {
         self.look(move |client| {
             let mut count = 0;
             for topic in &topics {
@@ -109,11 +107,24 @@ impl Outside {
     }
 
     async fn look<T: Send + 'static>(
-        &self,
+        &mut self,
         look: impl FnOnce(&BaseConsumer<Log>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
-        let client = Arc::clone(self.client.as_ref().expect("it has its client until it is dropped"));
-        blocking(move || look(&client)).await
+        let client = match &self.client {
+            Some(client) => Arc::clone(client),
+            None => Arc::clone(self.client.insert(Arc::new(self.connect()?))),
+        };
+        let seen = blocking(move || look(&client)).await;
+        if seen.is_err() {
+            dispose(self.client.take());
+        }
+        seen
+    }
+
+    fn connect(&self) -> Result<BaseConsumer<Log>, KafkaError> {
+        let mut config = client(&self.kafka, &self.role);
+        config.set("group.id", &self.group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+        config.create_with_context(Log::new(self.role.as_str()))
     }
 }
 

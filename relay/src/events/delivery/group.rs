@@ -131,7 +131,8 @@ impl Group {
     }
 
     /// Takes partitions away from their lanes: deliveries in flight may end within `deadline`, and so may events before
-    /// them. Answers the low-water mark of each partition. Blocks; don't call it on a thread of the runtime.
+    /// them. Answers the low-water mark of each partition. Blocks unless `deadline` is zero; don't call it on a thread of the
+    /// runtime then.
     pub(super) fn revoke(&self, places: &[Place], deadline: Duration) -> Vec<(Place, i64)> {
         let taken: Vec<(Place, Arc<Partition>)> = {
             let mut partitions = self.partitions();
@@ -171,13 +172,12 @@ impl Group {
 
     /// Gives the consumer up, whatever its thread does: deliveries in flight end at once, and none begins.
     pub(super) fn abandon(&self) {
-        let mut partitions = self.partitions();
-        self.abandoned.store(true, Ordering::Release);
-        for (_, partition) in std::mem::take(&mut *partitions) {
-            partition.aborted.cancel();
-            partition.revoke();
-        }
-        gauge!(names::PARTITIONS, "service" => self.name()).set(0.0);
+        let places: Vec<Place> = {
+            let partitions = self.partitions();
+            self.abandoned.store(true, Ordering::Release);
+            partitions.keys().cloned().collect()
+        };
+        self.revoke(&places, Duration::ZERO);
     }
 
     /// The client's statistics: the next offset that it fetches of each partition.

@@ -55,8 +55,7 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
         let Some(answer) = attempt(group, partition, work, event, route, attempts).await else { return Fate::Left };
         attempts = attempts.saturating_add(1);
         let random = rand::random();
-        let verdict = answer.verdict();
-        let wait = match verdict {
+        let (result, wait) = match answer.verdict() {
             Verdict::Accepted => {
                 group.taken();
                 group.count("accepted");
@@ -65,11 +64,11 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
             }
             Verdict::Down(named) => {
                 group.held_back(&work.record, attempts, &answer);
-                group.backoff.at_least(named, attempts, random)
+                ("held_back", group.backoff.at_least(named, attempts, random))
             }
             Verdict::Misconfigured(named) => {
                 group.misconfigured(&work.record, &answer);
-                group.backoff.at_least(named, attempts, random)
+                ("misconfigured", group.backoff.at_least(named, attempts, random))
             }
             Verdict::Failed => {
                 failures += 1;
@@ -77,11 +76,11 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
                     return refuse(group, partition, work, Reason::Failed, &answer, attempts).await;
                 }
                 group.held_back(&work.record, attempts, &answer);
-                group.backoff.jittered(failures, random)
+                ("held_back", group.backoff.jittered(failures, random))
             }
             Verdict::Refused => return refuse(group, partition, work, Reason::Refused, &answer, attempts).await,
         };
-        group.count(if matches!(verdict, Verdict::Misconfigured(_)) { "misconfigured" } else { "held_back" });
+        group.count(result);
         if !rest(group, &partition.revoked, wait).await {
             return Fate::Left;
         }

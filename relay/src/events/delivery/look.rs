@@ -19,9 +19,7 @@ const OFFSETS_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) struct Eye {
     group: Arc<Group>,
-    kafka: Arc<KafkaConfig>,
-    /// Made when it is first needed, and anew after it failed.
-    outside: Option<Outside>,
+    outside: Outside,
     without_partitions_since: Option<Instant>,
     /// Partitions whose offsets should have moved: as they were, and since when.
     still: BTreeMap<Place, Still>,
@@ -50,10 +48,8 @@ impl Look for Eye {
         }
         let turn = self.group.membership.since_turn();
         if turn > MAX_TURN {
-            return match self.answers().await {
-                Ok(()) => stands(turn, format!("its loop has not come round for {} s", turn.as_secs())),
-                Err(_) => Seen::Waits,
-            };
+            let cause = format!("its loop has not come round for {} s", turn.as_secs());
+            return if self.answers().await { stands(turn, cause) } else { Seen::Waits };
         }
         let places = self.group.places();
         if places.is_empty() {
@@ -64,16 +60,16 @@ impl Look for Eye {
             && since.elapsed() > MAX_TURN
         {
             let cause = "Kafka doesn't confirm after a stall that it is a member of its group".to_owned();
-            return if self.answers().await.is_ok() { Seen::Stands { since, cause } } else { Seen::Waits };
+            return if self.answers().await { Seen::Stands { since, cause } } else { Seen::Waits };
         }
         if self.offsets_at.elapsed() >= OFFSETS_EVERY {
             self.offsets_at = Instant::now();
-            match self.outside() {
-                Some(outside) => match outside.offsets(places).await {
-                    Ok(seen) => self.compare(&seen),
-                    Err(_) => return self.waits(),
-                },
-                None => return Seen::Waits,
+            match self.outside.offsets(places).await {
+                Ok(seen) => self.compare(&seen),
+                Err(_) => {
+                    self.still.clear();
+                    return Seen::Waits;
+                }
             }
         }
         let longest = self.still.iter().min_by_key(|(_, still)| still.since);
@@ -91,7 +87,8 @@ impl Look for Eye {
 impl Eye {
     pub(super) fn new(group: Arc<Group>, kafka: Arc<KafkaConfig>) -> Self {
         let now = Instant::now();
-        Self { group, kafka, outside: None, without_partitions_since: None, still: BTreeMap::new(), offsets_at: now }
+        let outside = Outside::new(kafka, &group.service.name);
+        Self { group, outside, without_partitions_since: None, still: BTreeMap::new(), offsets_at: now }
     }
 
     /// Whether others have all partitions with good reason.
@@ -99,8 +96,7 @@ impl Eye {
         self.still.clear();
         let since = *self.without_partitions_since.get_or_insert_with(Instant::now);
         let topics = self.group.routes.topics().into_iter().map(str::to_owned).collect();
-        let Some(outside) = self.outside() else { return Seen::Waits };
-        match outside.group(topics).await {
+        match self.outside.group(topics).await {
             // This relay may be none of the members.
             Ok(seen) if seen.members > seen.partitions => Seen::Moves,
             Ok(seen) => {
@@ -111,7 +107,7 @@ impl Eye {
             }
             Err(_) => {
                 self.without_partitions_since = None;
-                self.waits()
+                Seen::Waits
             }
         }
     }
@@ -131,28 +127,10 @@ impl Eye {
         }
     }
 
-    async fn answers(&mut self) -> Result<(), ()> {
+    /// Whether Kafka answers others. Where it doesn't, nothing of this relay is to blame.
+    async fn answers(&mut self) -> bool {
         let topic = self.group.routes.topics().first().map(|topic| (*topic).to_owned()).unwrap_or_default();
-        let Some(outside) = self.outside() else { return Err(()) };
-        let answers = outside.answers(&topic).await;
-        if answers.is_err() {
-            self.outside = None;
-        }
-        answers.map_err(drop)
-    }
-
-    fn outside(&mut self) -> Option<&Outside> {
-        if self.outside.is_none() {
-            self.outside = Outside::new(&self.kafka, &self.group.service.name).ok();
-        }
-        self.outside.as_ref()
-    }
-
-    /// Kafka doesn't answer. A new client looks next time, and what was seen before says nothing any more.
-    fn waits(&mut self) -> Seen {
-        self.outside = None;
-        self.still.clear();
-        Seen::Waits
+        self.outside.answers(&topic).await.is_ok()
     }
 }
 

@@ -4,7 +4,7 @@
 //! nobody living holds is everybody's.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
@@ -14,28 +14,36 @@ use super::store::{self, Head};
 use crate::config::KafkaConfig;
 use crate::kafka::Outside;
 use crate::postgres::RelayRole;
-use crate::shards::ShardSet;
 use crate::watchdog::{Look, Seen};
 
-/// Shards whose next event Kafka refuses: the publisher knows it, and says so.
+/// Shards whose next event Kafka refuses, and until when they rest. The publisher knows it, and says so.
 #[derive(Debug, Default)]
-pub(super) struct OnHold(Mutex<ShardSet>);
+pub(super) struct OnHold(Mutex<BTreeMap<i16, tokio::time::Instant>>);
 
 impl OnHold {
-    /// Replaces what was on hold.
-    pub(super) fn set(&self, shards: ShardSet) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shards;
+    /// A shard rests until then.
+    pub(super) fn rest(&self, shard: i16, until: tokio::time::Instant) {
+        self.shards().insert(shard, until);
     }
 
-    fn has(&self, shard: i16) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(shard as u32)
+    /// Those that have rested long enough are on hold no more.
+    pub(super) fn release(&self, now: tokio::time::Instant) {
+        self.shards().retain(|_, until| now < *until);
+    }
+
+    /// Whether a shard is on hold.
+    pub(super) fn has(&self, shard: i16) -> bool {
+        self.shards().contains_key(&shard)
+    }
+
+    fn shards(&self) -> MutexGuard<'_, BTreeMap<i16, tokio::time::Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 pub(super) struct Eye {
     role: RelayRole,
-    kafka: Arc<KafkaConfig>,
-    service: Arc<str>,
+    outside: Outside,
     journal: Arc<str>,
     /// The publisher of now.
     id: Arc<str>,
@@ -60,13 +68,7 @@ impl Look for Eye {
         let Some((shard, seq, since)) = self.heads.see(heads, |shard| on_hold.has(shard), Instant::now()) else {
             return Seen::Moves;
         };
-        // Asked each time something waits for more than a look: rarely, and a client that has failed says nothing of the next.
-        let outside = Outside::new(&self.kafka, &self.service);
-        let answers = match &outside {
-            Ok(outside) => outside.answers(&self.journal).await,
-            Err(error) => Err(error.clone()),
-        };
-        if answers.is_err() {
+        if self.outside.answers(&self.journal).await.is_err() {
             return self.waits();
         }
         let cause = format!("event {seq} of shard {shard} has waited for {} s", since.elapsed().as_secs());
@@ -76,8 +78,8 @@ impl Look for Eye {
 
 impl Eye {
     pub(super) fn new(role: RelayRole, kafka: Arc<KafkaConfig>, setup: &Setup, stop: CancellationToken) -> Self {
-        let (service, journal) = (Arc::clone(&setup.service), Arc::clone(&setup.journal));
-        Self { role, kafka, service, journal, id: "".into(), on_hold: Arc::default(), stop, heads: Heads::default() }
+        let (outside, journal) = (Outside::new(kafka, &setup.service), Arc::clone(&setup.journal));
+        Self { role, outside, journal, id: "".into(), on_hold: Arc::default(), stop, heads: Heads::default() }
     }
 
     /// Looks at this publisher from now on. What waited under the one before still waits.

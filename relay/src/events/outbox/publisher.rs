@@ -5,7 +5,7 @@
 mod batches;
 mod leases;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,9 +60,7 @@ pub(super) struct Publisher {
     producer: Option<Transactional>,
     held: Held,
     /// Shards whose next event Kafka refuses, until when they rest.
-    on_hold: BTreeMap<i16, Instant>,
-    /// The same, for the watchdog.
-    held_back: Arc<OnHold>,
+    on_hold: Arc<OnHold>,
     /// As many events go one by one: Kafka refused a batch, and only of a batch of one it is known whom it refuses.
     singly: usize,
     progress: Arc<Progress>,
@@ -106,8 +104,7 @@ impl Publisher {
             predecessor: None,
             producer: None,
             held: Held::new(),
-            on_hold: BTreeMap::new(),
-            held_back: Arc::default(),
+            on_hold: Arc::default(),
             singly: 0,
             progress: Progress::new(),
             lost: CancellationToken::new(),
@@ -131,7 +128,7 @@ impl Publisher {
 
     /// Shows itself to the watchdog.
     pub(super) fn show(&self, eye: &mut Eye) {
-        eye.follow(Arc::clone(&self.id), Arc::clone(&self.held_back));
+        eye.follow(Arc::clone(&self.id), Arc::clone(&self.on_hold));
     }
 
     /// Who has to be retired before the next publisher of this relay begins.

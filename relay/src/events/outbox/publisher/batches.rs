@@ -30,9 +30,8 @@ impl Publisher {
             if now < self.paused_until || self.is_leaving(now) {
                 return Ok(());
             }
-            self.on_hold.retain(|_, until| now < *until);
-            self.held_back.set(self.on_hold.keys().map(|shard| *shard as u32).collect());
-            let open: Vec<i16> = shards.iter().copied().filter(|shard| !self.on_hold.contains_key(shard)).collect();
+            self.on_hold.release(now);
+            let open: Vec<i16> = shards.iter().copied().filter(|shard| !self.on_hold.has(*shard)).collect();
             if open.is_empty() {
                 return Ok(());
             }
@@ -121,8 +120,7 @@ impl Publisher {
             return;
         };
         self.singly = self.singly.saturating_sub(1);
-        self.on_hold.insert(event.shard, Instant::now() + HOLD);
-        self.held_back.set(self.on_hold.keys().map(|shard| *shard as u32).collect());
+        self.on_hold.rest(event.shard, Instant::now() + HOLD);
         counter!(names::OUTBOX_FAILURES, "service" => self.name(), "reason" => "refused").increment(1);
         tracing::error!(
             service = &*self.service.name,
