@@ -3,31 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't read its sources has failed")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use towpath_rules::{files, none, root};
 
 /// What recipes tell the reader to make, by the name that they give it as an example.
 const MADE: [&str; 3] = ["shipping", "shipments", "V2__image_url"];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
 /// Every page of the repository, by its path in it.
-fn pages() -> Vec<(PathBuf, String)> {
-    let root = root();
-    let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
-            if entry.is_dir() && !name.starts_with('.') && name != "target" {
-                folders.push(entry);
-            } else if name.ends_with(".md") {
-                let text = fs::read_to_string(&entry).unwrap();
-                found.push((entry.strip_prefix(&root).unwrap().to_owned(), text));
-            }
-        }
-    }
+fn pages() -> Vec<(String, String)> {
+    let found = files("", ".md");
     assert!(found.len() > 20, "{found:?}");
     found
 }
@@ -49,13 +34,9 @@ fn quoted(text: &str) -> Vec<String> {
 }
 
 /// A name is a path from the repository's root, or from the folder of its page.
-fn find(page: &Path, name: &str) -> Option<PathBuf> {
+fn find(page: &str, name: &str) -> Option<PathBuf> {
     let root = root();
-    [root.join(name), root.join(page.parent().unwrap()).join(name)].into_iter().find(|path| path.exists())
-}
-
-fn none(faults: &[String]) {
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    [root.join(name), root.join(page).with_file_name("").join(name)].into_iter().find(|path| path.exists())
 }
 
 #[test]
@@ -70,7 +51,7 @@ fn every_test_that_a_page_names_exists() {
             let code = find(&page, &file).and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
             // Fuzz targets are made by a macro that is given their name.
             if !code.contains(&format!("fn {function}(")) && !code.contains(&format!("{function}:")) {
-                faults.push(format!("{}: there is no {function} in {file}", page.display()));
+                faults.push(format!("{page}: there is no {function} in {file}"));
             }
         }
     }
@@ -94,7 +75,7 @@ fn every_file_that_a_page_names_exists() {
             let is_here = folders.iter().any(|folder| path.starts_with(folder));
             let is_made = MADE.iter().any(|made| path.contains(made));
             if is_here && !is_pattern && !is_made && find(&page, path).is_none() {
-                faults.push(format!("{}: {path} is not there", page.display()));
+                faults.push(format!("{page}: {path} is not there"));
             }
         }
     }
@@ -112,8 +93,8 @@ fn every_link_leads_somewhere() {
             if path.is_empty() || link.contains("://") || link.starts_with("mailto:") {
                 continue;
             }
-            if !root.join(page.parent().unwrap()).join(path).exists() {
-                faults.push(format!("{}: the link to {path} leads nowhere", page.display()));
+            if !root.join(&page).with_file_name("").join(path).exists() {
+                faults.push(format!("{page}: the link to {path} leads nowhere"));
             }
         }
     }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't read its sources has failed")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use towpath_rules::{files, none, root};
 
 /// A file that is longer asks to be two.
 const MAX_LINES: usize = 500;
@@ -11,32 +13,9 @@ const MAX_LINES: usize = 500;
 const BUSINESS: &[&str] =
     &["sku", "stripe", "inventory", "payment", "customer", "basket", "checkout", "order_id", "orders", "refund"];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
 /// All Rust files below a folder of the repository, by their path in it.
 fn sources(below: &str) -> Vec<(String, String)> {
-    let root = root();
-    let mut found = Vec::new();
-    let mut folders = vec![root.join(below)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
-            if entry.is_dir() && !name.starts_with('.') && name != "target" {
-                folders.push(entry);
-            } else if name.ends_with(".rs") {
-                let path = entry.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
-                found.push((path, fs::read_to_string(&entry).unwrap()));
-            }
-        }
-    }
-    assert!(!found.is_empty(), "{below} has no Rust file");
-    found
-}
-
-fn none(faults: &[String]) {
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    files(below, ".rs")
 }
 
 #[test]
