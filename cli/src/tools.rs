@@ -15,7 +15,7 @@ pub(crate) struct Need {
 const POSTGRES: Need = Need {
     program: "PostgreSQL 15 or newer",
     package: "postgresql",
-    why: "the four databases; Debian is told not to create a server of its own",
+    why: "the databases; Debian is told not to create a server of its own",
 };
 /// Debian's redis-server package would also start a service on Redis's usual port. The program itself is in redis-tools.
 const REDIS: Need =

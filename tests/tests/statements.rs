@@ -10,7 +10,7 @@ use towpath_stack::services::Services;
 use towpath_tests::TestDatabases;
 
 /// The texts of each service, by name.
-const STATEMENTS: [(&str, &[(&str, &str)]); 4] = [
+const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("product", towpath_product::store::STATEMENTS),
     ("inventory", towpath_inventory::store::STATEMENTS),
     ("order", towpath_order::store::STATEMENTS),
@@ -40,7 +40,7 @@ async fn every_statement_can_be_prepared() {
 fn every_service_with_a_database_is_looked_at() {
     let services = Services::load().expect("relay.toml and spin.toml");
     let databases: BTreeSet<&str> = services.databases().collect();
-    let looked_at = BTreeSet::from(STATEMENTS.map(|(service, _)| service));
+    let looked_at = STATEMENTS.iter().map(|(service, _)| *service).collect::<BTreeSet<_>>();
     assert_eq!(looked_at, databases, "STATEMENTS in tests/tests/statements.rs, and relay.toml");
 }
 

@@ -11,7 +11,7 @@ use towpath_stack::running::Running;
 
 use super::{Answered, Databases, Report, Rules, Scope, once, settled};
 
-/// Reads the four databases and checks the five invariants of docs/invariants.md.
+/// Reads the databases and checks the five invariants of docs/invariants.md.
 ///
 /// The databases are read one after the other while the stack works, so an order that changed in the last seconds is
 /// reported as in flight where its databases don't agree yet.

@@ -1,8 +1,8 @@
-//! What the audit knows: rows of four databases, and nothing else. Reading fills it, judging looks at it.
+//! What the audit knows: rows of the databases, and nothing else. Reading fills it, judging looks at it.
 
 use uuid::Uuid;
 
-/// The rows of all four databases. Each database was read in one snapshot of its own; between the databases some time
+/// The rows of all databases. Each database was read in one snapshot of its own; between the databases some time
 /// went by, which is why rows tell their age.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {

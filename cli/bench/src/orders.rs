@@ -1,4 +1,4 @@
-//! Confirmed orders per second over the public API: through all five components and four databases.
+//! Confirmed orders per second over the public API: through all components and databases.
 
 use std::sync::Arc;
 

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_with_its_package_and_reason() {
         let text = listed(&[super::super::POSTGRES, super::super::JAVA]);
-        assert!(text.contains("package postgresql: the four databases"), "{text}");
+        assert!(text.contains("package postgresql: the databases"), "{text}");
         assert!(text.contains("Java 17 or newer (package openjdk-17-jre-headless: Kafka runs on it)"), "{text}");
     }
 }
