@@ -15,19 +15,12 @@ use support::{Home, outcome, repository};
 
 const UP: [&str; 5] = ["up", "--detach", "--no-build", "--ports", "auto"];
 const UP_TWICE: [&str; 7] = ["up", "--detach", "--no-build", "--ports", "auto", "--replicas", "2"];
-/// With two replicas.
-const PARTS: [&str; 10] = [
-    "postgres-product",
-    "postgres-order",
-    "postgres-payment",
-    "postgres-inventory",
-    "kafka",
-    "redis",
-    "relay",
-    "relay-2",
-    "host",
-    "host-2",
-];
+/// The parts of a stack with two replicas.
+fn parts() -> Vec<String> {
+    let services = towpath_stack::testing::services();
+    let databases = services.databases().map(|service| format!("postgres-{service}"));
+    databases.chain(["kafka", "redis", "relay", "relay-2", "host", "host-2"].map(str::to_owned)).collect()
+}
 
 fn kill(pid: i64) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
@@ -63,14 +56,16 @@ async fn order(home: &Home) -> uuid::Uuid {
 async fn a_stack_lives_through_its_deaths() {
     let home = Home::new();
     home.towpath(&UP_TWICE).expect(0, &["Towpath is up: http://127.0.0.1:", ", http://127.0.0.1:", "seed: done"]);
-    assert_eq!(names(&home), PARTS);
+    let parts = parts();
+    let pids_of = |parts: &[String]| -> Vec<i64> { parts.iter().map(|part| home.pid(part).unwrap()).collect() };
+    assert_eq!(names(&home), parts);
     let order = order(&home).await;
     assert_eq!(client(&home, 0).order(order).await.unwrap().status, "confirmed", "both replicas serve the same");
 
     // A second `up` starts nothing.
-    let pids = PARTS.map(|part| home.pid(part).unwrap());
+    let pids = pids_of(&parts);
     home.towpath(&UP).expect(0, &["already runs under", "postgres-order"]);
-    assert_eq!(PARTS.map(|part| home.pid(part).unwrap()), pids);
+    assert_eq!(pids_of(&parts), pids);
 
     // The catalogue, looked at from inside; and the log of a part.
     let count = home.towpath(&["psql", "product", "--", "-Atc", "select count(*) from products"]).expect(0, &[]);
@@ -104,7 +99,7 @@ async fn a_stack_lives_through_its_deaths() {
     home.towpath(&["start", "relay", "host"]).expect(0, &["host is ready"]);
 
     // The supervisor itself is killed: the next `up` begins with what is left, and finds the data again.
-    let pids = PARTS.map(|part| home.pid(part).unwrap());
+    let pids = pids_of(&parts);
     let state: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(home.path().join("run/state.json")).unwrap()).unwrap();
     let supervisor = state["supervisor"]["pid"].as_i64().unwrap();
@@ -114,12 +109,12 @@ async fn a_stack_lives_through_its_deaths() {
     }
     home.towpath(&UP).expect(0, &["Towpath is up"]);
     assert!(pids.iter().all(|pid| !runs(*pid)), "nothing of the killed stack runs beside the new one");
-    let one_pair: Vec<&str> = PARTS.into_iter().filter(|part| !part.ends_with("-2")).collect();
+    let one_pair: Vec<String> = parts.into_iter().filter(|part| !part.ends_with("-2")).collect();
     assert_eq!(names(&home), one_pair, "how many replicas there were is not remembered");
     assert_eq!(client(&home, 0).order(order).await.unwrap().status, "confirmed");
 
     home.towpath(&["audit", "--settle", "30"]).expect(0, &[]);
-    let pids: Vec<i64> = one_pair.iter().map(|part| home.pid(part).unwrap()).collect();
+    let pids = pids_of(&one_pair);
     home.towpath(&["down"]).expect(0, &["has stopped"]);
     assert!(pids.iter().all(|pid| !runs(*pid)), "`down` leaves nothing behind");
     home.towpath(&["reset", "--yes"]).expect(0, &["is deleted"]);

@@ -26,7 +26,7 @@ fn a_stack_that_never_ran_is_stopped() {
     let status = home.towpath(&["status", "--json"]).expect(3, &[]).json();
     assert_eq!((&status["url"], &status["urls"]), (&Value::Null, &json!([])));
     let parts = status["parts"].as_array().unwrap();
-    assert_eq!(parts.len(), 8);
+    assert_eq!(parts.len(), towpath_stack::testing::services().databases().count() + 4);
     assert_eq!(
         parts[1],
         json!({"name": "postgres-order", "pid": null, "state": "stopped", "address": "127.0.0.1:5434"})

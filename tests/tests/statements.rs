@@ -27,7 +27,7 @@ async fn every_statement_can_be_prepared() {
             tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the role logs in");
         tokio::spawn(connection);
         assert!(!statements.is_empty(), "{service} names no statement");
-        for (name, sql) in statements {
+        for (name, sql) in *statements {
             if let Err(cause) = client.prepare(sql).await {
                 faults.push(format!("{service}::{name}: {}", cause.as_db_error().map_or("?", |cause| cause.message())));
             }
@@ -56,7 +56,7 @@ fn no_statement_is_named_twice() {
 #[test]
 fn every_statement_is_of_a_kind_that_the_relay_takes() {
     for (service, statements) in STATEMENTS {
-        for (name, sql) in statements {
+        for (name, sql) in *statements {
             let first = sql.split_whitespace().next().unwrap_or_default();
             let allowed = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "WITH"];
             assert!(allowed.contains(&first), "{service}::{name} begins with {first}");
