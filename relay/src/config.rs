@@ -117,6 +117,8 @@ pub struct ServiceConfig {
     pub name: String,
     /// What its components show to the relay.
     pub token: Secret,
+    /// What they may show beside it, while the token is rotated.
+    pub token_secondary: Option<Secret>,
     /// Its database; absent for a service that has none.
     pub postgres: Option<PostgresConfig>,
     /// The topics that it may publish to.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use towpath_wire::Code;
@@ -50,7 +50,8 @@ pub struct Service {
     /// The stages of a stop.
     pub(crate) lifecycle: Lifecycle,
     ended: OnceLock<String>,
-    token_digest: [u8; 32],
+    /// SHA-256 of the tokens that its components may show: two while one is rotated.
+    token_digests: Vec<[u8; 32]>,
     database: Option<Database>,
 }
 
@@ -71,8 +72,11 @@ impl Road {
         }
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.outbox.load(Ordering::Relaxed) && self.deliveries.load(Ordering::Relaxed)
+    /// The parts of a service that haven't got their share yet, as `/readyz` names them.
+    pub(crate) fn closed(&self, service: &str) -> Vec<String> {
+        let parts = [("outbox", &self.outbox), ("deliveries", &self.deliveries)];
+        let closed = parts.into_iter().filter(|(_, open)| !open.load(Ordering::Relaxed));
+        closed.map(|(part, _)| format!("{service}.{part}")).collect()
     }
 }
 
@@ -106,7 +110,11 @@ impl Service {
             standstills: Standstills::default(),
             lifecycle: lifecycle.clone(),
             ended: OnceLock::new(),
-            token_digest: Sha256::digest(config.token.expose()).into(),
+            token_digests: [Some(&config.token), config.token_secondary.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(|token| Sha256::digest(token.expose()).into())
+                .collect(),
             database,
             config: config.clone(),
         })
@@ -142,9 +150,10 @@ impl Service {
         self.config.publish.iter().any(|allowed| allowed == topic)
     }
 
-    /// Whether its token has this SHA-256. Takes the same time whichever token it is.
+    /// Whether one of its tokens has this SHA-256. Takes the same time whichever token it is.
     pub(crate) fn has_token(&self, digest: &[u8]) -> bool {
-        self.token_digest.as_slice().ct_eq(digest).into()
+        let tokens = self.token_digests.iter();
+        tokens.fold(Choice::from(0), |found, token| found | token.as_slice().ct_eq(digest)).into()
     }
 
     /// Spawns a part of the relay that works for this service. A forced stop ends it at once.

@@ -84,11 +84,70 @@ impl Secrets {
         self.get(&delivery_token_name(service))
     }
 
+    /// What a component may show to the relay beside its token while that is rotated.
+    pub fn secondary_token(&self, service: &str) -> Option<&str> {
+        self.secondary(&token_name(service))
+    }
+
+    /// What the relay may show to a component beside its token while that is rotated.
+    pub fn secondary_delivery_token(&self, service: &str) -> Option<&str> {
+        self.secondary(&delivery_token_name(service))
+    }
+
+    fn secondary(&self, name: &str) -> Option<&str> {
+        [NEXT, PREVIOUS].iter().find_map(|state| self.0.get(&format!("{state}{name}"))).map(String::as_str)
+    }
+
+    /// First step of a rotation: the tokens of these services get a successor, which is accepted and not shown yet. A successor
+    /// that is there already, since a rotation was broken off, is kept.
+    pub fn announce_tokens<'a>(
+        &mut self,
+        callers: impl Iterator<Item = &'a str>,
+        receivers: impl Iterator<Item = &'a str>,
+    ) {
+        for name in callers.map(token_name).chain(receivers.map(delivery_token_name)) {
+            self.0.entry(format!("{NEXT}{name}")).or_insert_with(random);
+        }
+    }
+
+    /// Second step: each successor is shown from now on, and the token before it is still accepted.
+    pub fn switch_tokens(&mut self) {
+        for name in self.names_with(NEXT) {
+            let next = self.0.remove(&format!("{NEXT}{name}")).unwrap_or_default();
+            if let Some(before) = self.0.insert(name.clone(), next) {
+                self.0.insert(format!("{PREVIOUS}{name}"), before);
+            }
+        }
+    }
+
+    /// Third step: the tokens from before the rotation are accepted no more.
+    pub fn retire_tokens(&mut self) {
+        self.0.retain(|name, _| !name.starts_with(PREVIOUS));
+    }
+
+    /// Whether a rotation was broken off after its second step.
+    pub fn has_previous_tokens(&self) -> bool {
+        !self.names_with(PREVIOUS).is_empty()
+    }
+
+    /// Writes them down. Parts read them when they start.
+    pub fn save(&self, home: &Home) -> Result<()> {
+        write_atomically(&home.secrets_file(), &render(&self.0), 0o600)
+    }
+
+    fn names_with(&self, state: &str) -> Vec<String> {
+        self.0.keys().filter_map(|name| Some(name.strip_prefix(state)?.to_owned())).collect()
+    }
+
     fn get(&self, name: &str) -> &str {
         // `names` lists every name that the callers above form for a service of relay.toml.
         self.0.get(name).map_or("", String::as_str)
     }
 }
+
+/// What the name of a token begins with that is accepted beside the one that is shown.
+const NEXT: &str = "NEXT_";
+const PREVIOUS: &str = "PREVIOUS_";
 
 fn postgres_name(role: &str, service: &str) -> String {
     format!("POSTGRES_{role}_PASSWORD_{}", environment_name(service))
@@ -171,6 +230,37 @@ mod tests {
         }
         assert_ne!(first.token("gateway"), first.token("order"));
         assert_eq!(first.redis().len(), 48);
+    }
+
+    #[test]
+    fn a_rotation_has_two_tokens_until_it_ends() {
+        let folder = TempDir::new();
+        let home = folder.home();
+        let before = Secrets::load_or_create(&home, &services()).unwrap();
+        let mut secrets = before.clone();
+        let announce = |secrets: &mut Secrets| secrets.announce_tokens(["order"].into_iter(), ["order"].into_iter());
+        announce(&mut secrets);
+        let announced = secrets.clone();
+        announce(&mut secrets);
+        assert_eq!(secrets, announced, "a rotation that goes on keeps what it has announced");
+        assert_eq!(secrets.token("order"), before.token("order"), "it is not shown yet");
+        let next = secrets.secondary_token("order").unwrap().to_owned();
+        let next_delivery = secrets.secondary_delivery_token("order").unwrap().to_owned();
+        assert_eq!(secrets.secondary_token("payment"), None);
+        assert!(!secrets.has_previous_tokens());
+
+        secrets.switch_tokens();
+        assert_eq!((secrets.token("order"), secrets.delivery_token("order")), (&*next, &*next_delivery));
+        assert_eq!(secrets.secondary_token("order"), Some(before.token("order")));
+        assert_eq!(secrets.secondary_delivery_token("order"), Some(before.delivery_token("order")));
+        assert!(secrets.has_previous_tokens());
+        secrets.save(&home).unwrap();
+        assert_eq!(Secrets::load_or_create(&home, &services()).unwrap(), secrets, "`up` leaves a rotation as it is");
+
+        secrets.retire_tokens();
+        assert_eq!((secrets.secondary_token("order"), secrets.secondary_delivery_token("order")), (None, None));
+        assert_eq!(secrets.token("order"), next);
+        assert_eq!(secrets.token("payment"), before.token("payment"));
     }
 
     #[test]

@@ -49,6 +49,10 @@ impl Surroundings<'_> {
         for service in self.services.callers() {
             let name = format!("TOWPATH_TOKEN_{}", environment_name(service));
             variables.insert(name, secrets.token(service).to_owned());
+            if let Some(secondary) = secrets.secondary_token(service) {
+                let name = format!("TOWPATH_SECONDARY_TOKEN_{}", environment_name(service));
+                variables.insert(name, secondary.to_owned());
+            }
         }
         for service in self.services.receivers() {
             let name = format!("TOWPATH_DELIVERY_TOKEN_{}", environment_name(service));
@@ -67,6 +71,10 @@ impl Surroundings<'_> {
         for service in self.services.receivers() {
             let name = spin_variable(&format!("{service}_delivery_token"));
             variables.insert(name, self.secrets.delivery_token(service).to_owned());
+            if let Some(secondary) = self.secrets.secondary_delivery_token(service) {
+                let name = spin_variable(&format!("{service}_delivery_token_secondary"));
+                variables.insert(name, secondary.to_owned());
+            }
         }
         Ok(variables)
     }
@@ -84,11 +92,31 @@ mod tests {
         with_surroundings(|surroundings, _| {
             let given = surroundings.relay(1, true).unwrap();
             let text: String = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+            let given = |name: &str| given.contains_key(name) || name.starts_with("TOWPATH_SECONDARY_TOKEN_");
             for asked in text.split("${").skip(1).filter_map(|rest| rest.split('}').next()) {
-                assert!(given.contains_key(asked), "{asked} is not given");
+                assert!(given(asked), "{asked} is not given");
             }
             let without = surroundings.relay(1, false).unwrap();
             assert!(without.keys().all(|name| !name.ends_with("_ADMIN")), "a running relay knows no superuser");
+        });
+    }
+
+    /// While tokens are rotated, each side that checks one is given both.
+    #[test]
+    fn whoever_checks_a_token_knows_both_while_it_is_rotated() {
+        with_surroundings(|surroundings, secrets| {
+            let mut secrets = secrets.clone();
+            secrets.announce_tokens(surroundings.services.callers(), surroundings.services.receivers());
+            let rotating = Surroundings { secrets: &secrets, ..*surroundings };
+            let (relay, spin) = (rotating.relay(1, false).unwrap(), rotating.spin(1).unwrap());
+            for service in surroundings.services.callers() {
+                let name = format!("TOWPATH_SECONDARY_TOKEN_{}", environment_name(service));
+                assert_eq!(relay[&name], secrets.secondary_token(service).unwrap());
+            }
+            for service in surroundings.services.receivers() {
+                let name = format!("SPIN_VARIABLE_{}_DELIVERY_TOKEN_SECONDARY", environment_name(service));
+                assert_eq!(spin[&name], secrets.secondary_delivery_token(service).unwrap());
+            }
         });
     }
 

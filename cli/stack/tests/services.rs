@@ -43,6 +43,11 @@ fn spin_toml_gives_each_component_its_tokens() {
     }
     for service in services.receivers() {
         expect(service, "delivery_token", format!("{service}_delivery_token"));
+        let (variable, secondary) = ("delivery_token_secondary", format!("{service}_delivery_token_secondary"));
+        let given = spin["component"][service]["variables"].get(variable).and_then(toml::Value::as_str);
+        assert_eq!(given, Some(&*format!("{{{{ {secondary} }}}}")), "spin.toml: {variable} of {service}");
+        let default = spin["variables"].get(&secondary).and_then(|declared| declared.get("default")?.as_str());
+        assert_eq!(default, Some(""), "spin.toml: {secondary} under [variables]");
     }
 }
 
@@ -67,6 +72,7 @@ fn relay_toml_asks_for_the_variables_that_are_given() {
             assert_eq!(given, Some(&*format!("${{{variable}}}")), "relay.toml: {key} of {service}");
         };
         expect("token", told.get("token"), format!("TOWPATH_TOKEN_{name}"));
+        expect("token_secondary", told.get("token_secondary"), format!("TOWPATH_SECONDARY_TOKEN_{name}"));
         if let Some(component) = told.get("component") {
             expect("component.token", component.get("token"), format!("TOWPATH_DELIVERY_TOKEN_{name}"));
         }

@@ -22,7 +22,7 @@ static ASK_AGAIN_AT_MS: AtomicU64 = AtomicU64::new(0);
 /// 429 `rate_limited`.
 pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Problem> {
     let rate = context.variable("rate_limit").await?;
-    let rate: u32 = rate.parse().map_err(|_| Problem::internal(format!("the variable rate_limit: {rate:?}")))?;
+    let rate: u32 = rate.parse().map_err(|_| Problem::misconfigured(format!("the variable rate_limit: {rate:?}")))?;
     if rate == 0 || now_ms() < ASK_AGAIN_AT_MS.load(Ordering::Relaxed) {
         return Ok(());
     }

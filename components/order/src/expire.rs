@@ -23,7 +23,7 @@ pub(crate) async fn expire(context: &Context, request: &Request) -> Result<Respo
     TimerCall::receive(context, request).await?;
     let seconds = context.variable("order_expiry_seconds").await?;
     let seconds = seconds.trim().parse().map_err(|_| {
-        Problem::internal(format!("the variable order_expiry_seconds is {seconds:?}, and no number of seconds"))
+        Problem::misconfigured(format!("the variable order_expiry_seconds is {seconds:?}, and no number of seconds"))
     })?;
     let before = Time::now().minus(Duration::from_secs(seconds));
     let relay = context.relay().await?;

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use towpath_wire::headers;
 
 use crate::{Context, Problem, Request, UnitOfWork, idempotency::hex};
@@ -65,9 +65,10 @@ impl Delivery {
     /// Checks the relay's delivery token, and reads the event.
     ///
     /// # Errors
-    /// 401 without the token; 400 `malformed_event` where it isn't an event.
+    /// 401 without the token; 400 `malformed_event` where it isn't an event; 503 where spin.toml doesn't give the component
+    /// its token.
     pub async fn receive(context: &Context, request: &Request) -> Result<Self, Problem> {
-        check_token(request, &context.variable("delivery_token").await?)?;
+        check_token(request, &Tokens::of(context).await?)?;
         Self::read(request)
     }
 
@@ -130,9 +131,10 @@ impl TimerCall {
     /// Checks the relay's delivery token, and reads the timer.
     ///
     /// # Errors
-    /// 401 without the token; 400 `malformed_timer` where the call doesn't name a timer.
+    /// 401 without the token; 400 `malformed_timer` where the call doesn't name a timer; 503 where spin.toml doesn't give the
+    /// component its token.
     pub async fn receive(context: &Context, request: &Request) -> Result<Self, Problem> {
-        check_token(request, &context.variable("delivery_token").await?)?;
+        check_token(request, &Tokens::of(context).await?)?;
         let text = |name: &str| request.header(name).unwrap_or_default().to_owned();
         let call = Self { name: text(headers::TIMER), due: text(headers::TIMER_DUE) };
         if call.name.is_empty() {
@@ -142,12 +144,29 @@ impl TimerCall {
     }
 }
 
-/// Compares digests in constant time, so that the time tells neither the token nor its length.
-fn check_token(request: &Request, token: &str) -> Result<(), Problem> {
+/// The tokens that open the component's routes for deliveries: two while the relay's token is rotated, the old one and the
+/// new one in whichever order.
+struct Tokens([String; 2]);
+
+impl Tokens {
+    /// The variables `delivery_token` and, where the manifest has it, `delivery_token_secondary`.
+    async fn of(context: &Context) -> Result<Self, Problem> {
+        let secondary = context.optional_variable("delivery_token_secondary").await;
+        Ok(Self([context.variable("delivery_token").await?, secondary]))
+    }
+}
+
+/// Compares digests in constant time, and with every token, so that the time tells neither a token nor its length nor which
+/// one was shown.
+fn check_token(request: &Request, tokens: &Tokens) -> Result<(), Problem> {
     let shown = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    let equal = Sha256::digest(shown).ct_eq(&Sha256::digest(token));
-    // An empty token in the manifest must not let requests without a token in.
-    if token.is_empty() || !bool::from(equal) { Err(Problem::unauthorized()) } else { Ok(()) }
+    let shown = Sha256::digest(shown);
+    let opens = tokens.0.iter().fold(Choice::from(0), |opens, token| {
+        // An empty token in the manifest must not let requests without a token in.
+        let usable = Choice::from(u8::from(!token.is_empty()));
+        opens | (usable & shown.ct_eq(&Sha256::digest(token)))
+    });
+    if bool::from(opens) { Ok(()) } else { Err(Problem::unauthorized()) }
 }
 
 #[cfg(test)]
@@ -172,16 +191,32 @@ mod tests {
         ("ce-type", "thing.created"),
     ];
 
+    fn check(request: &Request, tokens: [&str; 2]) -> Result<(), u16> {
+        check_token(request, &Tokens(tokens.map(str::to_owned))).map_err(|problem| problem.status)
+    }
+
     #[test]
     fn only_the_right_token_opens() {
         let with = |value: &str| request(&[("authorization", value)], "");
-        assert_eq!(check_token(&with("Bearer secret"), "secret"), Ok(()));
+        assert_eq!(check(&with("Bearer secret"), ["secret", ""]), Ok(()));
         for wrong in ["Bearer secre", "Bearer secret ", "Bearer ", "secret", "bearer secret", "Basic secret"] {
-            assert_eq!(check_token(&with(wrong), "secret").expect_err("refused").status, 401, "{wrong}");
+            assert_eq!(check(&with(wrong), ["secret", ""]), Err(401), "{wrong}");
         }
-        assert_eq!(check_token(&request(&[], ""), "secret").expect_err("refused").status, 401);
-        assert_eq!(check_token(&with("Bearer "), "").expect_err("refused").status, 401);
-        assert_eq!(check_token(&request(&[], ""), "").expect_err("refused").status, 401);
+        assert_eq!(check(&request(&[], ""), ["secret", ""]), Err(401));
+        assert_eq!(check(&with("Bearer "), ["", ""]), Err(401));
+        assert_eq!(check(&request(&[], ""), ["", ""]), Err(401));
+    }
+
+    #[test]
+    fn two_tokens_open_while_one_is_rotated() {
+        let with = |token: &str| request(&[("authorization", &format!("Bearer {token}"))], "");
+        for tokens in [["old", "new"], ["new", "old"]] {
+            assert_eq!(check(&with("old"), tokens), Ok(()), "{tokens:?}");
+            assert_eq!(check(&with("new"), tokens), Ok(()), "{tokens:?}");
+            assert_eq!(check(&with("other"), tokens), Err(401), "{tokens:?}");
+            assert_eq!(check(&with(""), tokens), Err(401), "{tokens:?}");
+        }
+        assert_eq!(check(&with("old"), ["new", ""]), Err(401), "the rotation is over");
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Problem {
         Self { errors, ..Self::new(422, "validation_failed", detail) }
     }
 
-    /// 500 `internal`: a bug or a wrong configuration. `cause` goes to the log and not to the client.
+    /// 500 `internal`: a bug. `cause` goes to the log and not to the client.
     #[must_use]
     pub fn internal(cause: impl Into<String>) -> Self {
         Self::new(
@@ -149,6 +149,14 @@ impl Problem {
         let mut problem = Self::new(503, code, detail).because(cause);
         problem.retry_after_seconds = Some(1);
         problem
+    }
+
+    /// 503 `unavailable`: the service is configured wrongly, so nothing was done, and the same request works once that is
+    /// mended. `cause` goes to the log.
+    #[must_use]
+    pub fn misconfigured(cause: impl Into<String>) -> Self {
+        let detail = "This service is not configured rightly. The log has the cause.";
+        Self::unavailable("unavailable", detail, format!("wrong configuration: {}", cause.into()))
     }
 
     /// 503 `outcome_unknown`: the request may have been carried out. `cause` goes to the log.

@@ -203,7 +203,10 @@ impl Relay {
         self.trace.write(&mut headers);
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let token = HeaderValue::from_str(&format!("Bearer {}", self.token));
-        headers.insert("authorization", token.map_err(|_| RelayError::Malformed("the relay's token".into()))?);
+        headers.insert(
+            "authorization",
+            token.map_err(|_| RelayError::Misconfigured("relay_token holds what no header can".into()))?,
+        );
         let url = format!("{}{path}", self.url);
         let call_it = Call { method, url, headers, body, timeout, max_answer_bytes: MAX_ANSWER_BYTES };
         let Answer { status, body, .. } = call(call_it).await?;

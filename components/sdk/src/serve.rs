@@ -50,7 +50,7 @@ impl Context {
     /// The relay, as the variables `relay_url` and `relay_token` name it.
     ///
     /// # Errors
-    /// 500 where they aren't set in spin.toml.
+    /// 503 where they aren't set in spin.toml.
     pub async fn relay(&self) -> Result<Relay, Problem> {
         let (url, token) = (self.variable("relay_url").await?, self.variable("relay_token").await?);
         Ok(Relay::new(&url, &token, self.trace.clone()).with_budget(self.budget))
@@ -59,10 +59,15 @@ impl Context {
     /// A variable of the component.
     ///
     /// # Errors
-    /// 500 where it isn't set in spin.toml.
+    /// 503 where it isn't set in spin.toml: a wrong configuration says nothing about an event, which waits until it is mended.
     pub async fn variable(&self, name: &str) -> Result<String, Problem> {
         let value = spin_sdk::variables::get(name).await;
-        value.map_err(|error| Problem::internal(format!("the variable {name}: {error}")))
+        value.map_err(|error| Problem::misconfigured(format!("the variable {name}: {error}")))
+    }
+
+    /// A variable that the manifest need not have; empty where it doesn't.
+    pub(crate) async fn optional_variable(&self, name: &str) -> String {
+        spin_sdk::variables::get(name).await.unwrap_or_default()
     }
 
     /// Another component of the application.

@@ -183,7 +183,7 @@ fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
 }
 
 fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<&KafkaConfig>) -> ServiceConfig {
-    let token = token(&section);
+    let (token, token_secondary) = (token(&section), token_secondary(&section));
     let postgres = postgres(&section);
     let publish = publish(&section, kafka);
     if !publish.is_empty() && !section.has("postgres") {
@@ -201,33 +201,44 @@ fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<
     }
     let limits = limits(&section, base);
     section.finish();
-    ServiceConfig { name, token, postgres, publish, component, subscriptions, timers, limits }
+    ServiceConfig { name, token, token_secondary, postgres, publish, component, subscriptions, timers, limits }
 }
 
 fn token(section: &Section<'_, '_>) -> Secret {
     let token = section.required_secret("token", "\"${TOWPATH_TOKEN_X}\"");
+    check_token(section, "token", &token);
+    token
+}
+
+fn token_secondary(section: &Section<'_, '_>) -> Option<Secret> {
+    let token = section.optional_secret("token_secondary")?;
+    check_token(section, "token_secondary", &token);
+    Some(token)
+}
+
+fn check_token(section: &Section<'_, '_>, key: &str, token: &Secret) {
     let length = token.expose().len();
     if (1..MIN_TOKEN_BYTES).contains(&length) {
-        section.fault("token", format!("has {length} bytes; take {MIN_TOKEN_BYTES} or more, from a random generator"));
+        section.fault(key, format!("has {length} bytes; take {MIN_TOKEN_BYTES} or more, from a random generator"));
     }
     if !token.expose().bytes().all(|b| b.is_ascii_graphic()) {
-        section.fault("token", "may hold only visible ASCII, as it travels in a header");
+        section.fault(key, "may hold only visible ASCII, as it travels in a header");
     }
-    token
 }
 
 fn check_tokens_differ(root: &Section<'_, '_>, services: &BTreeMap<String, ServiceConfig>) {
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, service) in services {
-        let token = service.token.expose();
-        if token.is_empty() {
-            continue;
-        }
-        if let Some(other) = owners.insert(token, name) {
-            let path = format!("services.{name}.token");
-            let message =
-                format!("is also the token of {other}; the token decides which service calls, so each needs its own");
-            root.reader().fault(None, path, message);
+        let secondary = service.token_secondary.as_ref().map(|token| ("token_secondary", token.expose()));
+        let tokens = [("token", service.token.expose())].into_iter().chain(secondary);
+        for (key, token) in tokens.filter(|(_, token)| !token.is_empty()) {
+            if let Some(other) = owners.insert(token, name).filter(|other| other != name) {
+                let path = format!("services.{name}.{key}");
+                let message = format!(
+                    "is also the token of {other}; the token decides which service calls, so each needs its own"
+                );
+                root.reader().fault(None, path, message);
+            }
         }
     }
 }

@@ -287,11 +287,15 @@ impl<'r, 'a> Section<'r, 'a> {
         self.secret(key).unwrap_or_else(|| Secret::new(""))
     }
 
-    /// Like [`secret`](Self::secret), but a variable that isn't set makes it absent instead of faulty.
+    /// Like [`secret`](Self::secret), but a variable that isn't set, or is empty, makes it absent instead of faulty.
     pub(super) fn optional_secret(&self, key: &str) -> Option<Secret> {
         let value = self.take(key)?;
         if let DeValue::String(text) = value.get_ref()
-            && matches!(self.reader.interpolate(text), Err(Missing::Variable(_)))
+            && text.contains("${")
+            && match self.reader.interpolate(text) {
+                Ok(text) => text.is_empty(),
+                Err(missing) => matches!(missing, Missing::Variable(_)),
+            }
         {
             return None;
         }

@@ -40,6 +40,7 @@ replication_factor = 3
 settings = { "retention.ms" = "1000" }
 [services.alpha]
 token = "${TOKEN}-of-alpha"
+token_secondary = "${TOKEN}-of-alpha-too"
 [services.alpha.limits]
 steps = 3
 [services.alpha.postgres]
@@ -70,6 +71,7 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "SECRET" => Some("hunter2hunter2".into()),
         "TOKEN" => Some("a-token-of-many-bytes".into()),
+        "EMPTY" => Some(String::new()),
         _ => None,
     }
 }
@@ -210,6 +212,7 @@ fn each_bad_value_is_one_fault_that_names_its_key() {
         ("replication_factor = 3", "replication_factor = 0", "kafka.topics.\"a.events\".replication_factor", "from 1"),
         ("\"${TOKEN}-of-alpha\"", "{ file = \"/nowhere\" }", "services.alpha.token", "can't be read"),
         ("\"${TOKEN}-of-alpha\"", "\"${TOKEN\"", "services.alpha.token", "without `}`"),
+        ("\"${TOKEN}-of-alpha-too\"", "\"short\"", "services.alpha.token_secondary", "has 5 bytes"),
         ("steps = 3", "steps = 0", "services.alpha.limits.steps", "whole number from 1"),
         (
             "postgres://alpha_app:${SECRET}@127.0.0.1:5432/alpha",
@@ -252,6 +255,22 @@ fn two_services_can_not_share_a_token() {
     let faults = faults(&format!("{LEAST}[services.beta]\ntoken = \"0123456789abcdef\"\n"));
     assert_eq!(faults.len(), 1);
     assert!(faults[0].starts_with("services.beta.token: is also the token of alpha"), "{}", faults[0]);
+    let beta = "[services.beta]\ntoken = \"fedcba9876543210\"\ntoken_secondary = \"0123456789abcdef\"\n";
+    let secondary = self::faults(&format!("{LEAST}{beta}"));
+    assert_eq!(secondary.len(), 1, "{secondary:?}");
+    assert!(secondary[0].starts_with("services.beta.token_secondary: is also the token of alpha"), "{secondary:?}");
+}
+
+#[test]
+fn a_secondary_token_is_absent_while_its_variable_is_not_set_or_empty() {
+    let secondary = |text: &str| {
+        let line = format!("token = \"0123456789abcdef\"\ntoken_secondary = \"{text}\"");
+        let config = parse(&LEAST.replace("token = \"0123456789abcdef\"", &line)).unwrap();
+        config.services["alpha"].token_secondary.as_ref().map(|token| token.expose().to_owned())
+    };
+    assert_eq!(secondary("${NOT_SET}"), None);
+    assert_eq!(secondary("${EMPTY}"), None);
+    assert_eq!(secondary("${TOKEN}"), Some("a-token-of-many-bytes".to_owned()));
 }
 
 #[test]

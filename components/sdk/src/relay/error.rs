@@ -15,6 +15,9 @@ pub enum RelayError {
     Interrupted(String),
     /// The answer, or the request, can't be read: a bug, or another version.
     Malformed(String),
+    /// The call met something that is no relay, or a relay that doesn't know the service's token or doesn't let the service
+    /// do this: `relay_url`, `relay_token` or relay.toml is wrong. Nothing happened.
+    Misconfigured(String),
 }
 
 impl RelayError {
@@ -59,7 +62,7 @@ impl RelayError {
         match self {
             Self::Refused(refusal) => refusal.code.is_retryable(),
             Self::NotReached(_) | Self::Interrupted(_) => true,
-            Self::Malformed(_) => false,
+            Self::Malformed(_) | Self::Misconfigured(_) => false,
         }
     }
 
@@ -76,10 +79,16 @@ impl RelayError {
     }
 
     pub(crate) fn refused(status: u16, body: &[u8]) -> Self {
-        match serde_json::from_slice(body) {
+        match serde_json::from_slice::<Refusal>(body) {
+            Ok(refusal) if matches!(refusal.code, Code::Unauthorized | Code::Forbidden | Code::NotFound) => {
+                Self::Misconfigured(format!("the relay answers {}: {}", refusal.code.as_str(), refusal.detail))
+            }
             Ok(refusal) => Self::Refused(Box::new(refusal)),
             // A proxy before the relay answered, or a relay that is stopping.
             Err(_) if matches!(status, 502..=504) => Self::Interrupted(format!("status {status} without a reason")),
+            Err(error) if status < 500 => {
+                Self::Misconfigured(format!("status {status} without a reason, so not of the relay: {error}"))
+            }
             Err(error) => Self::Malformed(format!("status {status} without a reason: {error}")),
         }
     }
@@ -111,6 +120,7 @@ impl std::fmt::Display for RelayError {
             Self::NotReached(cause) => write!(f, "the relay can't be reached: {cause}"),
             Self::Interrupted(cause) => write!(f, "the relay's answer was lost: {cause}"),
             Self::Malformed(cause) => write!(f, "the relay's answer or our request is malformed: {cause}"),
+            Self::Misconfigured(cause) => write!(f, "the way to the relay is configured wrongly: {cause}"),
         }
     }
 }
@@ -135,6 +145,7 @@ impl From<RelayError> for Problem {
                 let detail = "Other requests are changing the same data at the same time. Try again.";
                 Self::unavailable("contention", detail, cause)
             }
+            _ if matches!(error, RelayError::Misconfigured(_)) => Self::misconfigured(cause),
             _ if error.is_outcome_unknown() => Self::outcome_unknown(cause),
             _ if error.is_transient() => {
                 Self::unavailable("unavailable", "A dependency of this service is not available.", cause)
@@ -179,6 +190,26 @@ mod tests {
         assert_eq!(Problem::from(RelayError::Interrupted("reset".into()).of_a_read()).code, "unavailable");
         assert!(RelayError::refused(502, b"<html>").is_outcome_unknown());
         assert_eq!(Problem::from(RelayError::refused(500, b"")).code, "internal");
+    }
+
+    /// A wrong token, a wrong address, or a topic that relay.toml doesn't allow: the event that was being handled is right, so
+    /// the component must not answer what makes a dead letter of it.
+    #[test]
+    fn a_wrong_configuration_is_no_failure_of_the_request() {
+        let refusal = |code: Code| {
+            let refusal = Refusal::new(code, "why");
+            (refusal.status, serde_json::to_vec(&refusal).expect("JSON"))
+        };
+        let of_another = [(404, b"<html>".to_vec()), (401, Vec::new()), (301, Vec::new())];
+        let answers = [Code::Unauthorized, Code::Forbidden, Code::NotFound].map(refusal).into_iter().chain(of_another);
+        for (status, body) in answers {
+            let error = RelayError::refused(status, &body);
+            assert!(matches!(error, RelayError::Misconfigured(_)), "{status}: {error:?}");
+            assert!(!error.is_outcome_unknown(), "{status}: nothing happened");
+            let problem = Problem::from(error);
+            assert_eq!((problem.status, problem.code), (503, "unavailable"), "{status}");
+            assert!(problem.retry_after_seconds.is_some() && problem.cause.is_some(), "{status}");
+        }
     }
 
     #[test]

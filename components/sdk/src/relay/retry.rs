@@ -24,7 +24,7 @@ pub(crate) fn after(error: &RelayError, repeatable: bool, attempt: u32, left: Du
     let worth_it = match error {
         RelayError::NotReached(_) => attempt + 1 < MAX_TRIES_WITHOUT_RELAY,
         RelayError::Interrupted(_) => repeatable,
-        RelayError::Malformed(_) => false,
+        RelayError::Malformed(_) | RelayError::Misconfigured(_) => false,
         RelayError::Refused(refusal) => match refusal.code {
             Code::ShuttingDown => attempt + 1 < MAX_TRIES_WITHOUT_RELAY,
             Code::OutcomeUnknown => repeatable,
@@ -53,6 +53,7 @@ mod tests {
             Just(RelayError::NotReached("refused".into())),
             Just(RelayError::Interrupted("reset".into())),
             Just(RelayError::Malformed("html".into())),
+            Just(RelayError::Misconfigured("unauthorized".into())),
             prop::sample::select(Code::ALL).prop_map(refused),
         ]
     }
