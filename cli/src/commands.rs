@@ -6,6 +6,7 @@ pub(crate) mod migrate;
 pub(crate) mod part;
 pub(crate) mod psql;
 pub(crate) mod reset;
+pub(crate) mod rotate_tokens;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod up;

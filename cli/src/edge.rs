@@ -1,6 +1,7 @@
 //! The relay and the edge (the embedded host, or Spin) as parts.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,13 +11,14 @@ use towpath_stack::home::{Home, write_atomically};
 use towpath_stack::ports;
 use towpath_stack::programs::in_path;
 use towpath_stack::replica;
+use towpath_stack::secrets::Secrets;
 use towpath_stack::state::StopSignal;
 use towpath_stack::surroundings::Surroundings;
 use towpath_stack::terminal::say;
 
 use crate::supervisor::logs;
 use crate::supervisor::probe::Probe;
-use crate::supervisor::spec::{Launch, PartSpec, Task, Tier};
+use crate::supervisor::spec::{Launch, PartSpec, Task, Tier, Variables};
 
 /// Relay and host stop within ten seconds by themselves; a longer stop means that they hang.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
@@ -35,6 +37,7 @@ pub(crate) fn relay(home: &Home, pair: usize, surroundings: &Surroundings<'_>) -
     let (ports, name) = (surroundings.ports, replica::named("relay", pair));
     let mut launch = relay_command("run")?;
     launch.environment = surroundings.relay(pair, false)?;
+    let variables = read_anew(home, surroundings, move |surroundings| surroundings.relay(pair, false));
     let admin = ports.address(&replica::named("relay-admin", pair))?;
     Ok(PartSpec {
         address: ports.address(&name)?,
@@ -42,12 +45,27 @@ pub(crate) fn relay(home: &Home, pair: usize, surroundings: &Surroundings<'_>) -
         after: vec!["migrate".to_owned(), "kafka".to_owned(), "redis".to_owned()],
         prepare: None,
         launch,
-        probe: Probe::Http { url: format!("http://{admin}/readyz") },
+        variables: Some(variables),
+        probe: Probe::Ready { url: format!("http://{admin}/readyz") },
         ready_deadline: Duration::from_secs(60),
         stop_signal: StopSignal::Terminate,
         stop_deadline: STOP_DEADLINE,
         log: home.log(&name),
         name,
+    })
+}
+
+/// The variables of a part, from the secrets as they are when it starts.
+fn read_anew(
+    home: &Home,
+    surroundings: &Surroundings<'_>,
+    variables: impl Fn(&Surroundings<'_>) -> Result<BTreeMap<String, String>> + Send + Sync + 'static,
+) -> Variables {
+    let (home, servers) = (home.clone(), surroundings.servers);
+    let (ports, services) = (surroundings.ports.clone(), surroundings.services.clone());
+    Arc::new(move || {
+        let secrets = Secrets::load(&home)?;
+        variables(&Surroundings { ports: &ports, services: &services, secrets: &secrets, servers })
     })
 }
 
@@ -106,6 +124,7 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
         ]),
     };
     launch.environment = surroundings.spin(pair)?;
+    let variables = read_anew(home, surroundings, move |surroundings| surroundings.spin(pair));
     launch.optional = surroundings.services.spin_variables().collect();
     launch.folder = Some(root);
     Ok(PartSpec {
@@ -115,6 +134,7 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
         after: if pair == 1 { Vec::new() } else { vec!["host".to_owned()] },
         prepare: None,
         launch,
+        variables: Some(variables),
         probe: Probe::Http { url: format!("http://{address}/healthz") },
         ready_deadline: Duration::from_secs(120),
         stop_signal: StopSignal::Terminate,

@@ -4,6 +4,7 @@ mod commands;
 mod edge;
 mod plan;
 mod progress;
+mod readiness;
 mod screen;
 mod seed;
 mod servers;
@@ -19,7 +20,7 @@ use clap::{Parser, Subcommand};
 use towpath_stack::home::Home;
 use towpath_stack::terminal::say;
 
-use crate::commands::{dlq, down, logs, migrate, part, psql, reset, status, test, up};
+use crate::commands::{dlq, down, logs, migrate, part, psql, reset, rotate_tokens, status, test, up};
 
 /// An order platform at the edge: everything that it needs, by one command.
 #[derive(Debug, Parser)]
@@ -73,6 +74,8 @@ enum Command {
     Psql(psql::Args),
     /// Bring the databases of a running stack to the newest schema
     Migrate(migrate::Args),
+    /// Replace the tokens between relay and components of a running stack
+    RotateTokens(rotate_tokens::Args),
     /// Check the invariants in the databases of a running stack
     Audit(towpath_audit::Args),
     /// Measure throughput and latency beside the same work without Towpath
@@ -110,7 +113,8 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Audit(args) => measuring()?.block_on(towpath_audit::command(&args, &home)),
         Command::Bench(args) => measuring()?.block_on(towpath_bench::command(&args)),
         Command::Chaos(args) => Ok(measuring()?.block_on(towpath_chaos::command(&args, &home))),
-        Command::Status(args) => status::command(&args, &home),
+        Command::Status(args) => supervising()?.block_on(status::command(&args, &home)),
+        Command::RotateTokens(args) => rotate_tokens::command(&args, &home),
         Command::Stop(args) => part::stop(&args, &home),
         Command::Start(args) => part::start(&args, &home),
         Command::Restart(args) => part::restart(&args, &home),

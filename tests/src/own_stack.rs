@@ -29,10 +29,19 @@ impl OwnStack {
     /// Where it doesn't start.
     #[must_use]
     pub fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_with(&[], variables)
+    }
+
+    /// The same, with further arguments of `up`, such as `--replicas`.
+    ///
+    /// # Panics
+    /// Where it doesn't start.
+    #[must_use]
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let home = env::temp_dir().join(format!("towpath-test-{}", Uuid::new_v4().simple()));
         let mut own = Self { stack: Stack { home, url: String::new() } };
         let mut up = own.command(&["up", "--detach", "--ports", "auto", "--no-build"]);
-        up.envs(variables.iter().copied());
+        up.args(arguments).envs(variables.iter().copied());
         run(up);
         own.stack.url = own.stack.running().url.clone();
         own
@@ -44,6 +53,15 @@ impl OwnStack {
     /// Where it fails.
     pub fn towpath(&self, arguments: &[&str]) {
         run(self.command(arguments));
+    }
+
+    /// The same for a thread of its own, while the stack is in use.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn towpath_meanwhile(&self, arguments: &[&str]) -> std::thread::JoinHandle<()> {
+        let command = self.command(arguments);
+        std::thread::spawn(move || run(command))
     }
 
     /// The process id that a part has now, where it runs.

@@ -1,14 +1,17 @@
-//! `towpath status`: every part with its state, process and address.
+//! `towpath status`: every part with its state, process and address, and what the relays say of themselves.
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
+use serde_json::Value;
 use towpath_stack::home::Home;
 use towpath_stack::ports;
 use towpath_stack::services::Services;
 use towpath_stack::state::{PartState, Phase, State};
 use towpath_stack::terminal::{print, say};
 
+use crate::readiness::{self, Readiness};
 use crate::screen::{Row, table};
 
 /// Exit status while a part is not ready, as of `systemctl status` for a service that doesn't run.
@@ -20,9 +23,11 @@ const NOT_RUNNING: u8 = 3;
   towpath status --json                       for programs
   towpath status --json | jq -r .url          the public address
   towpath status --json | jq -r .urls[]       one for each replica
-  towpath status >/dev/null && echo ready     exit status 0: every part is ready; 3: not so")]
+  towpath status --json | jq .readiness       what each relay says of itself
+  towpath status >/dev/null && echo ready     exit status 0: every part is ready, and no relay's /readyz is 503; 3: not so")]
 pub(crate) struct Args {
-    /// Print {\"url\", \"urls\": [], \"parts\": [{\"name\", \"pid\", \"state\", \"address\"}]}
+    /// Print {\"url\", \"urls\": [], \"parts\": [{\"name\", \"pid\", \"state\", \"address\"}], \"readiness\": {RELAY: what its
+    /// /readyz says}}
     #[arg(long)]
     json: bool,
 }
@@ -33,6 +38,7 @@ struct Report<'a> {
     url: Option<&'a str>,
     urls: &'a [String],
     parts: Vec<PartReport<'a>>,
+    readiness: BTreeMap<&'a str, &'a Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,7 +49,7 @@ struct PartReport<'a> {
     address: &'a str,
 }
 
-pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let state = State::current(home)?;
     let running = state.as_ref().filter(|state| state.phase != Phase::Stopped);
     let rows = match &state {
@@ -51,8 +57,9 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         None => never_started(&Services::load()?),
     };
     let urls = running.map_or(&[][..], |state| &state.urls);
+    let relays = readiness_of(running).await;
     if args.json {
-        print(&serde_json::to_string_pretty(&report(urls, &rows))?)?;
+        print(&serde_json::to_string_pretty(&report(urls, &rows, &relays))?)?;
     } else {
         match running {
             None => say(&format!("No stack runs under {}.", home.path().display())),
@@ -62,9 +69,36 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         for line in table(&rows) {
             print(&line)?;
         }
+        for line in relays.iter().flat_map(|(relay, readiness)| said(relay, readiness)) {
+            print(&line)?;
+        }
     }
-    let ready = running.is_some() && rows.iter().all(|row| row.state == PartState::Ready);
+    let ready = running.is_some()
+        && rows.iter().all(|row| row.state == PartState::Ready)
+        && relays.values().all(|readiness| readiness.serves);
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_RUNNING) })
+}
+
+/// What each relay that runs says of itself; one that says nothing is left out: its state tells that.
+async fn readiness_of(running: Option<&State>) -> BTreeMap<String, Readiness> {
+    let mut relays = BTreeMap::new();
+    let Some(state) = running else { return relays };
+    for (relay, url) in readiness::addresses(&state.ports) {
+        let runs = state.parts.iter().any(|part| part.name == relay && part.process.is_some());
+        if runs && let Ok(readiness) = Readiness::of(&url).await {
+            relays.insert(relay, readiness);
+        }
+    }
+    relays
+}
+
+/// What a relay misses, below the table.
+fn said(relay: &str, readiness: &Readiness) -> Vec<String> {
+    if readiness.is_ready() {
+        return Vec::new();
+    }
+    let title = format!("{relay} is {}:", readiness.status());
+    [title].into_iter().chain(readiness.missing().into_iter().map(|line| format!("  {line}"))).collect()
 }
 
 /// The parts of a state as lines of the table.
@@ -93,14 +127,15 @@ fn never_started(services: &Services) -> Vec<Row> {
     rows.collect()
 }
 
-fn report<'a>(urls: &'a [String], rows: &'a [Row]) -> Report<'a> {
+fn report<'a>(urls: &'a [String], rows: &'a [Row], relays: &'a BTreeMap<String, Readiness>) -> Report<'a> {
     let parts = rows.iter().map(|row| PartReport {
         name: &row.name,
         pid: row.pid,
         state: row.state.word(),
         address: &row.address,
     });
-    Report { url: urls.first().map(String::as_str), urls, parts: parts.collect() }
+    let readiness = relays.iter().map(|(relay, readiness)| (relay.as_str(), &readiness.said));
+    Report { url: urls.first().map(String::as_str), urls, parts: parts.collect(), readiness: readiness.collect() }
 }
 
 #[cfg(test)]
@@ -117,12 +152,18 @@ mod tests {
             note: Some("not shown".to_owned()),
         };
         let urls = ["http://127.0.0.1:3000", "http://127.0.0.1:3001"].map(str::to_owned);
-        let json = serde_json::to_value(report(&urls, &[row])).unwrap();
+        let said =
+            serde_json::json!({"status": "degraded", "dependencies": {"redis": {"up": false, "detail": "away"}}});
+        let relays = BTreeMap::from([("relay".to_owned(), Readiness::read(true, said.clone()).unwrap())]);
+        let rows = [row];
+        let json = serde_json::to_value(report(&urls, &rows, &relays)).unwrap();
         let wanted = serde_json::json!({
             "url": "http://127.0.0.1:3000",
             "urls": ["http://127.0.0.1:3000", "http://127.0.0.1:3001"],
             "parts": [{"name": "postgres-order", "pid": 7, "state": "ready", "address": "127.0.0.1:5434"}],
+            "readiness": {"relay": said},
         });
+        assert_eq!(super::said("relay", &relays["relay"]), ["relay is degraded:", "  redis does not work: away"]);
         assert_eq!(json, wanted);
     }
 

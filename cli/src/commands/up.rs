@@ -6,6 +6,7 @@ mod messages;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use towpath_stack::checkout;
@@ -23,12 +24,16 @@ use super::INTERRUPTED;
 use crate::edge::{self, Runtime};
 use crate::plan::{self, Choice};
 use crate::progress::Progress;
+use crate::readiness;
 use crate::screen::Screen;
 use crate::servers::compose;
 use crate::supervisor::{self, Plan, Supervisor};
 
 pub(crate) use self::args::Args;
 pub(crate) use self::machine::{prepare_kafka, prepare_programs};
+
+/// How long a stack whose parts all answer may take until no relay misses anything, before `up` says what is missing.
+const MAX_UNREADY: Duration = Duration::from_secs(10);
 
 pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     if args.no_host && args.replicas > 1 {
@@ -131,16 +136,23 @@ async fn run(
     let surroundings = prepared.surroundings(args.servers());
     let plan: Plan = plan::stack(home, &root, args.choice(), &surroundings, prepared.machine.jars.as_ref())?;
     let (supervisor, tasks) = Supervisor::new(home, lock, plan, Screen::new(head, foot))?;
+    let relays = readiness::addresses(&prepared.ports);
+    let boot = async {
+        supervisor.boot(tasks).await?;
+        // The parts answer; what a relay still misses doesn't keep the rest from working. Without a host, it misses that.
+        let patience = if args.no_host { Duration::ZERO } else { MAX_UNREADY };
+        anyhow::Ok(readiness::wait(&relays, patience).await)
+    };
     let booted = tokio::select! {
-        booted = supervisor.boot(tasks) => Some(booted),
+        booted = boot => Some(booted),
         () = signals.next() => None,
         () = supervisor.asked_to_stop() => None,
     };
     let result = match booted {
         None => Ok(ExitCode::from(INTERRUPTED)),
         Some(Err(error)) => Err(error),
-        Some(Ok(())) => {
-            for line in progress.summary() {
+        Some(Ok(missing)) => {
+            for line in progress.summary().into_iter().chain(missing) {
                 supervisor.say(line);
             }
             if args.in_background {

@@ -79,6 +79,7 @@ impl Project {
             launch: self
                 .docker(&["up", "--no-deps", "--no-color", "--no-log-prefix", name])
                 .stopped_by(self.docker(&["stop", name])),
+            variables: None,
             probe,
             ready_deadline: Duration::from_secs(180),
             stop_signal: StopSignal::Terminate,

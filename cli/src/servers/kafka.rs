@@ -37,6 +37,7 @@ pub(crate) fn part(place: &Place, ports: &Ports, jars: &Jars, java: &Java) -> Re
             async move { prepare(&base, &file, &static_part, &data, &settings).await }.boxed()
         })),
         launch,
+        variables: None,
         probe: Probe::Kafka { address },
         ready_deadline: Duration::from_secs(120),
         stop_signal: StopSignal::Terminate,

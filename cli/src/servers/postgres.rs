@@ -75,6 +75,7 @@ impl Server {
                 async move { server.prepare(&data, &programs, run_as.as_ref()).await }.boxed()
             })),
             launch,
+            variables: None,
             probe: Probe::Postgres { url },
             ready_deadline: Duration::from_secs(90),
             // "Fast": sessions are ended, then a checkpoint. SIGTERM would wait for every client to leave.

@@ -36,6 +36,7 @@ pub(crate) fn part(place: &Place, port: u16, password: &str) -> Result<PartSpec>
             .boxed()
         })),
         launch,
+        variables: None,
         probe: Probe::Redis { address: format!("127.0.0.1:{port}"), password: password.to_owned() },
         ready_deadline: Duration::from_secs(30),
         stop_signal: StopSignal::Terminate,

@@ -289,7 +289,11 @@ impl Actor {
 
     fn spawn(&mut self) -> Result<Child> {
         let (log, log_from) = logs::open(&self.spec.log, &self.spec.name)?;
-        let mut command = self.spec.launch.command(self.spec.stop_signal);
+        let mut launch = self.spec.launch.clone();
+        if let Some(read) = &self.spec.variables {
+            launch.environment = read()?;
+        }
+        let mut command = launch.command(self.spec.stop_signal);
         command.envs(self.detour.borrow().iter()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().context("setpriv (of util-linux)")?;
         let process = child.id().and_then(Identity::of);

@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 use towpath_stack::home::Home;
 use towpath_stack::state::{Phase, State};
 
+use crate::readiness::Readiness;
+
 /// One answer may take this long.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A metadata answer of one broker without topics is some hundred bytes.
@@ -24,6 +26,8 @@ pub(crate) enum Probe {
     Redis { address: String, password: String },
     /// A 200 answer.
     Http { url: String },
+    /// A 200 answer of a relay's `/readyz`; any other says what is missing.
+    Ready { url: String },
     /// Any answer in HTTP: it is there, whatever it thinks of the request.
     Answers { url: String },
     /// The state file of a whole stack of its own.
@@ -48,6 +52,7 @@ impl Probe {
             Self::Kafka { address } => kafka(address).await,
             Self::Redis { address, password } => redis(address, password).await,
             Self::Http { url } => http(url).await,
+            Self::Ready { url } => ready(url).await,
             Self::Answers { url } => answers(url).await.map(drop),
             Self::Stack { home } => stack(home),
             #[cfg(test)]
@@ -90,6 +95,12 @@ async fn answers(url: &str) -> Result<reqwest::Response> {
 async fn http(url: &str) -> Result<()> {
     let answer = answers(url).await?;
     ensure!(answer.status().is_success(), "{url} answers {}", answer.status());
+    Ok(())
+}
+
+async fn ready(url: &str) -> Result<()> {
+    let readiness = Readiness::of(url).await?;
+    ensure!(readiness.serves, "the relay is {readiness}");
     Ok(())
 }
 
@@ -170,6 +181,15 @@ mod tests {
         assert!(error.contains("no broker"), "{error}");
         let http = b"HTTP/1.1 400 Bad Request\r\n\r\n";
         assert!(Probe::Kafka { address: answering(http).await }.check().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_is_not_ready_says_what_is_missing() {
+        let no = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 74\r\n\r\n\
+                   {\"status\":\"unready\",\"dependencies\":{\"redis\":{\"up\":false,\"detail\":\"away\"}}}";
+        let address = answering(no).await;
+        let error = Probe::Ready { url: format!("http://{address}/readyz") }.check().await.unwrap_err().to_string();
+        assert_eq!(error, "the relay is unready: redis does not work: away");
     }
 
     #[tokio::test]

@@ -28,6 +28,9 @@ impl Tier {
 /// Work to be done each time before a part starts, such as making its data folder.
 pub(crate) type Prepare = Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
+/// Variables that are read anew each time before a part starts, so that it starts with the secrets of now.
+pub(crate) type Variables = Arc<dyn Fn() -> Result<BTreeMap<String, String>> + Send + Sync>;
+
 /// One part of a stack.
 #[derive(Clone)]
 pub(crate) struct PartSpec {
@@ -39,6 +42,8 @@ pub(crate) struct PartSpec {
     pub(crate) after: Vec<String>,
     pub(crate) prepare: Option<Prepare>,
     pub(crate) launch: Launch,
+    /// Instead of those of the launch, which are as they were when the stack came up.
+    pub(crate) variables: Option<Variables>,
     pub(crate) probe: Probe,
     /// How long the first start may take until the part answers.
     pub(crate) ready_deadline: Duration,

@@ -48,6 +48,7 @@ impl Stage {
             after: Vec::new(),
             prepare: None,
             launch,
+            variables: None,
             probe: Probe::File { path: self.file(&format!("{name}.ready")) },
             ready_deadline: LONG,
             stop_signal: StopSignal::Terminate,

@@ -123,6 +123,7 @@ fn stripe_mock(place: &TestPlace, ports: &Ports, program: &Path) -> Result<PartS
         launch: Launch::new(program)
             .args(["-http-addr".to_owned(), address.clone(), "-https-addr".to_owned()])
             .args([ports.address("stripe-mock-https")?]),
+        variables: None,
         probe: Probe::Answers { url: format!("http://{address}/") },
         ready_deadline: Duration::from_secs(30),
         stop_signal: StopSignal::Terminate,
@@ -146,6 +147,7 @@ fn stack(place: &TestPlace, ports: &Ports) -> Result<PartSpec> {
         after: Vec::new(),
         prepare: None,
         launch,
+        variables: None,
         probe: Probe::Stack { home },
         ready_deadline: Duration::from_secs(180),
         stop_signal: StopSignal::Terminate,
