@@ -28,7 +28,7 @@ use crate::relay::Relay;
 use crate::{query, unit_of_work};
 
 pub(crate) use admin::admin_router;
-pub(crate) use listen::serve;
+pub(crate) use listen::{Full, serve};
 
 use body::Json;
 use caller::{Caller, Place};

@@ -98,10 +98,7 @@ impl Component {
 
     /// Tries to connect.
     pub(crate) async fn can_be_reached(&self) -> bool {
-        let Ok(uri) = self.base.parse::<Uri>() else { return true };
-        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-        let connecting = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port));
-        let reached = matches!(tokio::time::timeout(CONNECT_TIMEOUT, connecting).await, Ok(Ok(_)));
+        let reached = reach(&self.base).await.is_ok();
         if reached {
             self.reached();
         }
@@ -133,6 +130,19 @@ impl Component {
         // Read the body in any case, so that the connection can be used again.
         let detail = detail(response).await;
         Ok(Answer::Status { status, retry_after, detail })
+    }
+}
+
+/// Connects to the address of a component's URL, or says why that fails.
+pub(crate) async fn reach(url: &str) -> Result<(), String> {
+    // relay.toml is refused with a URL that is none, so this doesn't occur.
+    let Ok(uri) = url.parse::<Uri>() else { return Ok(()) };
+    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+    let connecting = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port));
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(cause)) => Err(format!("{host}:{port}: {cause}")),
+        Err(_) => Err(format!("{host}:{port}: no connection within {CONNECT_TIMEOUT:?}")),
     }
 }
 

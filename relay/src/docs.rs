@@ -41,7 +41,7 @@ fn metrics_md_is_generated_from_the_code() {
         "# Metrics of the relay\n\n\
          Served in Prometheus' format at `/metrics` on `relay.admin_listen`. Generated from `relay/src/telemetry/metrics.rs`; \
          a test holds it.\n\n\
-         Every label is bounded: `service` and `timer` are names from relay.toml, `call` is an `operationId` of \
+         Every label is bounded: `service`, `timer` and `dependency` are names from relay.toml, `call` is an `operationId` of \
          `relay/openapi.json`, `code` a code of its problems.\n",
     );
     let mut last = "";

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::producer::FutureProducer;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::KafkaConfig;
-use crate::kafka::{self, Log, record_bytes, topics};
+use crate::kafka::topics::{self, Topics};
+use crate::kafka::{self, Log, record_bytes};
 use crate::relay::Relay;
 
 /// What a dead letter's headers add to an event.
@@ -32,22 +32,22 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
     let Some(kafka) = &relay.config.kafka else { return Ok(()) };
     let kafka = Arc::new(kafka.clone());
-    let ready = CancellationToken::new();
-    start_topics(relay, ready.clone());
+    let topics = Topics::default();
+    start_topics(relay, topics.clone());
     let life = &relay.lifecycle;
-    let counting = dead_letters::watch(Arc::clone(relay), ready.clone(), life.stop_background.clone());
+    let counting = dead_letters::watch(Arc::clone(relay), topics.clone(), life.stop_background.clone());
     life.background.spawn(life.forced.clone().run_until_cancelled_owned(counting));
     let dead_letters = dead_letter_producer(relay, &kafka)?;
     // A stop has one deadline for everything, and what comes after deliveries needs a part of it.
     let drain = relay.config.relay.shutdown_deadline / 2;
     for service in relay.services.values() {
         if !service.config.publish.is_empty() {
-            let publishing = outbox::publish(Arc::clone(service), Arc::clone(&kafka), ready.clone());
+            let publishing = outbox::publish(Arc::clone(service), Arc::clone(&kafka), topics.clone());
             service.spawn(&life.publishers, "outbox", publishing);
         }
         if !service.config.subscriptions.is_empty() {
             let (kafka, dead_letters) = (Arc::clone(&kafka), dead_letters.clone());
-            let delivering = delivery::deliver(Arc::clone(service), kafka, dead_letters, ready.clone(), drain);
+            let delivering = delivery::deliver(Arc::clone(service), kafka, dead_letters, topics.clone(), drain);
             // Ends by itself where it is forced to: its thread has to know.
             life.callers.spawn(Arc::clone(service).logged("deliveries", delivering));
         }
@@ -55,14 +55,12 @@ pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_topics(relay: &Arc<Relay>, ready: CancellationToken) {
+fn start_topics(relay: &Arc<Relay>, topics: Topics) {
     let life = relay.lifecycle.clone();
     let relay = Arc::clone(relay);
     relay.lifecycle.clone().background.spawn(async move {
-        let made = topics::keep_trying(&relay.config, &life.stop_calling);
-        if life.forced.run_until_cancelled(made).await.is_some() {
-            ready.cancel();
-        }
+        let made = topics::keep_trying(&relay.config, &topics, &relay.health, &life.stop_calling);
+        let _ = life.forced.run_until_cancelled(made).await;
     });
 }
 

@@ -3,12 +3,14 @@
 //! What flows through it is in [`crate::events`].
 
 mod client;
+mod eye;
 mod outside;
 mod record;
 mod threads;
 pub mod topics;
 
 pub(crate) use client::{Log, REQUEST_TIMEOUT, client, producer, record_bytes};
+pub(crate) use eye::Eye;
 pub(crate) use outside::{Outside, PartitionSeen};
 pub(crate) use record::send;
 pub use record::{Record, RecordHeader};

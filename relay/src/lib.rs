@@ -9,6 +9,7 @@ pub mod config;
 mod docs;
 pub mod events;
 mod failure;
+mod health;
 pub mod kafka;
 mod keys;
 mod lifecycle;
@@ -33,6 +34,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Full;
 use crate::config::Config;
 use crate::telemetry::metrics;
 
@@ -82,6 +84,7 @@ fn spawn_background(relay: &Arc<Relay>) {
     for service in relay.services.values() {
         spawn(service.cache.clone().catch_up(stop()).boxed());
     }
+    health::watchers(relay, &life.stop_background).into_iter().for_each(&spawn);
     let stop = stop();
     spawn(stop.run_until_cancelled_owned(metrics::upkeep()).map(|_| ()).boxed());
 }
@@ -89,13 +92,15 @@ fn spawn_background(relay: &Arc<Relay>) {
 /// Health is served until the end of a stop, so that `/readyz` shows it.
 fn spawn_servers(relay: &Arc<Relay>, listener: TcpListener, admin_listener: TcpListener) {
     let life = &relay.lifecycle;
-    let serve = |listener, router, tracker: &tokio_util::task::TaskTracker, stop: &CancellationToken| {
-        let limits = relay.config.limits.clone();
-        let server = api::serve(listener, router, limits, tracker.clone(), stop.clone(), life.forced.clone());
-        tracker.spawn(server);
+    let limits = &relay.config.limits;
+    let serve = |listener, router, places, tracker: &tokio_util::task::TaskTracker, stop: &CancellationToken| {
+        let forced = life.forced.clone();
+        tracker.spawn(api::serve(listener, router, limits.clone(), places, tracker.clone(), stop.clone(), forced));
     };
-    serve(listener, api::router(Arc::clone(relay)), &life.takers, &life.stop_taking);
-    serve(admin_listener, api::admin_router(Arc::clone(relay)), &life.background, &life.stop_background);
+    let (places, admin_places) = ((limits.connections, Full::NextWaits), (limits.admin_connections, Full::OldestEnds));
+    serve(listener, api::router(Arc::clone(relay)), places, &life.takers, &life.stop_taking);
+    let admin = api::admin_router(Arc::clone(relay));
+    serve(admin_listener, admin, admin_places, &life.background, &life.stop_background);
 }
 
 impl Running {

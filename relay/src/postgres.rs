@@ -12,11 +12,14 @@
 //! | `pool`, `session`, `prepared`, `pipeline` | connections and what is sent over them |
 //! | `errors`, `outcome` | what an error means; whether a COMMIT whose answer was lost took place |
 //! | `relay_role` | the relay's own statements |
+//! | `eye`, `grants` | whether a role logs in and has its grants, for `/readyz` |
 
 pub mod codec;
 mod database;
 mod declared;
 mod errors;
+mod eye;
+mod grants;
 pub mod migrate;
 mod outcome;
 mod pipeline;
@@ -29,6 +32,8 @@ pub mod statement;
 
 pub use database::Database;
 pub(crate) use errors::{Claim, Trouble};
+pub(crate) use eye::Eye;
+pub(crate) use grants::judged;
 pub use outcome::{Outcome, Transaction, resolve};
 pub(crate) use pipeline::{Sent, answer, send};
 pub use pool::{Manager, Pool};

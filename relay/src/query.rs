@@ -15,7 +15,7 @@ use crate::failure::{Failure, Result};
 use crate::keys::check_key;
 use crate::postgres::codec::TextParameter;
 use crate::postgres::statement;
-use crate::postgres::{Pool, Prepared, Session, Trouble, answer, collect, encode, send};
+use crate::postgres::{Pool, Prepared, Session, Trouble, answer, collect, encode, judged, send};
 use crate::redis::Space;
 use crate::redis::cache::Lookup;
 use crate::service::Service;
@@ -101,7 +101,7 @@ async fn read(service: &Service, request: &QueryRequest) -> Result<QueryResponse
             Ok(response) => return Ok(response),
             // A conflict with what the replica replays is contention too.
             Err(Trouble::Lost(_) | Trouble::Stale(_) | Trouble::Contention(_)) if tries < MAX_RETRIES => tries += 1,
-            Err(trouble) => return Err(trouble.into_failure()),
+            Err(trouble) => return Err(judged(pool, trouble.into_failure()).await),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
+use crate::health::Board;
 use crate::lifecycle::Lifecycle;
 use crate::redis::{Redis, Wakeups};
 use crate::service::Service;
@@ -27,6 +28,8 @@ pub struct Relay {
     pub wakeups: Wakeups,
     /// The stages of a stop.
     pub lifecycle: Lifecycle,
+    /// What the last look at each dependency has seen.
+    pub(crate) health: Board,
     /// When it was made.
     pub(crate) started: Instant,
 }
@@ -45,7 +48,8 @@ impl Relay {
             let service = Service::new(service, &config.relay.instance, &redis, &wakeups, &lifecycle)?;
             services.insert(name.clone(), Arc::new(service));
         }
-        Ok(Arc::new(Self { config, services, redis, wakeups, lifecycle, started: Instant::now() }))
+        let health = Board::default();
+        Ok(Arc::new(Self { config, services, redis, wakeups, lifecycle, health, started: Instant::now() }))
     }
 
     /// The service that a bearer token belongs to. Takes the same time whichever it is, and where it is none.

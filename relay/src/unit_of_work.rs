@@ -28,7 +28,7 @@ use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::failure::{Failure, Result};
-use crate::postgres::{Claim, Database, Session, Trouble};
+use crate::postgres::{Claim, Database, Session, Trouble, judged};
 use crate::redis::Space;
 use crate::service::Service;
 use crate::telemetry::TraceContext;
@@ -65,7 +65,11 @@ async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceCo
     check::request(&service, &request)?;
     let database = service.database()?;
     let unit = Unit::new(&service, request, &trace)?;
-    let done = match until_done(&service, database, &unit).await? {
+    let ended = match until_done(&service, database, &unit).await {
+        Ok(ended) => ended,
+        Err(failure) => return Err(judged(&database.app, failure).await),
+    };
+    let done = match ended {
         Ended::Committed(done) => done,
         Ended::EventDuplicate => {
             count_duplicate(&service, "inbox");

@@ -49,6 +49,8 @@ limits! {
     write_timeout_ms: u64 = 10_000, 100, 600_000;
     /// Open connections of components; further ones wait. For the whole relay.
     connections: usize = 4096, 1, 1 << 20;
+    /// Open connections to the port of health and metrics; one more closes the oldest. For the whole relay.
+    admin_connections: usize = 256, 1, 1 << 20;
     /// Requests of one service in flight; the relay answers one more with `overloaded`. Waiting queries aren't counted.
     requests_in_flight: usize = 256, 1, 1 << 20;
     /// Waiting queries of one service; the relay answers one more with `overloaded`.

@@ -49,10 +49,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::producer::FutureProducer;
-use tokio_util::sync::CancellationToken;
 
 use crate::component::{Component, LEFT_TO_OTHERS_AFTER};
 use crate::config::KafkaConfig;
+use crate::kafka::topics::{self, Topics};
 use crate::kafka::{Log, dispose, on_a_thread};
 use crate::service::Service;
 use crate::watchdog::Watchdog;
@@ -61,13 +61,13 @@ use look::Eye;
 
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// Delivers to a service's component until the relay stops calling. Begins once `topics_ready` is cancelled: the topics
-/// exist. `drain`: how long deliveries in flight may take when the relay stops.
+/// Delivers to a service's component until the relay stops calling. Begins once it is known of each of its topics whether Kafka
+/// has it. `drain`: how long deliveries in flight may take when the relay stops.
 pub(crate) async fn deliver(
     service: Arc<Service>,
     kafka: Arc<KafkaConfig>,
     dead_letters: FutureProducer<Log>,
-    topics_ready: CancellationToken,
+    topics: Topics,
     drain: Duration,
 ) -> anyhow::Result<()> {
     let Some(config) = &service.config.component else { return Ok(()) };
@@ -75,7 +75,8 @@ pub(crate) async fn deliver(
     let session = Duration::from_millis(service.limits().delivery_session_ms);
     let component = Component::new(config, timeout)?;
     let stop = service.lifecycle.stop_calling.clone();
-    if stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
+    let needed = needed(&service);
+    if stop.run_until_cancelled(topics.until_known(&needed)).await.is_none() {
         return Ok(());
     }
     let mut watchdog = Watchdog::new(Arc::clone(&service), "consumer", session * 2);
@@ -113,4 +114,12 @@ pub(crate) async fn deliver(
         }
     }
     Ok(())
+}
+
+/// The topics that deliveries to a service read and write.
+fn needed(service: &Service) -> Vec<String> {
+    let of = |topic: &str| {
+        [topic.to_owned(), topics::retries(topic, &service.name), topics::dead_letters(topic, &service.name)]
+    };
+    service.config.subscriptions.iter().flat_map(|subscription| of(&subscription.topic)).collect()
 }

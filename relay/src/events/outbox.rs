@@ -56,11 +56,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::config::KafkaConfig;
-use crate::kafka::{record_bytes, topics};
+use crate::kafka::record_bytes;
+use crate::kafka::topics::{self, Topics};
 use crate::service::Service;
 use crate::telemetry::metrics as names;
 use crate::watchdog::Watchdog;
@@ -71,18 +71,19 @@ use publisher::{End, Publisher};
 /// Between two publishers, and between two tries at a batch.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
-/// Publishes a service's outbox until `stop`, then what is left, and gives its shards up. `topics_ready`: the topics
-/// exist.
-pub(crate) async fn publish(
-    service: Arc<Service>,
-    kafka: Arc<KafkaConfig>,
-    topics_ready: CancellationToken,
-) -> anyhow::Result<()> {
+/// Publishes a service's outbox until `stop`, then what is left, and gives its shards up. Begins once its journal is there, and
+/// it is known of each of its topics whether Kafka has it.
+pub(crate) async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topics: Topics) -> anyhow::Result<()> {
     let stop = service.lifecycle.stop_publishing.clone();
-    if stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
+    let setup = setup(&service, &kafka, topics);
+    let made = async {
+        setup.topics.until_there(&setup.journal).await;
+        setup.topics.until_known(&service.config.publish).await;
+    };
+    if stop.run_until_cancelled(made).await.is_none() {
         return Ok(());
     }
-    let (setup, role) = (setup(&service, &kafka), service.relay_role()?);
+    let role = service.relay_role()?;
     let mut predecessor = None;
     let mut failed = 0_u32;
     let mut eye = Eye::new(role.clone(), Arc::clone(&kafka), &setup, stop.clone());
@@ -113,11 +114,12 @@ pub(crate) async fn publish(
     }
 }
 
-fn setup(service: &Service, kafka: &KafkaConfig) -> Setup {
+fn setup(service: &Service, kafka: &KafkaConfig, topics: Topics) -> Setup {
     let limits = service.limits();
     Setup {
         service: Arc::clone(&service.name),
         journal: topics::journal(kafka, &service.name).into(),
+        topics,
         largest: record_bytes(limits.event_bytes),
         batch: limits.outbox_batch,
         timeout: Duration::from_millis(limits.lease_ms).clamp(Duration::from_secs(10), Duration::from_secs(60)),

@@ -10,6 +10,12 @@
 //! The relay never changes a topic that exists. If one has another number of partitions than declared, it logs a warning: Kafka
 //! can't take partitions away, and adding some moves keys to other partitions, where their new events may overtake old ones. An
 //! operator decides on that, at a quiet moment.
+//!
+//! A topic that Kafka refuses to create (too few brokers for its replicas, partitions or settings that it doesn't take, missing
+//! rights) is asked for again and again. Meanwhile only what uses it waits: a service whose journal it is publishes nothing, the
+//! events of a topic wait in the outbox, subscriptions of it get nothing.
+
+mod known;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::config::{Config, KafkaConfig, ServiceConfig};
+use crate::health::Board;
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
+
+pub(crate) use known::Topics;
 
 /// Partitions of a journal. Publishers spread over them, so that one that dies inside a transaction holds up few.
 pub const JOURNAL_PARTITIONS: u32 = 4;
@@ -61,21 +70,57 @@ struct Wanted {
     settings: BTreeMap<String, String>,
 }
 
-/// Creates missing topics; retries until that worked, or `stop` is cancelled.
-pub(crate) async fn keep_trying(config: &Config, stop: &CancellationToken) {
+/// Creates missing topics until all are there, or `stop` is cancelled. A topic that Kafka refuses stays alone: `topics` and
+/// `/readyz` say so until it is there.
+pub(crate) async fn keep_trying(config: &Config, topics: &Topics, health: &Board, stop: &CancellationToken) {
     let Some(kafka) = &config.kafka else { return };
+    let mut open = wanted(config, kafka);
     let mut failures = BACKOFF.failures();
-    while let Err(cause) = ensure(config, kafka).await {
+    let mut last_cause = String::new();
+    loop {
+        let (seen, cause) = match look(config, kafka, &open).await {
+            Ok(seen) => (seen, String::new()),
+            Err(cause) => (BTreeMap::new(), format!("{cause:#}")),
+        };
+        open.retain(|topic| tell(&topic.name, seen.get(&topic.name), topics, health));
+        if open.is_empty() {
+            return;
+        }
         let wait = failures.next();
-        tracing::warn!(
-            cause = format!("{cause:#}"),
-            retry_in_ms = wait.as_millis() as u64,
-            "creating or checking the Kafka topics failed; retrying"
-        );
+        if !cause.is_empty() && cause != last_cause {
+            let retry_in_ms = wait.as_millis() as u64;
+            tracing::warn!(cause, retry_in_ms, "creating or checking the Kafka topics failed; retrying");
+        }
+        last_cause = cause;
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return;
         }
     }
+}
+
+/// Whether a topic must be asked for again, after Kafka said this of it.
+fn tell(topic: &str, seen: Option<&Seen>, topics: &Topics, health: &Board) -> bool {
+    let entry = format!("topic.{topic}");
+    match seen {
+        None => return true,
+        Some(Seen::There) => {
+            topics.is_there(topic);
+            health.clear(&entry);
+        }
+        Some(Seen::Refused(code)) => {
+            topics.is_refused(topic);
+            let cause = KafkaError::AdminOp(*code);
+            health.trouble(&entry, &format!("Kafka refuses to create it, and what uses it waits: {cause}"));
+        }
+    }
+    seen != Some(&Seen::There)
+}
+
+/// What Kafka said of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    There,
+    Refused(RDKafkaErrorCode),
 }
 
 /// Creates missing topics, and logs where existing ones differ from relay.toml.
@@ -83,20 +128,30 @@ pub(crate) async fn keep_trying(config: &Config, stop: &CancellationToken) {
 /// # Errors
 /// If Kafka doesn't answer, or refuses a topic.
 pub async fn ensure(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<()> {
-    let admin: AdminClient<Log> = kafka::client(kafka, "admin").create_with_context(Log::new("admin"))?;
-    let admin = std::sync::Arc::new(admin);
-    let wanted = wanted(config, kafka);
-    let existing = partitions(&admin).await?;
-    let missing: Vec<&Wanted> = wanted.iter().filter(|topic| !existing.contains_key(&topic.name)).collect();
-    create(&admin, &missing).await?;
-    for topic in &wanted {
-        if let Some(&actual) = existing.get(&topic.name) {
-            compare(topic, actual);
+    for (topic, seen) in look(config, kafka, &wanted(config, kafka)).await? {
+        if let Seen::Refused(code) = seen {
+            anyhow::bail!("the topic {topic} was refused: {}", KafkaError::AdminOp(code));
         }
     }
-    check_settings(&admin, config, &wanted).await;
-    kafka::dispose(admin);
     Ok(())
+}
+
+async fn look(config: &Config, kafka: &KafkaConfig, wanted: &[Wanted]) -> anyhow::Result<BTreeMap<String, Seen>> {
+    let admin: AdminClient<Log> = kafka::client(kafka, "admin").create_with_context(Log::new("admin"))?;
+    let admin = std::sync::Arc::new(admin);
+    let existing = partitions(&admin).await?;
+    let missing: Vec<&Wanted> = wanted.iter().filter(|topic| !existing.contains_key(&topic.name)).collect();
+    let mut seen = create(&admin, &missing).await?;
+    for topic in wanted {
+        if let Some(&actual) = existing.get(&topic.name) {
+            compare(topic, actual);
+            seen.insert(topic.name.clone(), Seen::There);
+        }
+    }
+    let there: Vec<&Wanted> = wanted.iter().filter(|topic| seen.get(&topic.name) == Some(&Seen::There)).collect();
+    check_settings(&admin, config, &there).await;
+    kafka::dispose(admin);
+    Ok(seen)
 }
 
 fn wanted(config: &Config, kafka: &KafkaConfig) -> Vec<Wanted> {
@@ -156,9 +211,11 @@ async fn partitions(admin: &std::sync::Arc<AdminClient<Log>>) -> anyhow::Result<
     Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len() as u32)).collect())
 }
 
-async fn create(admin: &AdminClient<Log>, missing: &[&Wanted]) -> anyhow::Result<()> {
+/// Answers what became of each topic that Kafka decided on. One that it could not decide on now is left out.
+async fn create(admin: &AdminClient<Log>, missing: &[&Wanted]) -> anyhow::Result<BTreeMap<String, Seen>> {
+    let mut seen = BTreeMap::new();
     if missing.is_empty() {
-        return Ok(());
+        return Ok(seen);
     }
     let new: Vec<NewTopic<'_>> = missing
         .iter()
@@ -172,13 +229,36 @@ async fn create(admin: &AdminClient<Log>, missing: &[&Wanted]) -> anyhow::Result
         AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT)).request_timeout(Some(REQUEST_TIMEOUT * 2));
     for result in admin.create_topics(&new, &options).await? {
         match result {
-            Ok(topic) => tracing::info!(topic, "created the topic"),
+            Ok(topic) => {
+                tracing::info!(topic, "created the topic");
+                seen.insert(topic, Seen::There);
+            }
             // Another relay created it meanwhile.
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => anyhow::bail!("the topic {topic} was refused: {}", KafkaError::AdminOp(code)),
+            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => drop(seen.insert(topic, Seen::There)),
+            Err((topic, code)) if is_passing(code) => {
+                tracing::debug!(topic, %code, "Kafka can't create the topic now");
+            }
+            Err((topic, code)) => drop(seen.insert(topic, Seen::Refused(code))),
         }
     }
-    Ok(())
+    Ok(seen)
+}
+
+/// Whether Kafka, and not the topic, is the reason.
+fn is_passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        LeaderNotAvailable, NetworkException, NotController, OperationTimedOut, RequestTimedOut,
+        ThrottlingQuotaExceeded,
+    };
+    matches!(
+        code,
+        LeaderNotAvailable
+            | NetworkException
+            | NotController
+            | OperationTimedOut
+            | RequestTimedOut
+            | ThrottlingQuotaExceeded
+    )
 }
 
 fn compare(topic: &Wanted, actual: u32) {
@@ -201,7 +281,7 @@ fn compare(topic: &Wanted, actual: u32) {
 }
 
 /// Logs where settings differ, and where Kafka keeps events longer than the inbox keeps their ids.
-async fn check_settings(admin: &AdminClient<Log>, config: &Config, wanted: &[Wanted]) {
+async fn check_settings(admin: &AdminClient<Log>, config: &Config, wanted: &[&Wanted]) {
     let specifiers: Vec<ResourceSpecifier<'_>> =
         wanted.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));

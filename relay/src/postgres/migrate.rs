@@ -19,6 +19,8 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::config::{Config, PostgresConfig, PostgresUrl};
 
+pub(super) use privileges::FOR_THE_SERVICE;
+
 /// The relay's own migrations, oldest first.
 const RELAY: &[(&str, &str)] = &[
     ("V1__relay_tables", include_str!("../../migrations/V1__relay_tables.sql")),

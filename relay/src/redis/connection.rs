@@ -51,7 +51,8 @@ enum Link {
     /// Not known yet: calls wait for the outcome.
     Connecting,
     Up(MultiplexedConnection),
-    Away,
+    /// For this reason.
+    Away(Arc<str>),
 }
 
 /// The handle on Redis. Cheap to clone.
@@ -107,6 +108,15 @@ impl Redis {
         matches!(*self.link.borrow(), Link::Up(_))
     }
 
+    /// Why the connection doesn't stand, as far as is known; `None` where it does. Holds no secret.
+    pub(crate) fn trouble(&self) -> Option<Arc<str>> {
+        match &*self.link.borrow() {
+            Link::Up(_) => None,
+            Link::Connecting => Some("not connected yet".into()),
+            Link::Away(cause) => Some(Arc::clone(cause)),
+        }
+    }
+
     /// Runs commands on the connection, all of them within one timeout.
     ///
     /// # Errors
@@ -155,7 +165,7 @@ impl Redis {
     /// Connects, looks after the connection, and reconnects, until told to stop.
     pub async fn keep(self, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.keep_for_ever()).await;
-        self.link.send_replace(Link::Away);
+        self.link.send_replace(Link::Away("the relay stops".into()));
     }
 
     async fn keep_for_ever(&self) {
@@ -170,15 +180,12 @@ impl Redis {
                     tracing::warn!(cause = %failure, "the connection to Redis broke; reconnecting");
                     // A broken connection is often back at once, so calls wait for it; one that hangs is not.
                     let slow = matches!(failure, RedisFailure::Slow(_));
-                    self.link.send_replace(if slow { Link::Away } else { Link::Connecting });
+                    let link = if slow { Link::Away(failure.to_string().into()) } else { Link::Connecting };
+                    self.link.send_replace(link);
                 }
                 Err(failure) => {
-                    let first = self.link.send_if_modified(|link| {
-                        let first = !matches!(link, Link::Away);
-                        *link = Link::Away;
-                        first
-                    });
-                    if first {
+                    let before = self.link.send_replace(Link::Away(failure.to_string().into()));
+                    if !matches!(before, Link::Away(_)) {
                         tracing::warn!(cause = %failure, "Redis can't be reached; retrying");
                     }
                     tokio::time::sleep(failures.next()).await;
@@ -199,7 +206,12 @@ impl Redis {
                 }
                 Ok::<(), ::redis::aio::SendError>(())
             });
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let connecting = async {
+            let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            // A user that may do nothing logs in all the same.
+            ::redis::cmd("PING").query_async::<()>(&mut connection).await?;
+            Ok::<_, RedisError>(connection)
+        };
         Ok(timeout(self.timeout, connecting).await.map_err(|_| RedisFailure::Slow(self.timeout))??)
     }
 

@@ -37,6 +37,10 @@ metrics! {
         gauge CONNECTIONS "towpath_relay_connections" Count [] "Open connections of components.";
         counter PANICS "towpath_relay_panics_total" Count [] "Requests that ended in a panic of the relay.";
     }
+    "Health" {
+        gauge DEPENDENCY_UP "towpath_relay_dependency_up" Count ["dependency"] "1 while what the relay needs works, as `/readyz` names it (`postgres.SERVICE`, `replica.SERVICE`, `component.SERVICE`, `kafka`, `topic.TOPIC`), else 0.";
+        counter DEPENDENCY_FAILURES "towpath_relay_dependency_failures_total" Count ["dependency"] "Looks at a dependency that found that it doesn't work: about one a second while it doesn't.";
+    }
     "Units of work and PostgreSQL" {
         counter DUPLICATES "towpath_relay_duplicates_total" Count ["service" "found_by"] "Duplicates: units of work that changed nothing, since the same one had committed before. `found_by` is `inbox` (the id of a handled event) or `idempotency_key`.";
         counter UNITS_REPEATED "towpath_relay_units_repeated_total" Count ["service" "reason"] "Retries of units of work. `reason` is `contention`, `lost` (the connection) or `stale` (the prepared statement).";

@@ -15,8 +15,12 @@ use crate::backoff::Backoff;
 use crate::component::{Component, LEFT_TO_OTHERS_AFTER, Verdict, put};
 use crate::config::TimerConfig;
 use crate::service::Service;
+use crate::standstill::Standstills;
 use crate::telemetry;
 use crate::telemetry::metrics as names;
+
+/// As `/readyz` names the timers of a service, while its component takes no call of one: a token, a route or a proxy is wrong.
+const TIMERS: &str = "timers";
 
 /// Calls a timer of a service until the relay stops calling.
 pub(super) async fn keep_calling(service: Arc<Service>, timer: TimerConfig) -> anyhow::Result<()> {
@@ -29,6 +33,15 @@ pub(super) async fn keep_calling(service: Arc<Service>, timer: TimerConfig) -> a
         timer: timer.clone(),
     };
     keep_running(&service, &timer.name, timer.every, &caller).await
+}
+
+/// Takes back, however a turn ends, that the timers stand still: another relay may have the next one.
+struct Standing<'a>(&'a Standstills);
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.0.clear(TIMERS);
+    }
 }
 
 struct Caller {
@@ -46,6 +59,7 @@ impl Job for Caller {
     async fn run(&self, due: &str) -> Ended {
         let stop = &self.service.lifecycle.stop_calling;
         let mut failed = 0_u32;
+        let _standing = Standing(&self.service.standstills);
         loop {
             let span = tracing::info_span!(
                 "timer",
@@ -63,7 +77,11 @@ impl Job for Caller {
             self.count(if verdict == Verdict::Accepted { "accepted" } else { "failed" });
             let named = match verdict {
                 Verdict::Accepted => return Ended::Done,
-                Verdict::Down(named) | Verdict::Misconfigured(named) => named,
+                Verdict::Down(named) => named,
+                Verdict::Misconfigured(named) => {
+                    self.service.standstills.note(TIMERS, &answer.to_string(), 0);
+                    named
+                }
                 Verdict::Failed | Verdict::Refused => None,
             };
             failed = failed.saturating_add(1);

@@ -91,7 +91,7 @@ impl<'a> Plan<'a> {
         texts.extend(request.steps.iter().map(|step| step.sql.as_str()));
         let prepared = session.prepare(&texts).await.map_err(|(index, trouble)| match index.checked_sub(own) {
             Some(step) => at(trouble, step, &request.steps[step]),
-            None => not_migrated(trouble),
+            None => own_failed(trouble),
         })?;
         let mut steps = Vec::with_capacity(request.steps.len());
         for (index, step) in request.steps.iter().enumerate() {
@@ -123,11 +123,16 @@ fn at(trouble: Trouble, index: usize, step: &Step) -> Trouble {
     trouble.map(|failure| at_step(failure, index, step))
 }
 
-/// The relay's own statements fail to prepare only if the database lacks migrations of this version.
-fn not_migrated(trouble: Trouble) -> Trouble {
+/// The relay's own statements are right, so that PostgreSQL refuses them only where the database lacks migrations of this
+/// version, or a role its grants (SQLSTATE class 42; 3F: no such schema). Whoever called is not to blame.
+fn own_failed(trouble: Trouble) -> Trouble {
+    let lacks = |failure: &Failure| {
+        let sqlstate = failure.problem.sqlstate.as_deref().unwrap_or_default();
+        sqlstate.starts_with("42") || sqlstate.starts_with("3F")
+    };
     match trouble {
-        Trouble::Failed(failure) => {
-            let detail = "The database isn't migrated for this version of the relay";
+        Trouble::Failed(failure) if lacks(&failure) => {
+            let detail = "The database lacks migrations or grants that this version of the relay needs";
             Trouble::Failed(Failure::new(Code::Unavailable, detail).because(failure))
         }
         trouble => trouble,
@@ -136,10 +141,10 @@ fn not_migrated(trouble: Trouble) -> Trouble {
 
 /// The single row of one of the relay's own statements: its first two columns.
 async fn single(sent: Sent<'_, RowStream>) -> Result<Row, Trouble> {
-    let mut rows = pin!(answer(sent).await?);
+    let mut rows = pin!(answer(sent).await.map_err(own_failed)?);
     let mut single = None;
     while let Some(row) = rows.next().await {
-        single = Some(row.map_err(Trouble::of)?);
+        single = Some(row.map_err(|error| own_failed(Trouble::of(error)))?);
     }
     single.ok_or_else(Trouble::impossible)
 }

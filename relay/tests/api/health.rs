@@ -1,8 +1,16 @@
 //! Health and metrics.
 
-use serde_json::Value;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{Answer, ServiceSetup, Setup, TestRelay, answer, eventually, free_port};
+
+/// Nothing takes so long but what never comes.
+const FOR_EVER: Duration = Duration::from_secs(60);
 
 async fn admin(relay: &TestRelay, path: &str) -> Answer {
     answer(relay.http.get(format!("{}{path}", relay.admin_url))).await
@@ -70,5 +78,61 @@ async fn metrics_are_described_and_labelled() {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(!text.contains(&setup.token("alpha")));
+    relay.stop().await;
+}
+
+/// Whoever asks costs no more than one who asks: a probe takes no connection of a pool and makes none of its own.
+#[tokio::test]
+async fn many_probes_at_once_take_no_connection() {
+    let setup = Setup::new().service(ServiceSetup::new("alpha").database()).databases().await;
+    // One connection for units of work: a probe that took it would show.
+    let mut config = setup.config("probed");
+    let alpha = config.services.get_mut("alpha").unwrap();
+    alpha.postgres.as_mut().unwrap().pool_size = 1;
+    alpha.limits.pool_wait_ms = 60_000;
+    let relay = setup.start_with(config).await;
+    let watcher = setup.server().await;
+    let count = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND backend_type = 'client backend'",
+        setup.database_name("alpha")
+    );
+    let probe = async |path: &'static str| admin(&relay, path).await;
+    let unit = json!({"steps": [{"sql": "SELECT 1"}]});
+    for _ in 0..3 {
+        let probes = ["/readyz", "/metrics", "/healthz"].into_iter().cycle().take(3 * 128);
+        let (probes, worked) = tokio::join!(
+            join_all(probes.map(probe)),
+            join_all((0..20).map(|_| relay.transaction("alpha", unit.clone())))
+        );
+        for said in probes {
+            assert!(matches!(said.status, 200 | 503), "{said:?}");
+            assert!(said.body["status"] != "unready", "{said:?}");
+        }
+        assert!(worked.iter().all(|said| said.status == 200), "{worked:?}");
+        let connections: i64 = watcher.query_one(&count, &[]).await.unwrap().get(0);
+        // One of the pool for units of work, up to six of the relay's own, and one that looks for each role.
+        assert!(connections <= 9, "{connections}");
+    }
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn who_holds_every_connection_of_the_admin_port_keeps_no_probe_out() {
+    let setup = Setup::new().service(ServiceSetup::new("alpha")).toml("[limits]\nadmin_connections = 8");
+    let relay = setup.start().await;
+    let mut held = Vec::new();
+    for n in 0..40 {
+        let mut slow = TcpStream::connect(relay.running.admin_address).await.unwrap();
+        slow.write_all(b"GET /readyz HTTP/1.1\r\n").await.unwrap();
+        held.push(slow);
+        if n % 10 == 9 {
+            let said = tokio::time::timeout(FOR_EVER, admin(&relay, "/healthz")).await.expect("an answer");
+            assert_eq!(said.status, 200);
+        }
+    }
+    // The oldest gave way.
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(FOR_EVER, held[0].read_to_end(&mut rest)).await;
+    assert!(ended.is_ok() && rest.is_empty(), "{rest:?}");
     relay.stop().await;
 }

@@ -64,6 +64,28 @@ async fn a_timer_is_called_until_it_is_accepted() {
     drop(relay);
 }
 
+/// A wrong token or route is told until it is mended.
+#[tokio::test]
+async fn a_timer_whose_way_is_wrong_is_told_until_it_is_accepted() {
+    let subscriber = Subscriber::start().await;
+    let setup = ticking(&subscriber, 60_000, "delivery_backoff_ms = 1\ndelivery_backoff_max_ms = 20").await;
+    subscriber.answer_status(StatusCode::UNAUTHORIZED);
+    make_due(&setup).await;
+    let relay = setup.start().await;
+    eventually("the standstill is told", async || {
+        let said = relay.readiness().await;
+        let cause = said["standing"]["alpha.timers"]["cause"].as_str().unwrap_or_default();
+        if cause.starts_with("401") && said["status"] != "ready" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    subscriber.answer_status(StatusCode::OK);
+    eventually("the timer is accepted", async || {
+        let said = relay.readiness().await;
+        if said["standing"].is_null() && said["status"] == "ready" { Ok(()) } else { Err(said) }
+    })
+    .await;
+}
+
 /// The timer has been due for a while when the relay starts.
 async fn make_due(setup: &Setup) {
     let sql = "INSERT INTO towpath.timer (name, next_due) VALUES ('tidy-up', now() - interval '7 minutes')";

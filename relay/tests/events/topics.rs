@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::json;
 use towpath_relay::kafka::topics;
 
+use crate::kafka::records;
 use crate::subscriber::Subscriber;
-use crate::{Setup, TOPIC, in_order, say_numbers, subscribing};
+use crate::support::{ServiceSetup, eventually};
+use crate::{Setup, TOPIC, in_order, say_numbers, show_logs, subscribing};
 
 /// The topics of a setup with their partitions.
 async fn existing(setup: &Setup) -> BTreeMap<String, usize> {
@@ -56,4 +61,107 @@ async fn relays_that_start_together_make_them_together() {
     let relays = futures::future::join_all((0..4).map(|_| setup.start())).await;
     say_numbers(&setup, &relays[0], 10, 0, 3).await;
     subscriber.accepts_all(&in_order(10, 3)).await;
+}
+
+/// Creates a topic as an operator would.
+async fn create(brokers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+    let created = admin.create_topics([&new], &AdminOptions::new()).await.expect("Kafka answers");
+    assert_eq!(created, [Ok(topic.to_owned())]);
+}
+
+/// `gamma` publishes to a topic that Kafka refuses, `beta` hears it, and both have others beside it.
+#[tokio::test]
+async fn a_topic_that_kafka_refuses_holds_back_only_what_uses_it() {
+    show_logs();
+    let subscriber = Subscriber::start().await;
+    let subscriptions = "[[services.beta.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"\n\
+                         [[services.beta.subscriptions]]\ntopic = \"TOPIC(refused)\"\nroute = \"/events\"";
+    let setup = Setup::new()
+        .service(ServiceSetup::new("alpha").database().publishes(TOPIC))
+        .service(ServiceSetup::new("beta").component(&subscriber.url).toml(subscriptions))
+        .service(ServiceSetup::new("gamma").database().publishes("refused"))
+        .declare(TOPIC)
+        .declare("refused")
+        .databases()
+        .await;
+    let refused = setup.topic("refused");
+    for (setting, value) in [("retention.ms", "a while"), ("min.insync.replicas", "0")] {
+        let mut config = setup.config("one-refused");
+        let declared = config.kafka.as_mut().expect("Kafka").topics.get_mut(&refused).expect("the topic");
+        declared.settings.insert(setting.to_owned(), value.to_owned());
+        let relay = setup.start_with(config).await;
+        let entry = format!("topic.{refused}");
+        eventually("the refusal is told", async || {
+            let said = relay.readiness().await;
+            if said["dependencies"][&entry]["up"] == false && said["status"] == "degraded" { Ok(()) } else { Err(said) }
+        })
+        .await;
+        let failures =
+            relay.metric(&format!("towpath_relay_dependency_failures_total{{dependency=\"{entry}\"}}")).await;
+        assert!(failures > 0.0, "the refusal is counted");
+        relay.stop().await;
+    }
+    let mut config = setup.config("refused");
+    let kafka = config.kafka.as_mut().expect("Kafka");
+    // More brokers than there are; and so the journal of gamma can't be made either.
+    kafka.topics.get_mut(&refused).expect("the topic").replication_factor = 3;
+    let relay = setup.start_with(config).await;
+    say_numbers(&setup, &relay, 10, 0, 3).await;
+    subscriber.accepts_all(&in_order(10, 3)).await;
+    let event = json!({"topic": refused, "key": "key-of-gamma", "type": "thing.happened", "data": {"n": 0}});
+    let taken = relay.transaction("gamma", json!({"events": [event]})).await;
+    assert_eq!(taken.status, 200, "units of work go on: {taken:?}");
+    let said = relay.readiness().await;
+    let detail = said["dependencies"][format!("topic.{refused}")]["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("replication factor"), "{said}");
+    for topic in [refused.clone(), topics::dead_letters(&refused, "beta"), topics::retries(&refused, "beta")] {
+        create(&setup.servers.kafka, &topic).await;
+    }
+    eventually("only the journal is missing", async || {
+        let said = relay.readiness().await;
+        let topics = said["dependencies"].as_object().expect("dependencies").keys();
+        let missing: Vec<String> = topics.filter(|name| name.starts_with("topic.")).cloned().collect();
+        if missing == [format!("topic.{}.gamma.outbox", setup.id)] { Ok(()) } else { Err(missing) }
+    })
+    .await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let journal = format!("{}.gamma.outbox", setup.id);
+    let new = NewTopic::new(&journal, topics::JOURNAL_PARTITIONS as i32, TopicReplication::Fixed(1));
+    admin.create_topics([&new], &AdminOptions::new()).await.expect("Kafka answers");
+    assert_eq!(records(&setup.servers.kafka, &refused, 1).await.len(), 1);
+    let mut expected = in_order(10, 3);
+    expected.insert("key-of-gamma".to_owned(), vec![0]);
+    subscriber.accepts_all(&expected).await;
+}
+
+/// A service that publishes to several topics goes on with the others.
+#[tokio::test]
+async fn events_of_a_refused_topic_do_not_hold_up_those_of_others() {
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "").await;
+    let refused = setup.topic("refused");
+    let mut config = setup.config("both");
+    let kafka = config.kafka.as_mut().expect("Kafka");
+    let mut declared = kafka.topics[&setup.topic(TOPIC)].clone();
+    declared.settings.insert("retention.ms".to_owned(), "a while".to_owned());
+    kafka.topics.insert(refused.clone(), declared);
+    config.services.get_mut("alpha").expect("alpha").publish.push(refused.clone());
+    let relay = setup.start_with(config).await;
+    let event = json!({"topic": refused, "key": "held", "type": "thing.happened", "data": {"n": 0}});
+    assert_eq!(relay.transaction("alpha", json!({"events": [event]})).await.status, 200);
+    // A key that shares its shard with the one that waits may wait too.
+    let number = |call: &crate::subscriber::Heard| call.n;
+    say_numbers(&setup, &relay, 40, 0, 2).await;
+    eventually("most keys go on", async || {
+        let second = subscriber.calls().iter().filter(|call| number(call) == 1).count();
+        if second >= 20 { Ok(()) } else { Err(second) }
+    })
+    .await;
+    create(&setup.servers.kafka, &refused).await;
+    assert_eq!(records(&setup.servers.kafka, &refused, 1).await.len(), 1);
+    subscriber.accepts_all(&in_order(40, 2)).await;
 }

@@ -124,6 +124,11 @@ impl Setup {
         format!("{}_{service}", self.id)
     }
 
+    /// The service's role, as its statements run.
+    pub fn app_role(&self, service: &str) -> String {
+        format!("{}_{service}_app", self.id)
+    }
+
     /// What a service's component shows to the relay.
     pub fn token(&self, service: &str) -> String {
         format!("token-of-{service}-{}", self.id)
@@ -151,7 +156,7 @@ impl Setup {
 
     /// The URL that a service's statements run as.
     pub fn app_url(&self, service: &str) -> String {
-        self.postgres_url(Some(&format!("{}_{service}_app", self.id)), &self.database_name(service))
+        self.postgres_url(Some(&self.app_role(service)), &self.database_name(service))
     }
 
     /// The URL that the relay's background work runs as.
@@ -220,6 +225,11 @@ impl Setup {
     pub async fn execute(&self, service: &str, sql: &str) {
         let admin = connect(&self.admin_url(service)).await;
         admin.batch_execute(&format!("SET search_path TO app; {sql}")).await.expect("SQL of the test");
+    }
+
+    /// A connection to the server's own database, as a superuser.
+    pub async fn server(&self) -> tokio_postgres::Client {
+        connect(&self.servers.postgres).await
     }
 
     /// A connection to a service's database, as a superuser.

@@ -15,6 +15,7 @@ use super::book::{Book, SETTLED};
 use super::headers;
 use super::read::{Place, consumer, places};
 use crate::config::KafkaConfig;
+use crate::kafka::topics::Topics;
 use crate::kafka::{Record, on_a_thread};
 use crate::relay::Relay;
 use crate::telemetry::metrics::DEAD_LETTERS_OPEN;
@@ -22,11 +23,12 @@ use crate::telemetry::metrics::DEAD_LETTERS_OPEN;
 const POLL: Duration = Duration::from_millis(200);
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Follows the dead letter topics until `stop`. `topics_ready`: they exist.
-pub(crate) async fn watch(relay: Arc<Relay>, topics_ready: CancellationToken, stop: CancellationToken) {
+/// Follows the dead letter topics until `stop`. Begins once it is known of each whether Kafka has it.
+pub(crate) async fn watch(relay: Arc<Relay>, topics: Topics, stop: CancellationToken) {
     let Some(kafka) = relay.config.kafka.clone() else { return };
     let places = places(&relay.config, None, None);
-    if places.is_empty() || stop.run_until_cancelled(topics_ready.cancelled()).await.is_none() {
+    let letters: Vec<String> = places.iter().map(|place| place.letters.clone()).collect();
+    if places.is_empty() || stop.run_until_cancelled(topics.until_known(&letters)).await.is_none() {
         return;
     }
     let watcher = Arc::new(Watcher { relay, kafka, places, stop: stop.clone() });

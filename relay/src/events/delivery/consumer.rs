@@ -203,7 +203,7 @@ fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {
             }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
             Some(Err(error)) => {
-                tracing::debug!(service = &*group.service.name, %error, "polling");
+                group.heard(&error);
                 break;
             }
         }

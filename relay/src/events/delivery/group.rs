@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use metrics::{counter, gauge, histogram};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
@@ -57,6 +58,7 @@ pub(super) struct Group {
     paused: Mutex<BTreeSet<Place>>,
     held_back_said: Seldom,
     misconfigured_said: Seldom,
+    denied_said: Seldom,
 }
 
 /// Lets one log line through every few seconds.
@@ -111,6 +113,7 @@ impl Group {
             paused: Mutex::default(),
             held_back_said: Seldom::new(),
             misconfigured_said: Seldom::new(),
+            denied_said: Seldom::new(),
             service,
         }
     }
@@ -286,6 +289,35 @@ impl Group {
             );
         } else {
             tracing::debug!(service, topic, key, attempts, cause, "a delivery failed again");
+        }
+    }
+
+    /// Kafka, or the client, reports an error. Most pass by themselves; missing rights don't.
+    pub(super) fn heard(&self, error: &KafkaError) {
+        use RDKafkaErrorCode::{
+            Authentication, ClusterAuthorizationFailed, GroupAuthorizationFailed, SaslAuthenticationFailed,
+            TopicAuthorizationFailed,
+        };
+        let service = &*self.service.name;
+        let denied = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                Authentication
+                    | ClusterAuthorizationFailed
+                    | GroupAuthorizationFailed
+                    | SaslAuthenticationFailed
+                    | TopicAuthorizationFailed
+            )
+        );
+        if denied && self.denied_said.is_due() {
+            let cause = error.to_string();
+            tracing::error!(
+                service,
+                cause,
+                "Kafka denies the consumer what it needs; its events wait until it has the rights"
+            );
+        } else {
+            tracing::debug!(service, %error, "polling");
         }
     }
 

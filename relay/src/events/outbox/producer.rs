@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::journal;
 use super::store::Waiting;
 use crate::config::KafkaConfig;
+use crate::kafka::topics::Topics;
 use crate::kafka::{self, Log, blocking};
 
 type Client = FutureProducer<Log>;
@@ -26,6 +27,7 @@ const TRY: Duration = Duration::from_secs(3);
 pub(super) struct Transactional {
     client: Option<Client>,
     journal: Arc<str>,
+    topics: Topics,
     id: String,
 }
 
@@ -53,7 +55,7 @@ impl Transactional {
             .set("message.timeout.ms", setup.timeout.as_millis().to_string())
             .set("queue.buffering.max.messages", (setup.batch + 100).to_string());
         let (client, id) = (config.create_with_context::<_, Client>(Log::new(role))?, id.to_owned());
-        let opened = Self { client: Some(client), journal: setup.journal.clone(), id };
+        let opened = Self { client: Some(client), journal: setup.journal.clone(), topics: setup.topics.clone(), id };
         let journal = Arc::clone(&opened.journal);
         opened.run(move |client| initialise(client, &journal)).await?;
         Ok(opened)
@@ -61,6 +63,9 @@ impl Transactional {
 
     /// Publishes a batch, with its record in the journal.
     pub(super) async fn publish(&self, batch: &[Waiting]) -> Result<(), Trouble> {
+        if batch.iter().any(|event| self.topics.refused(&event.topic)) {
+            return Err(Trouble::Refused(KafkaError::MessageProduction(RDKafkaErrorCode::UnknownTopicOrPartition)));
+        }
         self.client().begin_transaction().map_err(Trouble::Lost)?;
         let seqs: Vec<i64> = batch.iter().map(|event| event.seq).collect();
         let entry = journal::entry(&seqs);
@@ -189,6 +194,8 @@ fn initialise(client: &Client, topic: &str) -> Result<(), KafkaError> {
 pub(super) struct Setup {
     pub(super) service: Arc<str>,
     pub(super) journal: Arc<str>,
+    /// Whether a topic is there. The client waits half a minute for one that isn't before it fails.
+    pub(super) topics: Topics,
     /// The largest record.
     pub(super) largest: usize,
     /// The most events of a batch.

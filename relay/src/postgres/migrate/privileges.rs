@@ -11,7 +11,7 @@ use super::{During, ErrorKind, Result, SERVICE_HISTORY, quote_name};
 use crate::config::PostgresConfig;
 
 /// The functions of `towpath` that the service's role may execute.
-const FOR_THE_SERVICE: &str = "towpath.inbox_claim, towpath.idempotency_claim, towpath.idempotency_answer, towpath.outbox_append, towpath.left_trace";
+pub(in crate::postgres) const FOR_THE_SERVICE: &str = "towpath.inbox_claim, towpath.idempotency_claim, towpath.idempotency_answer, towpath.outbox_append, towpath.left_trace";
 
 /// The functions of `pg_catalog` that PUBLIC may execute and no service needs.
 const TAKEN_AWAY: &str = "

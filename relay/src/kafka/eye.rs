@@ -1,0 +1,94 @@
+//! Looks whether Kafka answers, with a client of its own that stays connected and logs in as all others do.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::client::{Log, client};
+use super::threads::{blocking, dispose};
+use crate::config::KafkaConfig;
+
+/// How long one look may take.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(1_500);
+const ROLE: &str = "look";
+
+/// Looks at Kafka.
+pub(crate) struct Eye {
+    kafka: KafkaConfig,
+    client: Option<Arc<BaseConsumer<Heard>>>,
+}
+
+/// Keeps what the client says of its connections: a call that fails says only that there was none.
+struct Heard {
+    log: Log,
+    last: Mutex<Option<String>>,
+}
+
+impl Heard {
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Heard {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error.clone(), reason);
+        // That all brokers are down follows from what was said of each.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.last() = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Heard {}
+
+impl Eye {
+    /// Connects when it first looks.
+    pub(crate) fn new(kafka: KafkaConfig) -> Self {
+        Self { kafka, client: None }
+    }
+
+    /// Whether a broker answers.
+    ///
+    /// # Errors
+    /// Why not, in librdkafka's words.
+    pub(crate) async fn look(&mut self) -> anyhow::Result<()> {
+        let client = match &self.client {
+            Some(client) => Arc::clone(client),
+            None => Arc::clone(self.client.insert(Arc::new(self.connect()?))),
+        };
+        // Any topic will do: a consumer creates none by asking.
+        let topic = self.kafka.topics.keys().next().cloned().unwrap_or_else(|| self.kafka.prefix.clone());
+        blocking(move || {
+            let asked = client.fetch_metadata(Some(&topic), LOOK_TIMEOUT);
+            // Errors of connections come with a poll, and wait there for as long as nobody polls.
+            while client.poll(Duration::ZERO).is_some() {}
+            let heard = client.context().last().take();
+            Ok(match (asked, heard) {
+                (Ok(_), _) => Ok(()),
+                (Err(_), Some(heard)) => Err(anyhow::anyhow!("{heard}")),
+                (Err(error), None) => Err(error.into()),
+            })
+        })
+        .await?
+    }
+
+    fn connect(&self) -> Result<BaseConsumer<Heard>, KafkaError> {
+        let heard = Heard { log: Log::new(ROLE), last: Mutex::new(None) };
+        client(&self.kafka, ROLE).create_with_context(heard)
+    }
+}
+
+impl Drop for Eye {
+    fn drop(&mut self) {
+        dispose(self.client.take());
+    }
+}
