@@ -26,7 +26,8 @@ const MISSING: &str = "
         WHERE relkind IN ('r', 'p') AND NOT has_table_privilege(oid, privilege)
         UNION ALL
         SELECT 'USAGE on the sequence ' || relname FROM tables
-        WHERE relkind = 'S' AND NOT has_sequence_privilege(oid, 'USAGE')
+        -- In this order: the function refuses what is no sequence.
+        WHERE CASE WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') ELSE false END
         UNION ALL
         SELECT 'EXECUTE on the function ' || proname FROM pg_catalog.pg_proc
         WHERE pronamespace = to_regnamespace('towpath') AND proname = ANY ($1)
