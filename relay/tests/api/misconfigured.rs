@@ -155,7 +155,7 @@ async fn a_password_of_redis_is_told_and_heals() {
     // A user that may connect and do nothing.
     redis::cmd("ACL").arg(&["SETUSER", "default", "-ping", "-set"]).query_async::<()>(&mut own).await.unwrap();
     kill(&mut own).await;
-    is_down(&relay, "redis", &["NOPERM"]).await;
+    is_down(&relay, "redis", &["permissions"]).await;
     redis::cmd("ACL").arg(&["SETUSER", "default", "+@all"]).query_async::<()>(&mut own).await.unwrap();
     is_ready(&relay).await;
     relay.stop().await;
