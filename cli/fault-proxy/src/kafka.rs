@@ -15,12 +15,25 @@ pub enum Kafka {}
 pub struct Request {
     /// What kind of request it is, such as [`PRODUCE`].
     pub api_key: i16,
+    /// The version of its form, and so of its answer's.
+    pub version: i16,
+    /// What its answer begins with.
+    pub correlation: i32,
     /// What the client calls itself: its `client.id`.
     pub client: String,
 }
 
 /// The kind of request that brings records.
 pub const PRODUCE: i16 = 0;
+
+/// The kind of request that asks who leads which partition.
+pub const METADATA: i16 = 3;
+
+/// The kind of request that asks who coordinates a group.
+pub const FIND_COORDINATOR: i16 = 10;
+
+/// The kind of request by which a member of a group says that it lives.
+pub const HEARTBEAT: i16 = 12;
 
 /// The host that a broker on this machine advertises.
 const HOST: &[u8] = b"127.0.0.1";
@@ -40,7 +53,9 @@ impl Protocol for Kafka {
         let name = frame
             .get(MIN_REQUEST_BYTES..MIN_REQUEST_BYTES + name)
             .ok_or_else(|| malformed("a client id that goes on beyond its frame"))?;
-        Ok(Some((4 + length, Request { api_key: number(0), client: String::from_utf8_lossy(name).into_owned() })))
+        let client = String::from_utf8_lossy(name).into_owned();
+        let correlation = i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
+        Ok(Some((4 + length, Request { api_key: number(0), version: number(2), correlation, client })))
     }
 
     fn answer(bytes: &mut [u8], ports: Ports) -> io::Result<usize> {
@@ -83,7 +98,8 @@ mod tests {
             assert_eq!(Kafka::request(&mut (), &whole[..cut]).unwrap(), None);
         }
         let (length, request) = Kafka::request(&mut (), &[&whole[..], b"next"].concat()).unwrap().unwrap();
-        assert_eq!((length, request), (whole.len(), Request { api_key: PRODUCE, client: "abc".to_owned() }));
+        let expected = Request { api_key: PRODUCE, version: 9, correlation: 7, client: "abc".to_owned() };
+        assert_eq!((length, request), (whole.len(), expected));
         let nameless = frame(b"\0\x12\0\0\0\0\0\x01\xff\xff");
         assert_eq!(Kafka::request(&mut (), &nameless).unwrap().unwrap().1.client, "");
         assert!(Kafka::request(&mut (), &frame(b"\0\0\0\0\0\0\0\0\0\x09short")).is_err());
