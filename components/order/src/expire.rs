@@ -11,6 +11,8 @@ use crate::{
 };
 
 const MAX_BATCH: i64 = 100;
+/// Ten years: no order waits for longer.
+const MAX_AGE_SECONDS: u64 = 3_650 * 86_400;
 /// The longest sweep: the relay waits for the response. The next one goes on where this one ended.
 const MAX_SWEEP: Duration = Duration::from_secs(5);
 
@@ -22,14 +24,14 @@ const MAX_SWEEP: Duration = Duration::from_secs(5);
 pub(crate) async fn expire(context: &Context, request: &Request) -> Result<Response, Problem> {
     TimerCall::receive(context, request).await?;
     let seconds = context.variable("order_expiry_seconds").await?;
-    let seconds = seconds.trim().parse().map_err(|_| {
+    let seconds: u64 = seconds.trim().parse().map_err(|_| {
         Problem::misconfigured(format!("the variable order_expiry_seconds is {seconds:?}, and no number of seconds"))
     })?;
-    let before = Time::now().minus(Duration::from_secs(seconds));
+    let (now, age) = (Time::now(), json!(seconds.min(MAX_AGE_SECONDS)));
     let relay = context.relay().await?;
     let began = Instant::now();
     while began.elapsed() < MAX_SWEEP {
-        let rows = relay.query(Query::new(store::OPEN_SINCE, [before.into(), json!(MAX_BATCH)])).await?;
+        let rows = relay.query(Query::new(store::OPEN_SINCE, [now.into(), age.clone(), json!(MAX_BATCH)])).await?;
         let old = rows.map(|row| Ok::<(Id, Seen), Problem>((row.get("id")?, steps::seen(row)?)))?;
         let mut expired = 0;
         for (id, seen) in &old {

@@ -106,13 +106,16 @@ pub const ORDERS_OF_CUSTOMER_IN_STATUS: &str =
 /// The history of an order.
 pub const HISTORY: &str = "SELECT at, type, event_id, detail FROM order_history WHERE order_id = $1 ORDER BY seq";
 
-/// Open orders that were placed before a time, oldest first. Parameters: the time, how many.
+/// Open orders that are older than a span, oldest first. Parameters: the component's time, the seconds, how many.
 ///
-/// The statuses are those of the index `orders_open`, written out: a parameter would keep PostgreSQL from using it.
+/// An order is as old as the earlier of two clocks says, the component's and the database's: one of them that is ahead, if only
+/// for a moment, expires nothing. Neither `least` nor `now()` keeps PostgreSQL from using the index, as `clock_timestamp()`
+/// would. The statuses are those of the index `orders_open`, written out: a parameter would keep PostgreSQL from using it.
 pub const OPEN_SINCE: &str = "
 SELECT id, status, total, currency FROM orders
-WHERE status IN ('pending', 'reserved') AND created_at < $1
-ORDER BY created_at LIMIT $2";
+WHERE status IN ('pending', 'reserved')
+    AND created_at < least($1::timestamptz, now()) - $2::bigint * interval '1 second'
+ORDER BY created_at LIMIT $3";
 
 /// Prices of these SKUs.
 pub const PRICES: &str = "SELECT sku, amount, currency, active FROM product_prices WHERE sku = ANY ($1::text[])";

@@ -158,7 +158,7 @@ async fn the_sweep_uses_its_index() {
     client.batch_execute(&format!("PREPARE sweep AS {}", store::OPEN_SINCE)).await.expect("prepared");
     for mode in ["force_generic_plan", "force_custom_plan"] {
         client.batch_execute(&format!("SET plan_cache_mode = {mode}")).await.expect("set");
-        let explain = "EXPLAIN (COSTS OFF) EXECUTE sweep (now() - interval '15 minutes', 100)";
+        let explain = "EXPLAIN (COSTS OFF) EXECUTE sweep (now(), 900, 100)";
         let rows = client.query(explain, &[]).await.expect("a plan");
         let plan: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
         let plan = plan.join("\n");
@@ -166,10 +166,31 @@ async fn the_sweep_uses_its_index() {
         // Oldest first comes from the index, and nothing is looked at that isn't open.
         assert!(!plan.contains("Sort") && !plan.contains("Seq Scan") && !plan.contains("Filter"), "{mode}:\n{plan}");
     }
-    let before = SystemTime::now() - std::time::Duration::from_secs(900);
-    let rows = client.query(store::OPEN_SINCE, &[&before, &100_i64]).await.expect("a sweep");
+    let rows = client.query(store::OPEN_SINCE, &[&SystemTime::now(), &900_i64, &100_i64]).await.expect("a sweep");
     assert_eq!(rows.len(), 100);
     assert!(rows.iter().all(|row| row.get::<_, &str>("status") == "pending"));
+    database.drop().await;
+}
+
+/// The statement names `now()` without a schema, so a schema that is searched first moves the database's clock.
+#[tokio::test]
+async fn an_order_is_as_old_as_the_earlier_of_two_clocks_says() {
+    let database = Database::migrated("order").await;
+    let client = &database.client;
+    place(client, "key").await.expect("an order");
+    let (right, ahead) = (SystemTime::now(), SystemTime::now() + std::time::Duration::from_secs(7200));
+    let expires = async |now: SystemTime| {
+        client.query(store::OPEN_SINCE, &[&now, &900_i64, &100_i64]).await.expect("a sweep").len()
+    };
+    assert_eq!(expires(right).await, 0);
+    assert_eq!(expires(ahead).await, 0, "the component's clock is ahead");
+    let set = "CREATE SCHEMA clock;
+        CREATE FUNCTION clock.now() RETURNS timestamptz LANGUAGE sql STABLE
+            AS 'SELECT pg_catalog.now() + interval ''2 hours''';
+        SET search_path = clock, app, pg_catalog";
+    client.batch_execute(set).await.expect("the clock is set");
+    assert_eq!(expires(right).await, 0, "the database's clock is ahead");
+    assert_eq!(expires(ahead).await, 1, "two hours have passed");
     database.drop().await;
 }
 
