@@ -23,7 +23,7 @@ static ASK_AGAIN_AT_MS: AtomicU64 = AtomicU64::new(0);
 pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Problem> {
     let rate = context.variable("rate_limit").await?;
     let rate: u32 = rate.parse().map_err(|_| Problem::misconfigured(format!("the variable rate_limit: {rate:?}")))?;
-    if rate == 0 || now_ms() < ASK_AGAIN_AT_MS.load(Ordering::Relaxed) {
+    if rate == 0 || is_paused(now_ms(), ASK_AGAIN_AT_MS.load(Ordering::Relaxed)) {
         return Ok(());
     }
     let relay = context.relay().await?.with_budget(context.budget.at_most(LIMIT_TIMEOUT));
@@ -38,7 +38,25 @@ pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Pr
     }
 }
 
+/// Whether requests pass without a call. A pause that would last longer than any was begun while the clock was ahead.
+fn is_paused(now_ms: u64, until_ms: u64) -> bool {
+    (1..=PAUSE_AFTER_FAILURE.as_millis()).contains(&u128::from(until_ms.saturating_sub(now_ms)))
+}
+
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_whatever_the_clock_does() {
+        let cases = [(10_000, 0, false), (10_000, 10_600, true), (10_600, 10_600, false), (10_000, 7_210_000, false)];
+        for (now, until, paused) in cases {
+            assert_eq!(is_paused(now, until), paused, "{now} {until}");
+        }
+    }
 }
