@@ -21,6 +21,7 @@ use rdkafka::producer::FutureProducer;
 use crate::config::KafkaConfig;
 use crate::kafka::topics::{self, Topics};
 use crate::kafka::{self, Log, record_bytes};
+use crate::panics::outlive;
 use crate::relay::Relay;
 
 /// What a dead letter's headers add to an event.
@@ -35,8 +36,9 @@ pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
     let topics = Topics::default();
     start_topics(relay, topics.clone());
     let life = &relay.lifecycle;
-    let counting = dead_letters::watch(Arc::clone(relay), topics.clone(), life.stop_background.clone());
-    life.background.spawn(life.forced.clone().run_until_cancelled_owned(counting));
+    let (counted, known, stop) = (Arc::clone(relay), topics.clone(), life.stop_background.clone());
+    let count = move || dead_letters::watch(Arc::clone(&counted), known.clone(), stop.clone());
+    life.background.spawn(life.forced.clone().run_until_cancelled_owned(outlive("dead letters", count)));
     let dead_letters = dead_letter_producer(relay, &kafka)?;
     // A stop has one deadline for everything, and what comes after deliveries needs a part of it.
     let drain = relay.config.relay.shutdown_deadline / 2;
@@ -59,8 +61,8 @@ fn start_topics(relay: &Arc<Relay>, topics: Topics) {
     let life = relay.lifecycle.clone();
     let relay = Arc::clone(relay);
     relay.lifecycle.clone().background.spawn(async move {
-        let made = topics::keep_trying(&relay.config, &topics, &relay.health, &life.stop_calling);
-        let _ = life.forced.run_until_cancelled(made).await;
+        let make = || topics::keep_trying(&relay.config, &topics, &relay.health, &life.stop_calling);
+        let _ = life.forced.run_until_cancelled(outlive("topics", make)).await;
     });
 }
 

@@ -25,6 +25,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka;
+use crate::panics::caught;
 use crate::postgres::{Database, Eye as Session};
 use crate::relay::Relay;
 use crate::service::Service;
@@ -72,8 +73,9 @@ fn add_service(service: &Service, add: &mut impl FnMut(String, Box<dyn Look>)) {
 
 async fn watch(board: &Board, name: String, mut look: Box<dyn Look>) {
     loop {
-        let seen = match tokio::time::timeout(LOOK_DEADLINE, look.look()).await {
-            Ok(seen) => seen.map_err(|cause| format!("{cause:#}")),
+        let seen = match tokio::time::timeout(LOOK_DEADLINE, caught(look.look())).await {
+            Ok(Ok(seen)) => seen.map_err(|cause| format!("{cause:#}")),
+            Ok(Err(panic)) => Err(panic),
             Err(_) => Err(format!("no answer within {LOOK_DEADLINE:?}")),
         };
         board.note(&name, seen);

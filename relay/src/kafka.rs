@@ -2,6 +2,7 @@
 //!
 //! What flows through it is in [`crate::events`].
 
+mod assignment;
 mod client;
 mod eye;
 mod outside;
@@ -11,7 +12,7 @@ pub mod topics;
 
 pub(crate) use client::{Log, REQUEST_TIMEOUT, client, producer, record_bytes};
 pub(crate) use eye::Eye;
-pub(crate) use outside::{Outside, PartitionSeen};
+pub(crate) use outside::{GroupSeen, Outside, PartitionSeen};
 pub(crate) use record::send;
 pub use record::{Record, RecordHeader};
 pub(crate) use threads::{blocking, dispose, on_a_thread};

@@ -2,6 +2,7 @@
 
 pub mod api;
 mod backoff;
+mod clock;
 pub mod command;
 mod component;
 pub mod config;
@@ -13,6 +14,7 @@ mod health;
 pub mod kafka;
 mod keys;
 mod lifecycle;
+mod panics;
 pub mod postgres;
 pub mod query;
 pub mod redis;
@@ -33,9 +35,11 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::api::Full;
 use crate::config::Config;
+use crate::panics::outlive;
 use crate::telemetry::metrics;
 
 pub use failure::Failure;
@@ -73,30 +77,39 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 fn spawn_background(relay: &Arc<Relay>) {
     let life = &relay.lifecycle;
     let stop = || life.stop_background.clone();
-    let forced = life.forced.clone();
-    let spawn = |task: BoxFuture<'static, ()>| {
-        let forced = forced.clone();
-        life.background.spawn(async move { forced.run_until_cancelled(task).await });
+    let spawn = |part: BoxFuture<'static, ()>| {
+        life.background.spawn(life.forced.clone().run_until_cancelled_owned(part));
     };
-    spawn(relay.redis.clone().keep(stop()).boxed());
-    spawn(relay.wakeups.clone().send(relay.redis.clone(), stop()).boxed());
-    spawn(relay.wakeups.clone().receive(relay.redis.clone(), stop()).boxed());
+    let (redis, stopped) = (relay.redis.clone(), stop());
+    spawn(outlive("redis", move || redis.clone().keep(stopped.clone())).boxed());
+    let (wakeups, redis, stopped) = (relay.wakeups.clone(), relay.redis.clone(), stop());
+    spawn(outlive("wake-ups out", move || wakeups.clone().send(redis.clone(), stopped.clone())).boxed());
+    let (wakeups, redis, stopped) = (relay.wakeups.clone(), relay.redis.clone(), stop());
+    spawn(outlive("wake-ups in", move || wakeups.clone().receive(redis.clone(), stopped.clone())).boxed());
     for service in relay.services.values() {
-        spawn(service.cache.clone().catch_up(stop()).boxed());
+        let (cache, stopped) = (service.cache.clone(), stop());
+        spawn(outlive("cache", move || cache.clone().catch_up(stopped.clone())).boxed());
     }
     health::watchers(relay, &life.stop_background).into_iter().for_each(&spawn);
-    let stop = stop();
-    spawn(stop.run_until_cancelled_owned(metrics::upkeep()).map(|_| ()).boxed());
+    let stopped = stop();
+    spawn(outlive("metrics", move || stopped.clone().run_until_cancelled_owned(metrics::upkeep()).map(|_| ())).boxed());
 }
 
 /// Health is served until the end of a stop, so that `/readyz` shows it.
 fn spawn_servers(relay: &Arc<Relay>, listener: TcpListener, admin_listener: TcpListener) {
     let life = &relay.lifecycle;
-    let limits = &relay.config.limits;
-    let serve = |listener, router, places, tracker: &tokio_util::task::TaskTracker, stop: &CancellationToken| {
-        let forced = life.forced.clone();
-        tracker.spawn(api::serve(listener, router, limits.clone(), places, tracker.clone(), stop.clone(), forced));
+    let serve = |listener: TcpListener, router: axum::Router, places, tracker: &TaskTracker, stop: &CancellationToken| {
+        let (limits, connections) = (relay.config.limits.clone(), tracker.clone());
+        let (stop, forced) = (stop.clone(), life.forced.clone());
+        tracker.spawn(async move {
+            let serve = || {
+                let (router, limits) = (router.clone(), limits.clone());
+                api::serve(&listener, router, limits, places, connections.clone(), stop.clone(), forced.clone())
+            };
+            outlive("listener", serve).await;
+        });
     };
+    let limits = &relay.config.limits;
     let (places, admin_places) = ((limits.connections, Full::NextWaits), (limits.admin_connections, Full::OldestEnds));
     serve(listener, api::router(Arc::clone(relay)), places, &life.takers, &life.stop_taking);
     let admin = api::admin_router(Arc::clone(relay));

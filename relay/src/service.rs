@@ -1,11 +1,8 @@
 //! One service, as the relay serves it: its configuration, its database, its cache, and its places for requests.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
@@ -15,6 +12,7 @@ use towpath_wire::Code;
 use crate::config::{Limits, ServiceConfig};
 use crate::failure::{Failure, Result};
 use crate::lifecycle::Lifecycle;
+use crate::panics::caught;
 use crate::postgres::{Database, RelayRole};
 use crate::redis::{Cache, Redis, Wakeups};
 use crate::shards::OutboxWake;
@@ -78,12 +76,6 @@ impl Road {
         let closed = parts.into_iter().filter(|(_, open)| !open.load(Ordering::Relaxed));
         closed.map(|(part, _)| format!("{service}.{part}")).collect()
     }
-}
-
-/// The words of a panic.
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
 }
 
 impl Service {
@@ -169,10 +161,10 @@ impl Service {
 
     /// Runs a part of the relay. Where it ends with an error or a panic, the log says so, and `/healthz` from then on.
     pub(crate) async fn logged(self: Arc<Self>, part: &'static str, task: impl Future<Output = anyhow::Result<()>>) {
-        let cause = match AssertUnwindSafe(task).catch_unwind().await {
+        let cause = match caught(task).await {
             Ok(Ok(())) => return,
             Ok(Err(cause)) => format!("{cause:#}"),
-            Err(panic) => format!("it panicked: {}", said(&*panic)),
+            Err(cause) => cause,
         };
         tracing::error!(
             service = &*self.name,
@@ -186,17 +178,5 @@ impl Service {
     /// The part of the relay that has ended for good, with the cause, if one has.
     pub(crate) fn ended(&self) -> Option<&str> {
         self.ended.get().map(String::as_str)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_told_in_its_own_words() {
-        assert_eq!(said(&"a text"), "a text");
-        assert_eq!(said(&"a text".to_owned()), "a text");
-        assert_eq!(said(&7), "without a word");
     }
 }

@@ -3,13 +3,14 @@
 //! Whoever sees a part stand still says so here, and whoever sees it move takes it back. [`crate::watchdog`] looks from
 //! outside; a lane whose component takes no delivery says so itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The parts of one service that stand still.
 #[derive(Debug, Default)]
-pub(crate) struct Standstills(Mutex<BTreeMap<&'static str, Standstill>>);
+pub(crate) struct Standstills(Mutex<BTreeMap<Cow<'static, str>, Standstill>>);
 
 #[derive(Debug)]
 struct Standstill {
@@ -31,30 +32,33 @@ pub(crate) struct Told {
 
 impl Standstills {
     /// A part stands still for this cause, after it was replaced so often. The first one to say so begins its time.
-    pub(crate) fn note(&self, part: &'static str, cause: &str, replaced: u32) {
+    pub(crate) fn note(&self, part: impl Into<Cow<'static, str>>, cause: &str, replaced: u32) {
         let mut parts = self.parts();
-        let part =
-            parts.entry(part).or_insert_with(|| Standstill { since: Instant::now(), cause: String::new(), replaced });
+        let part = parts.entry(part.into()).or_insert_with(|| Standstill {
+            since: Instant::now(),
+            cause: String::new(),
+            replaced,
+        });
         part.replaced = replaced;
         cause.clone_into(&mut part.cause);
     }
 
     /// A part moves. Answers for how long it stood still, where it did.
-    pub(crate) fn clear(&self, part: &'static str) -> Option<Duration> {
+    pub(crate) fn clear(&self, part: &str) -> Option<Duration> {
         Some(self.parts().remove(part)?.since.elapsed())
     }
 
     /// All that stands still.
-    pub(crate) fn all(&self) -> BTreeMap<&'static str, Told> {
+    pub(crate) fn all(&self) -> BTreeMap<String, Told> {
         let told = |part: &Standstill| Told {
             seconds: part.since.elapsed().as_secs(),
             cause: part.cause.clone(),
             replaced: part.replaced,
         };
-        self.parts().iter().map(|(name, part)| (*name, told(part))).collect()
+        self.parts().iter().map(|(name, part)| (name.to_string(), told(part))).collect()
     }
 
-    fn parts(&self) -> MutexGuard<'_, BTreeMap<&'static str, Standstill>> {
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<Cow<'static, str>, Standstill>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

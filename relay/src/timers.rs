@@ -2,7 +2,8 @@
 //!
 //! Each timer is a row of the service's database: when it is due, and which relay has the turn. A relay that finds it due takes
 //! the turn under a lease, renews the lease during the call, and returns the turn with the next time on the schedule. A fencing
-//! number that grows with every turn keeps a relay that was stalled from changing anything afterwards.
+//! number that grows with every turn keeps a relay that was stalled from changing anything afterwards. Leases don't depend on the
+//! database's clock ([`lease`]); a watchdog ([`crate::watchdog`]) looks whether a timer is due and nobody calls it ([`look`]).
 //!
 //! # Invariants
 //!
@@ -18,6 +19,7 @@
 mod call;
 mod job;
 mod lease;
+mod look;
 mod retention;
 
 use std::sync::Arc;

@@ -5,7 +5,17 @@
 //! ([`until_stuck`](Watchdog::until_stuck)). A part that stands still for longer than its patience, while the servers that
 //! it needs answer, is replaced: its owner drops the client and makes another. That is logged with its cause and counted,
 //! and `/readyz` shows it until the part moves again: `degraded`, and after [`MAX_REPLACEMENTS`] of them `unready`.
+//!
+//! | part | what should move | who looks |
+//! |---|---|---|
+//! | `outbox` | the oldest event of each shard leaves; the lease is renewed | `events/outbox/look.rs` |
+//! | `consumer` | the loop comes round; there are partitions; offsets move; each lane has a worker | `events/delivery/look.rs` |
+//! | `timer` | a timer that is due is called (retention is one too) | `timers/look.rs` |
+//!
+//! A wake-up that is lost is covered by the outbox' sweep, and a sweep that doesn't run shows in the oldest events. A part that
+//! panics begins anew too ([`crate::panics`]); that counts as a replacement ([`failed`](Watchdog::failed)).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +28,8 @@ use crate::telemetry::metrics as names;
 pub(crate) const MAX_REPLACEMENTS: u32 = 3;
 /// How often a watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long one look may take. A server that is slower doesn't answer.
+const MAX_LOOK: Duration = Duration::from_secs(15);
 
 /// What a look has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,21 +57,30 @@ pub(crate) trait Look: Send {
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     service: Arc<Service>,
+    /// As the metric calls it.
     part: &'static str,
+    /// As `/readyz` calls it.
+    name: Cow<'static, str>,
     patience: Patience,
 }
 
 impl Watchdog {
     /// For the part that `/readyz` and the metric call by this name.
     pub(crate) fn new(service: Arc<Service>, part: &'static str, patience: Duration) -> Self {
-        Self { service, part, patience: Patience::new(patience) }
+        Self { service, part, name: part.into(), patience: Patience::new(patience) }
+    }
+
+    /// For one of several such parts of the service: `/readyz` calls it `part.name`.
+    pub(crate) fn of(mut self, name: &str) -> Self {
+        self.name = format!("{}.{name}", self.part).into();
+        self
     }
 
     /// Looks again and again. Returns once the part must be replaced; call it again for the next one.
     pub(crate) async fn until_stuck(&mut self, look: &mut impl Look) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let seen = look.look().await;
+            let seen = tokio::time::timeout(MAX_LOOK, look.look()).await.unwrap_or(Seen::Waits);
             let cause = match &seen {
                 Seen::Stands { cause, .. } => cause.clone(),
                 Seen::Moves | Seen::Waits => String::new(),
@@ -79,16 +100,16 @@ impl Watchdog {
     }
 
     fn replace(&self, cause: &str, stood: Duration) {
-        let (service, part, replaced) = (&*self.service.name, self.part, self.patience.replaced);
-        self.service.standstills.note(part, cause, replaced);
-        counter!(names::REPLACED, "service" => service.to_owned(), "part" => part).increment(1);
+        let (service, part, replaced) = (&*self.service.name, &*self.name, self.patience.replaced);
+        self.service.standstills.note(self.name.clone(), cause, replaced);
+        counter!(names::REPLACED, "service" => service.to_owned(), "part" => self.part).increment(1);
         let stood_ms = stood.as_millis() as u64;
         tracing::error!(service, part, cause, stood_ms, replaced, "a part of the relay stands still; replacing it");
     }
 
     fn moves(&self) {
-        let stood = self.service.standstills.clear(self.part).unwrap_or_default();
-        let (service, part) = (&*self.service.name, self.part);
+        let stood = self.service.standstills.clear(&self.name).unwrap_or_default();
+        let (service, part) = (&*self.service.name, &*self.name);
         tracing::info!(service, part, stood_s = stood.as_secs(), "a part of the relay moves again");
     }
 }

@@ -40,7 +40,7 @@ pub(crate) enum Full {
 /// Serves a router until `stop` is cancelled, on at most `max` connections. They are tasks of `tracker`: they finish their
 /// request in flight, and are dropped when `forced` is cancelled.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: &TcpListener,
     router: Router,
     limits: Limits,
     (max, full): (usize, Full),
@@ -50,7 +50,7 @@ pub(crate) async fn serve(
 ) {
     let mut places = Places::new(max, full);
     let (builder, write_timeout) = (builder(&limits), Duration::from_millis(limits.write_timeout_ms));
-    while let Some(Some((stream, place))) = stop.run_until_cancelled(accept(&listener, &mut places)).await {
+    while let Some(Some((stream, place))) = stop.run_until_cancelled(accept(listener, &mut places)).await {
         let connection = connection(timed(stream, write_timeout), router.clone(), builder.clone(), stop.clone());
         let forced = forced.clone();
         tracker.spawn(async move {

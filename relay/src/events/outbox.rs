@@ -33,8 +33,14 @@
 //! There is one id per start and not one per shard: a producer has threads, connections and transactions of its own, and 16
 //! of them per service would cost more than they bring.
 //!
-//! A watchdog ([`crate::watchdog`]) looks into the database whether the oldest events leave, and replaces a publisher that
-//! stands still while Kafka answers others ([`look`]).
+//! A watchdog ([`crate::watchdog`]) looks into the database whether the oldest events leave and the lease is renewed, and replaces
+//! a publisher that stands still while Kafka answers others ([`look`]).
+//!
+//! # Clocks
+//!
+//! Leases end by the database's clock, which may be set. Set forward, every publisher seems dead until it renews: whoever sees
+//! such a leap retires nobody for half a lease. Set back, a dead one would seem to live for as long: whoever renews cuts leases
+//! that end later than they were taken for. Either way Kafka's fencing keeps two from publishing one shard.
 //!
 //! # Invariants
 //!
@@ -56,17 +62,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::backoff::Backoff;
 use crate::config::KafkaConfig;
 use crate::kafka::record_bytes;
 use crate::kafka::topics::{self, Topics};
+use crate::panics;
 use crate::service::Service;
 use crate::telemetry::metrics as names;
 use crate::watchdog::Watchdog;
 use look::Eye;
 use producer::Setup;
-use publisher::{End, Publisher};
+use publisher::{End, Predecessor, Publisher};
 
 /// Between two publishers, and between two tries at a batch.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -86,24 +94,30 @@ pub(crate) async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topi
     let role = service.relay_role()?;
     let mut predecessor = None;
     let mut failed = 0_u32;
-    let mut eye = Eye::new(role.clone(), Arc::clone(&kafka), &setup, stop.clone());
+    let mut eye = Eye::new(role.clone(), Arc::clone(&kafka), &setup, &service.config.publish, stop.clone());
     let mut watchdog = Watchdog::new(Arc::clone(&service), "outbox", Duration::from_millis(service.limits().lease_ms));
     loop {
-        let mut publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone(), role.clone());
+        let publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone(), role.clone());
         publisher.show(&mut eye);
+        let left = Predecessor::new(predecessor.take());
+        // A task of its own, so that the watchdog sees it whatever its client does with the thread.
+        let mut publishing = AbortOnDropHandle::new(tokio::spawn(publisher.run(left.clone())));
         let end = tokio::select! {
-            end = publisher.run(predecessor.take()) => end,
-            () = watchdog.until_stuck(&mut eye) => {
-                End::Lost(anyhow::anyhow!("it stands still"))
-            }
+            end = &mut publishing => end.unwrap_or_else(|error| {
+                let cause = panics::of(error);
+                watchdog.failed(&cause);
+                End::Lost(anyhow::anyhow!(cause))
+            }),
+            () = watchdog.until_stuck(&mut eye) => End::Lost(anyhow::anyhow!("it stands still")),
         };
+        drop(publishing);
         let (cause, started) = match end {
             End::Stopped => return Ok(()),
             End::Failed(cause) => (cause, false),
             End::Lost(cause) => (cause, true),
         };
         failed = if started { 1 } else { failed.saturating_add(1) };
-        predecessor = publisher.into_predecessor();
+        predecessor = left.take();
         let service = &*service.name;
         counter!(names::OUTBOX_FAILURES, "service" => service.to_owned(), "reason" => "lost").increment(1);
         tracing::warn!(service, cause = format!("{cause:#}"), "the outbox publisher failed; starting another");

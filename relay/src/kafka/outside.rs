@@ -7,6 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::assignment;
 use super::client::{Log, client};
 use super::threads::{blocking, dispose};
 use super::topics;
@@ -30,6 +31,8 @@ pub(crate) struct GroupSeen {
     pub(crate) members: usize,
     /// How many partitions the topics have.
     pub(crate) partitions: usize,
+    /// How many partitions its members have; `None` while it rebalances.
+    pub(crate) assigned: Option<usize>,
 }
 
 /// A partition: what its group has committed, and where it ends.
@@ -39,6 +42,8 @@ pub(crate) struct PartitionSeen {
     pub(crate) partition: i32,
     /// `None` where nothing was committed yet.
     pub(crate) committed: Option<i64>,
+    /// Its first record.
+    pub(crate) begin: i64,
     /// Up to where it can be read: behind the last committed transaction.
     pub(crate) end: i64,
 }
@@ -50,9 +55,9 @@ impl Outside {
         Self { kafka, role: format!("watch-{service}"), group, client: None }
     }
 
-    /// Whether Kafka answers, and each partition of the topic has a leader.
-    pub(crate) async fn answers(&mut self, topic: &str) -> Result<(), KafkaError> {
-        self.partitions(vec![topic.to_owned()]).await.map(drop)
+    /// Whether Kafka answers, and each partition of the topics has a leader.
+    pub(crate) async fn answers(&mut self, topics: Vec<String>) -> Result<(), KafkaError> {
+        self.partitions(topics).await.map(drop)
     }
 
     /// The group, beside the partitions of its topics.
@@ -61,8 +66,12 @@ impl Outside {
         let group = self.group.clone();
         self.look(move |client| {
             let list = client.fetch_group_list(Some(&group), LOOK_TIMEOUT)?;
-            let members = list.groups().iter().find(|seen| seen.name() == group).map_or(0, |seen| seen.members().len());
-            Ok(GroupSeen { members, partitions })
+            let groups = list.groups();
+            let seen = groups.iter().find(|seen| seen.name() == group);
+            let assigned = seen.filter(|seen| seen.state() == "Stable").and_then(|seen| {
+                seen.members().iter().map(|member| assignment::count(member.assignment()?)).sum::<Option<usize>>()
+            });
+            Ok(GroupSeen { members: seen.map_or(0, |seen| seen.members().len()), partitions, assigned })
         })
         .await
     }
@@ -77,12 +86,12 @@ impl Outside {
             let committed = client.committed_offsets(list, LOOK_TIMEOUT)?;
             let seen = committed.elements().into_iter().map(|element| {
                 let (topic, partition) = (element.topic().to_owned(), element.partition());
-                let (_, end) = client.fetch_watermarks(&topic, partition, LOOK_TIMEOUT)?;
+                let (begin, end) = client.fetch_watermarks(&topic, partition, LOOK_TIMEOUT)?;
                 let committed = match element.offset() {
                     Offset::Offset(offset) => Some(offset),
                     _ => None,
                 };
-                Ok(PartitionSeen { topic, partition, committed, end })
+                Ok(PartitionSeen { topic, partition, committed, begin, end })
             });
             seen.collect()
         })

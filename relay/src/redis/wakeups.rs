@@ -49,7 +49,7 @@ struct Inner {
     services: Vec<String>,
     waiters: Mutex<HashMap<String, Vec<Arc<Notify>>>>,
     outgoing: mpsc::Sender<Outgoing>,
-    queue: Mutex<Option<mpsc::Receiver<Outgoing>>>,
+    queue: tokio::sync::Mutex<mpsc::Receiver<Outgoing>>,
 }
 
 struct Outgoing {
@@ -75,7 +75,7 @@ impl Wakeups {
             services: config.services.keys().cloned().collect(),
             waiters: Mutex::default(),
             outgoing,
-            queue: Mutex::new(Some(queue)),
+            queue: tokio::sync::Mutex::new(queue),
         }))
     }
 
@@ -128,10 +128,8 @@ impl Wakeups {
 
     /// Carries wake-ups to other relays until told to stop.
     pub(crate) async fn send(self, redis: Redis, stop: CancellationToken) {
-        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut queue) = queue {
-            let _ = stop.run_until_cancelled(self.send_for_ever(&redis, &mut queue)).await;
-        }
+        let mut queue = self.0.queue.lock().await;
+        let _ = stop.run_until_cancelled(self.send_for_ever(&redis, &mut queue)).await;
     }
 
     async fn send_for_ever(&self, redis: &Redis, queue: &mut mpsc::Receiver<Outgoing>) {

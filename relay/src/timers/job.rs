@@ -1,19 +1,28 @@
 //! Runs a job on a schedule, on one relay at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{Schedule, Turn};
+use super::lease::{Claim, Schedule, Turn, Watch};
+use super::look::Eye;
+use crate::clock::Moment;
+use crate::panics::caught;
 use crate::service::Service;
+use crate::watchdog::Watchdog;
 
 /// A wait is cut into pieces no longer than this, so that a schedule that was changed is seen.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 const MIN_WAIT: Duration = Duration::from_millis(5);
 /// The wait after the database failed.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often the holder of a lease looks whether it still holds it: a machine that was suspended goes on where it was.
+const SAFE_EVERY: Duration = Duration::from_millis(250);
+/// A timer that is due is called within moments, or after the lease of a relay that died; no watchdog bites before that.
+const MIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Work that runs on a schedule.
 pub(super) trait Job: Sync {
@@ -26,7 +35,8 @@ pub(super) trait Job: Sync {
     fn run(&self, due: &str) -> impl Future<Output = Ended> + Send;
 }
 
-/// Runs `job` on a schedule, on one relay at a time, until the relay stops calling.
+/// Runs `job` on a schedule, on one relay at a time, until the relay stops calling. Begins anew where the job panics, or where
+/// it is due for longer than a period and a takeover last and nobody runs it.
 pub(super) async fn keep_running(
     service: &Arc<Service>,
     name: &str,
@@ -41,9 +51,28 @@ pub(super) async fn keep_running(
         every,
         lease: Duration::from_millis(service.limits().lease_ms),
     };
-    let mut failing = false;
+    let patience = every + (schedule.lease * 2).max(MIN_PATIENCE);
+    let mut watchdog = Watchdog::new(Arc::clone(service), "timer", patience).of(name);
+    let is_ready = Arc::new(AtomicBool::new(true));
+    let mut eye = Eye::new(schedule.clone(), Arc::clone(&is_ready), stop.clone());
     while !stop.is_cancelled() {
-        let wait = match run_if_due(&schedule, job, &stop).await {
+        let ended = tokio::select! {
+            ended = caught(take_turns(service, &schedule, job, &is_ready)) => ended,
+            () = watchdog.until_stuck(&mut eye) => Ok(()),
+        };
+        if let Err(cause) = ended {
+            watchdog.failed(&cause);
+            let _ = stop.run_until_cancelled(sleep(RETRY_AFTER)).await;
+        }
+    }
+    Ok(())
+}
+
+async fn take_turns(service: &Service, schedule: &Schedule, job: &impl Job, is_ready: &AtomicBool) {
+    let stop = &service.lifecycle.stop_calling;
+    let (mut failing, mut watch) = (false, Watch::default());
+    while !stop.is_cancelled() {
+        let wait = match run_if_due(schedule, job, &mut watch, is_ready, stop).await {
             Ok(wait) => {
                 failing = false;
                 wait.clamp(MIN_WAIT, MAX_WAIT)
@@ -53,7 +82,7 @@ pub(super) async fn keep_running(
                     let cause = format!("{cause:#}");
                     tracing::warn!(
                         service = &*service.name,
-                        timer = name,
+                        timer = schedule.name,
                         cause,
                         "reading a timer from PostgreSQL failed; retrying"
                     );
@@ -63,7 +92,6 @@ pub(super) async fn keep_running(
         };
         let _ = stop.run_until_cancelled(sleep(wait)).await;
     }
-    Ok(())
 }
 
 /// How a job ended.
@@ -75,12 +103,23 @@ pub(super) enum Ended {
 }
 
 /// Runs the job if it is due. Answers how long to wait before looking again.
-async fn run_if_due(schedule: &Schedule, job: &impl Job, stop: &CancellationToken) -> anyhow::Result<Duration> {
+async fn run_if_due(
+    schedule: &Schedule,
+    job: &impl Job,
+    watch: &mut Watch,
+    is_ready: &AtomicBool,
+    stop: &CancellationToken,
+) -> anyhow::Result<Duration> {
     schedule.make().await?;
-    if !job.ready().await {
+    let ready = job.ready().await;
+    is_ready.store(ready, Ordering::Relaxed);
+    if !ready {
         return Ok(RETRY_AFTER);
     }
-    let Some(mut turn) = schedule.claim().await? else { return schedule.left().await };
+    let mut turn = match schedule.claim(watch).await? {
+        Claim::Taken(turn) => turn,
+        Claim::NotYet(wait) => return Ok(wait),
+    };
     let due = turn.due.clone();
     let ended = tokio::select! {
         ended = job.run(&due) => Some(ended),
@@ -91,7 +130,8 @@ async fn run_if_due(schedule: &Schedule, job: &impl Job, stop: &CancellationToke
         Some(Ended::Stopped) => drop(schedule.release(&turn).await?),
         None => tracing::warn!(timer = schedule.name, "lost the lease of a timer; its call was cut off"),
     }
-    schedule.left().await
+    // Nothing is due later than in one period; a time beyond it is mended at the next look.
+    Ok(schedule.left().await?.min(schedule.every))
 }
 
 /// Records that the work is done, so that it isn't done again. Retries until that works or another relay has the turn.
@@ -118,23 +158,26 @@ async fn settle(schedule: &Schedule, turn: &Turn, stop: &CancellationToken) -> a
 
 /// Renews the lease; returns when it is lost, or may be.
 async fn keep(schedule: &Schedule, turn: &mut Turn) {
+    let mut renew_at = Moment::now() + schedule.lease / 4;
     loop {
-        sleep(schedule.lease / 4).await;
-        let safe_until = turn.safe_until;
-        match tokio::time::timeout_at(safe_until, schedule.renew(turn)).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return,
-            Ok(Err(cause)) => {
-                tracing::debug!(
-                    timer = schedule.name,
-                    cause = format!("{cause:#}"),
-                    "renewing the lease of a timer failed; retrying"
-                );
-                if tokio::time::Instant::now() + schedule.lease / 4 >= safe_until {
-                    return;
-                }
-            }
-            Err(_) => return,
+        let now = Moment::now();
+        let left = now.until(turn.safe_until);
+        if left.is_zero() {
+            return;
         }
+        let wait = now.until(renew_at);
+        if !wait.is_zero() {
+            sleep(wait.min(SAFE_EVERY).min(left)).await;
+            continue;
+        }
+        match tokio::time::timeout(left, schedule.renew(turn)).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) | Err(_) => return,
+            Ok(Err(cause)) => {
+                let (timer, cause) = (schedule.name.as_str(), format!("{cause:#}"));
+                tracing::debug!(timer, cause, "renewing the lease of a timer failed; retrying");
+            }
+        }
+        renew_at = Moment::now() + schedule.lease / 4;
     }
 }

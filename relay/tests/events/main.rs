@@ -4,11 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clocks;
+
 mod dead_letters;
 mod delivery;
 mod dlq_command;
 mod kafka;
 mod kafka_away;
+mod leaders;
 mod outbox;
 mod processes;
 mod rebalance;
@@ -18,11 +21,18 @@ mod subscriber;
 mod timers;
 mod topics;
 mod trap;
+mod traps;
+mod watchdog;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use support::{ServiceSetup, Setup, TestRelay};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// The topic that `alpha` publishes to and `beta` hears.
 pub(crate) const TOPIC: &str = "things";
@@ -57,15 +67,32 @@ pub(crate) fn event(setup: &Setup, key: &str, n: usize) -> Value {
 
 /// Commits one unit of work with these events.
 pub(crate) async fn say(relay: &TestRelay, events: &[Value]) {
-    let answer = relay.transaction("alpha", json!({"events": events})).await;
+    say_as("alpha", relay, events).await;
+}
+
+/// The same, as another service.
+pub(crate) async fn say_as(service: &str, relay: &TestRelay, events: &[Value]) {
+    let answer = relay.transaction(service, json!({"events": events})).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 /// Commits `count` events of each of `keys`, one unit of work after another, beginning with the number `from`.
 pub(crate) async fn say_numbers(setup: &Setup, relay: &TestRelay, keys: usize, from: usize, count: usize) {
+    say_numbers_as("alpha", setup, relay, keys, from, count).await;
+}
+
+/// The same, as another service.
+pub(crate) async fn say_numbers_as(
+    service: &str,
+    setup: &Setup,
+    relay: &TestRelay,
+    keys: usize,
+    from: usize,
+    count: usize,
+) {
     for n in from..from + count {
         let events: Vec<Value> = (0..keys).map(|key| event(setup, &format!("key-{key}"), n)).collect();
-        say(relay, &events).await;
+        say_as(service, relay, &events).await;
     }
 }
 
@@ -94,6 +121,7 @@ pub(crate) fn assert_same(seen: &BTreeMap<String, Vec<usize>>, expected: &BTreeM
 
 /// `RUST_LOG` shows what the relays of a test say.
 pub(crate) fn show_logs() {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    let lines = fmt::layer().with_test_writer().with_filter(EnvFilter::from_default_env());
+    let springs = traps::Springs.with_filter(Targets::new().with_target("towpath_relay", Level::INFO));
+    let _ = tracing_subscriber::registry().with(lines).with(springs).try_init();
 }

@@ -1,7 +1,9 @@
 //! The poll loop, on a thread of its own: librdkafka calls back on the thread that polls, and a rebalance waits there for
 //! deliveries to end. It waits for nothing else, in particular for no answer of Kafka, so it never stops polling.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::counter;
@@ -45,29 +47,27 @@ struct Callbacks {
     group: Arc<Group>,
     log: Log,
     drain: Duration,
+    panicked: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-impl ClientContext for Callbacks {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.log.log(level, facility, message);
+impl Callbacks {
+    /// A panic goes on once the client's call is over. Through the call it would leave an assignment without an answer, and the
+    /// client a member of the group for as long as it waits for one.
+    fn guarded(&self, callback: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(callback)) {
+            *self.panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+        }
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(error, reason);
+    /// Lets a panic go on.
+    fn raise(&self) {
+        let panicked = self.panicked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
     }
 
-    fn stats(&self, statistics: Statistics) {
-        let topics = statistics.topics.into_iter();
-        let next = topics.flat_map(|(topic, seen)| {
-            let partitions = seen.partitions.into_values().filter(|partition| partition.next_offset >= 0);
-            partitions.map(move |partition| ((topic.clone(), partition.partition), partition.next_offset))
-        });
-        self.group.note_next(next.collect());
-    }
-}
-
-impl ConsumerContext for Callbacks {
-    fn pre_rebalance(&self, consumer: &Client, rebalance: &Rebalance<'_>) {
+    fn follow(&self, consumer: &Client, rebalance: &Rebalance<'_>) {
         let service = &*self.group.service.name;
         match rebalance {
             Rebalance::Assign(list) => {
@@ -94,13 +94,40 @@ impl ConsumerContext for Callbacks {
             }
         }
     }
+}
+
+impl ClientContext for Callbacks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let topics = statistics.topics.into_iter();
+        let next = topics.flat_map(|(topic, seen)| {
+            let partitions = seen.partitions.into_values().filter(|partition| partition.next_offset >= 0);
+            partitions.map(move |partition| ((topic.clone(), partition.partition), partition.next_offset))
+        });
+        self.group.note_next(next.collect());
+    }
+}
+
+impl ConsumerContext for Callbacks {
+    fn pre_rebalance(&self, consumer: &Client, rebalance: &Rebalance<'_>) {
+        self.guarded(|| self.follow(consumer, rebalance));
+    }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        self.group.membership.commit_answered(result.is_ok());
-        if let Err(error) = result {
-            tracing::debug!(service = &*self.group.service.name, %error, "committing offsets failed; retrying");
-            self.group.commit_failed();
-        }
+        self.guarded(|| {
+            self.group.membership.commit_answered(result.is_ok());
+            if let Err(error) = result {
+                tracing::debug!(service = &*self.group.service.name, %error, "committing offsets failed; retrying");
+                self.group.commit_failed();
+            }
+        });
     }
 }
 
@@ -133,6 +160,7 @@ impl Poll {
                 prove_membership(&consumer, group);
             }
             result = take_burst(&consumer, group);
+            consumer.context().raise();
             balance(&consumer, group);
             if committed_at.elapsed() >= COMMIT_EVERY {
                 committed_at = Instant::now();
@@ -187,6 +215,7 @@ fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result
         group: Arc::clone(group),
         log: Log::new(role),
         drain: drain_deadline(session),
+        panicked: Mutex::new(None),
     })
 }
 

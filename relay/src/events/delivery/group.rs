@@ -129,7 +129,10 @@ impl Group {
             self.paused().remove(&place);
             partitions.insert(place, Arc::new(Partition::new(Arc::clone(&self.buffered))));
         }
-        self.service.road.deliveries.store(true, Ordering::Relaxed);
+        // The first share may be empty: members that died still have theirs, until Kafka has noticed.
+        if !partitions.is_empty() {
+            self.service.road.deliveries.store(true, Ordering::Relaxed);
+        }
         gauge!(names::PARTITIONS, "service" => self.name()).set(partitions.len() as f64);
     }
 
@@ -319,6 +322,19 @@ impl Group {
         } else {
             tracing::debug!(service, %error, "polling");
         }
+    }
+
+    /// The worker of a lane panicked, and begins anew.
+    pub(super) fn lane_panicked(&self, cause: &str) {
+        counter!(names::REPLACED, "service" => self.name(), "part" => "lane").increment(1);
+        let service = &*self.service.name;
+        tracing::error!(service, cause, "delivering an event panicked; its lane waits and the relay retries");
+    }
+
+    /// A partition with lanes that nobody works, if there is one, and how many they are.
+    pub(super) fn deserted(&self) -> Option<(Place, usize)> {
+        let partitions = self.partitions();
+        partitions.iter().find_map(|(place, partition)| Some((place.clone(), partition.deserted()?)))
     }
 
     /// The component took an event: the way to it is right.

@@ -40,6 +40,11 @@ impl<K: Eq + Hash + Clone, T: Clone> Lanes<K, T> {
         true
     }
 
+    /// How many lanes there are.
+    pub(crate) fn count(&self) -> usize {
+        self.queues.len()
+    }
+
     /// How many events are in all lanes.
     #[cfg(test)]
     fn len(&self) -> usize {

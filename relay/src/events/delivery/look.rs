@@ -1,19 +1,25 @@
-//! The watchdog's look at a consumer: does its loop come round, has it partitions, does it fetch what there is, does Kafka
-//! have what it has done?
+//! The watchdog's look at a consumer: does its loop come round, has it partitions, does somebody work each lane, does it fetch
+//! what there is, does Kafka have what it has done?
 //!
 //! A lane that waits for its component is no standstill: its events are in the buffer, and nothing behind them is expected.
+//! Each wait of a lane's worker ends by itself, so that it is enough to see that there is one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError;
 
 use super::group::{Group, Place};
 use crate::config::KafkaConfig;
-use crate::kafka::{Outside, PartitionSeen};
+use crate::kafka::{GroupSeen, Outside, PartitionSeen};
 use crate::watchdog::{Look, Seen};
 
 /// A loop that doesn't come round for this long is worth a question to Kafka.
 const MAX_TURN: Duration = Duration::from_secs(3);
+/// How late a client finds partitions that were added: it refreshes its metadata every 15 s.
+const FOUND_AFTER: Duration = Duration::from_secs(20);
 /// How often the offsets in Kafka are looked at.
 const OFFSETS_EVERY: Duration = Duration::from_secs(5);
 
@@ -21,6 +27,10 @@ pub(super) struct Eye {
     group: Arc<Group>,
     outside: Outside,
     without_partitions_since: Option<Instant>,
+    deserted_since: Option<Instant>,
+    /// Partitions that no member of the group has, and since when there are any.
+    left_out: usize,
+    left_out_since: Option<Instant>,
     /// Partitions whose offsets should have moved: as they were, and since when.
     still: BTreeMap<Place, Still>,
     offsets_at: Instant,
@@ -62,15 +72,52 @@ impl Look for Eye {
             let cause = "Kafka doesn't confirm after a stall that it is a member of its group".to_owned();
             return if self.answers().await { Seen::Stands { since, cause } } else { Seen::Waits };
         }
+        let Some(((topic, partition), lanes)) = self.group.deserted() else {
+            self.deserted_since = None;
+            return self.offsets(places).await;
+        };
+        let since = *self.deserted_since.get_or_insert_with(Instant::now);
+        Seen::Stands {
+            since,
+            cause: format!("{lanes} lanes of partition {partition} of {topic} have nobody who works them"),
+        }
+    }
+}
+
+impl Eye {
+    pub(super) fn new(group: Arc<Group>, kafka: Arc<KafkaConfig>) -> Self {
+        let now = Instant::now();
+        let outside = Outside::new(kafka, &group.service.name);
+        Self {
+            group,
+            outside,
+            without_partitions_since: None,
+            deserted_since: None,
+            left_out: 0,
+            left_out_since: None,
+            still: BTreeMap::new(),
+            offsets_at: now,
+        }
+    }
+
+    /// Whether it fetches what there is, and Kafka has what it has done.
+    async fn offsets(&mut self, places: Vec<Place>) -> Seen {
         if self.offsets_at.elapsed() >= OFFSETS_EVERY {
             self.offsets_at = Instant::now();
-            match self.outside.offsets(places).await {
-                Ok(seen) => self.compare(&seen),
-                Err(_) => {
-                    self.still.clear();
-                    return Seen::Waits;
-                }
-            }
+            let Ok((group, offsets)) = self.ask(places).await else {
+                (self.left_out_since, self.left_out) = (None, 0);
+                self.still.clear();
+                return Seen::Waits;
+            };
+            self.left_out = group.partitions.saturating_sub(group.assigned.unwrap_or(group.partitions));
+            self.left_out_since = (self.left_out > 0).then(|| self.left_out_since.unwrap_or_else(Instant::now));
+            self.compare(&offsets);
+        }
+        if let Some(since) = self.left_out_since.map(|since| since + FOUND_AFTER)
+            && since < Instant::now()
+        {
+            let cause = format!("{} partitions of its topics have no member of the group", self.left_out);
+            return Seen::Stands { since, cause };
         }
         let longest = self.still.iter().min_by_key(|(_, still)| still.since);
         longest.map_or(Seen::Moves, |((topic, partition), still)| {
@@ -82,23 +129,21 @@ impl Look for Eye {
             Seen::Stands { since: still.since, cause }
         })
     }
-}
 
-impl Eye {
-    pub(super) fn new(group: Arc<Group>, kafka: Arc<KafkaConfig>) -> Self {
-        let now = Instant::now();
-        let outside = Outside::new(kafka, &group.service.name);
-        Self { group, outside, without_partitions_since: None, still: BTreeMap::new(), offsets_at: now }
+    async fn ask(&mut self, places: Vec<Place>) -> Result<(GroupSeen, Vec<PartitionSeen>), KafkaError> {
+        Ok((self.outside.group(self.topics()).await?, self.outside.offsets(places).await?))
     }
 
     /// Whether others have all partitions with good reason.
     async fn without_partitions(&mut self) -> Seen {
         self.still.clear();
         let since = *self.without_partitions_since.get_or_insert_with(Instant::now);
-        let topics = self.group.routes.topics().into_iter().map(str::to_owned).collect();
-        match self.outside.group(topics).await {
+        match self.outside.group(self.topics()).await {
             // This relay may be none of the members.
-            Ok(seen) if seen.members > seen.partitions => Seen::Moves,
+            Ok(seen) if seen.members > seen.partitions => {
+                self.group.service.road.deliveries.store(true, Ordering::Relaxed);
+                Seen::Moves
+            }
             Ok(seen) => {
                 let (members, partitions) = (seen.members, seen.partitions);
                 let cause =
@@ -129,8 +174,11 @@ impl Eye {
 
     /// Whether Kafka answers others. Where it doesn't, nothing of this relay is to blame.
     async fn answers(&mut self) -> bool {
-        let topic = self.group.routes.topics().first().map(|topic| (*topic).to_owned()).unwrap_or_default();
-        self.outside.answers(&topic).await.is_ok()
+        self.outside.answers(self.topics()).await.is_ok()
+    }
+
+    fn topics(&self) -> Vec<String> {
+        self.group.routes.topics().into_iter().map(str::to_owned).collect()
     }
 }
 
@@ -152,7 +200,8 @@ fn lag(seen: &PartitionSeen, relay: &InPartition) -> Option<(i64, What)> {
     {
         return Some((seen.committed.unwrap_or(-1), What::Committing));
     }
-    let next = relay.next?;
+    // A client that has not found the partition's leader, or its own offset, doesn't know where it is.
+    let next = relay.next.or(seen.committed).unwrap_or(seen.begin);
     (!relay.busy && next < seen.end).then_some((next, What::Fetching))
 }
 
@@ -165,7 +214,7 @@ mod tests {
     use super::*;
 
     fn seen(committed: Option<i64>, end: i64) -> PartitionSeen {
-        PartitionSeen { topic: "t".into(), partition: 0, committed, end }
+        PartitionSeen { topic: "t".into(), partition: 0, committed, begin: 5, end }
     }
 
     #[test]
@@ -182,7 +231,10 @@ mod tests {
                 Some((7, What::Committing)),
             ),
             ("Kafka knows nothing of it", seen(None, 12), relay(12, Some(11), false), Some((-1, What::Committing))),
-            ("nothing was fetched yet", seen(None, 12), InPartition::default(), None),
+            ("nothing was ever fetched", seen(None, 12), InPartition::default(), Some((5, What::Fetching))),
+            ("nothing was fetched yet", seen(Some(7), 12), InPartition::default(), Some((7, What::Fetching))),
+            ("there is nothing to fetch", seen(Some(12), 12), InPartition::default(), None),
+            ("it is empty", seen(None, 5), InPartition::default(), None),
         ];
         for (what, seen, relay, expected) in cases {
             assert_eq!(lag(&seen, &relay), expected, "{what}");

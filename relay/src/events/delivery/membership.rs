@@ -1,8 +1,9 @@
 //! Whether this relay may still deliver what it has fetched.
 //!
-//! Kafka removes a relay that is stalled (stopped, swapped out) for longer than its session from the group, and other relays
-//! deliver what it still has in its lanes; the relay learns that only at its next exchange with Kafka. So after a stall it
-//! delivers nothing until Kafka has accepted a commit from it: Kafka takes commits only from current members.
+//! Kafka removes a relay that is stalled (stopped, swapped out, on a machine that was suspended) for longer than its session
+//! from the group, and other relays deliver what it still has in its lanes; the relay learns that only at its next exchange with
+//! Kafka. So after a stall it delivers nothing until Kafka has accepted a commit from it: Kafka takes commits only from current
+//! members.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,9 +12,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Moment;
+
 #[derive(Debug)]
 pub(super) struct Membership {
-    origin: Instant,
+    origin: Moment,
     /// Milliseconds from `origin` to the last turn of the poll loop.
     last_turn: AtomicU64,
     /// A longer gap between two turns is a stall.
@@ -37,7 +40,7 @@ impl Membership {
     /// `session`: the session timeout of the group.
     pub(super) fn new(session: Duration) -> Self {
         Self {
-            origin: Instant::now(),
+            origin: Moment::now(),
             last_turn: AtomicU64::new(0),
             stall: session / 2,
             in_doubt: watch::Sender::new(false),

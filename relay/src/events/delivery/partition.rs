@@ -153,6 +153,12 @@ impl Partition {
         self.workers.token()
     }
 
+    /// How many lanes have no worker, if any. One that has only begun may not have its worker yet.
+    pub(super) fn deserted(&self) -> Option<usize> {
+        let lanes = self.state().lanes.count();
+        Some(lanes.saturating_sub(self.workers.len())).filter(|deserted| *deserted > 0)
+    }
+
     /// Waits until no worker is left. Call it after `revoke`.
     pub(super) async fn idle(&self) {
         self.workers.close();
@@ -161,5 +167,39 @@ impl Partition {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_nobody_works_is_seen() {
+        let partition = Partition::new(Arc::default());
+        let work = |offset: i64, key: &'static str| {
+            let key = Some(Bytes::from_static(key.as_bytes()));
+            let record = Record {
+                topic: "t".into(),
+                partition: 0,
+                offset,
+                timestamp_ms: None,
+                key,
+                value: None,
+                headers: Vec::new(),
+            };
+            let event = crate::events::cloudevents::kafka::read(&record.headers, None);
+            Work { record, event, route: None, weight: 1 }
+        };
+        assert!(partition.push(work(1, "a")) && !partition.push(work(2, "a")) && partition.push(work(3, "b")));
+        let (first, second) = (partition.worker(), partition.worker());
+        assert_eq!(partition.deserted(), None);
+        drop(first);
+        assert_eq!(partition.deserted(), Some(1));
+        drop(second);
+        assert_eq!(partition.deserted(), Some(2));
+        let a = Some(Bytes::from_static(b"a"));
+        assert!(partition.done(&a, &work(1, "a")) && !partition.done(&a, &work(2, "a")));
+        assert_eq!(partition.deserted(), Some(1), "the lane is over");
     }
 }

@@ -45,7 +45,7 @@ impl Progress {
     }
 }
 
-/// Renews until dropped, and counts what waits. Cancels `lost` once the publisher was retired.
+/// Renews until dropped, and counts what waits. However it ends, such as because the publisher was retired, it cancels `lost`.
 pub(super) async fn beat(
     role: RelayRole,
     service: Arc<str>,
@@ -54,6 +54,7 @@ pub(super) async fn beat(
     progress: Arc<Progress>,
     lost: CancellationToken,
 ) {
+    let _lost = lost.drop_guard();
     let mut failing = false;
     loop {
         tokio::time::sleep(lease / 4).await;
@@ -73,9 +74,13 @@ pub(super) async fn beat(
             }
             continue;
         }
-        match store::renew(&role, &id, lease).await {
+        let renewed = match store::renew(&role, &id, lease).await {
+            Ok(true) => store::cut(&role).await.map(|()| true),
+            other => other,
+        };
+        match renewed {
             Ok(true) => failing = false,
-            Ok(false) => return lost.cancel(),
+            Ok(false) => return,
             Err(cause) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(

@@ -1,4 +1,4 @@
-//! The watchdog's look at a publisher: does the oldest event of each shard that it should publish leave?
+//! The watchdog's look at a publisher: does the oldest event of each shard that it should publish leave, and is its lease renewed?
 //!
 //! The database says what waits, and not the publisher. Shards of another living publisher are that one's; a shard that
 //! nobody living holds is everybody's.
@@ -44,7 +44,8 @@ impl OnHold {
 pub(super) struct Eye {
     role: RelayRole,
     outside: Outside,
-    journal: Arc<str>,
+    /// What it writes to: its topics, and its journal.
+    topics: Vec<String>,
     /// The publisher of now.
     id: Arc<str>,
     on_hold: Arc<OnHold>,
@@ -52,6 +53,8 @@ pub(super) struct Eye {
     stop: CancellationToken,
     /// The oldest event of each shard, and when it was first seen as the oldest.
     heads: Heads,
+    /// Since when its lease has run out, by a clock of our own.
+    expired_since: Option<Instant>,
 }
 
 impl Look for Eye {
@@ -59,36 +62,52 @@ impl Look for Eye {
         if self.stop.is_cancelled() {
             return Seen::Waits;
         }
-        let heads = match store::heads(&self.role, &self.id).await {
-            Ok(heads) => heads,
+        let due = match store::due(&self.role, &self.id).await {
+            Ok(due) => due,
             // The database is away: nothing can be published, and the publisher says so.
             Err(_) => return self.waits(),
         };
         let on_hold = &self.on_hold;
-        let Some((shard, seq, since)) = self.heads.see(heads, |shard| on_hold.has(shard), Instant::now()) else {
+        let head = self.heads.see(due.heads, |shard| on_hold.has(shard), Instant::now());
+        self.expired_since = due.has_expired.then(|| self.expired_since.unwrap_or_else(Instant::now));
+        let head = head.map(|(shard, seq, since)| {
+            (since, format!("event {seq} of shard {shard} has waited for {} s", since.elapsed().as_secs()))
+        });
+        let expired = self.expired_since.map(|since| {
+            (since, format!("nobody has renewed its lease since it ran out {} s ago", since.elapsed().as_secs()))
+        });
+        let Some((since, cause)) = head.into_iter().chain(expired).min_by_key(|(since, _)| *since) else {
             return Seen::Moves;
         };
-        if self.outside.answers(&self.journal).await.is_err() {
+        if self.outside.answers(self.topics.clone()).await.is_err() {
             return self.waits();
         }
-        let cause = format!("event {seq} of shard {shard} has waited for {} s", since.elapsed().as_secs());
         Seen::Stands { since, cause }
     }
 }
 
 impl Eye {
-    pub(super) fn new(role: RelayRole, kafka: Arc<KafkaConfig>, setup: &Setup, stop: CancellationToken) -> Self {
-        let (outside, journal) = (Outside::new(kafka, &setup.service), Arc::clone(&setup.journal));
-        Self { role, outside, journal, id: "".into(), on_hold: Arc::default(), stop, heads: Heads::default() }
+    /// `topics`: those that the service publishes to.
+    pub(super) fn new(
+        role: RelayRole,
+        kafka: Arc<KafkaConfig>,
+        setup: &Setup,
+        topics: &[String],
+        stop: CancellationToken,
+    ) -> Self {
+        let outside = Outside::new(kafka, &setup.service);
+        let topics = topics.iter().cloned().chain([setup.journal.to_string()]).collect();
+        let (id, on_hold, heads) = ("".into(), Arc::default(), Heads::default());
+        Self { role, outside, topics, id, on_hold, stop, heads, expired_since: None }
     }
 
     /// Looks at this publisher from now on. What waited under the one before still waits.
     pub(super) fn follow(&mut self, id: Arc<str>, on_hold: Arc<OnHold>) {
-        (self.id, self.on_hold) = (id, on_hold);
+        (self.id, self.on_hold, self.expired_since) = (id, on_hold, None);
     }
 
     fn waits(&mut self) -> Seen {
-        self.heads = Heads::default();
+        (self.heads, self.expired_since) = (Heads::default(), None);
         Seen::Waits
     }
 }

@@ -6,7 +6,7 @@ mod batches;
 mod leases;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -48,6 +48,33 @@ enum Wake {
     Sweep,
 }
 
+/// Who has to be retired before the next publisher of this relay begins. Its publisher writes it, and it outlives that one.
+#[derive(Clone, Debug)]
+pub(super) struct Predecessor(Arc<Mutex<Option<String>>>);
+
+impl Predecessor {
+    pub(super) fn new(id: Option<String>) -> Self {
+        Self(Arc::new(Mutex::new(id)))
+    }
+
+    fn get(&self) -> Option<String> {
+        self.id().clone()
+    }
+
+    fn set(&self, id: Option<String>) {
+        *self.id() = id;
+    }
+
+    /// Takes it, once its publisher is over.
+    pub(super) fn take(&self) -> Option<String> {
+        self.id().take()
+    }
+
+    fn id(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub(super) struct Publisher {
     service: Arc<Service>,
     kafka: Arc<KafkaConfig>,
@@ -55,8 +82,6 @@ pub(super) struct Publisher {
     role: RelayRole,
     lease: Duration,
     id: Arc<str>,
-    /// The publisher that must be retired before the next one of this relay begins: this one, once it is known.
-    predecessor: Option<String>,
     producer: Option<Transactional>,
     held: Held,
     /// Shards whose next event Kafka refuses, until when they rest.
@@ -74,9 +99,9 @@ pub(super) struct Publisher {
     /// Leases changed elsewhere.
     leases: Waiter,
     next_look: Instant,
-    /// When it last read the leases.
-    looked_at: Option<Instant>,
-    /// When it came back from an outage of the database, or from a stall, if ever.
+    /// When it last read the leases, also by the database's clock.
+    looked_at: Option<(Instant, i64)>,
+    /// When it came back from an outage of the database or from a stall, or when the database's clock leapt, if ever.
     back_since: Option<Instant>,
     next_sweep: Instant,
     /// Nothing is published before this: Kafka or the database failed.
@@ -90,6 +115,9 @@ fn shard_key(shard: i16) -> String {
     format!("outbox/{shard}")
 }
 
+/// Why it can't go on: its heartbeat is over.
+const LOST: &str = "its leases aren't renewed any more; most likely another relay retired it";
+
 const LEASES_KEY: &str = "outbox/leases";
 
 impl Publisher {
@@ -101,7 +129,6 @@ impl Publisher {
             role,
             lease: Duration::from_millis(service.limits().lease_ms),
             id: id.into(),
-            predecessor: None,
             producer: None,
             held: Held::new(),
             on_hold: Arc::default(),
@@ -131,14 +158,9 @@ impl Publisher {
         eye.follow(Arc::clone(&self.id), Arc::clone(&self.on_hold));
     }
 
-    /// Who has to be retired before the next publisher of this relay begins.
-    pub(super) fn into_predecessor(self) -> Option<String> {
-        self.predecessor
-    }
-
-    pub(super) async fn run(&mut self, predecessor: Option<String>) -> End {
-        self.predecessor = predecessor;
-        match self.stop.clone().run_until_cancelled(self.begin()).await {
+    /// Publishes until it is told to stop, or can't go on. `predecessor`: the one before it, and then itself.
+    pub(super) async fn run(mut self, predecessor: Predecessor) -> End {
+        match self.stop.clone().run_until_cancelled(self.begin(&predecessor)).await {
             None => return End::Stopped,
             Some(Err(cause)) => return End::Failed(cause),
             Some(Ok(())) => {}
@@ -148,7 +170,7 @@ impl Publisher {
         let end = loop {
             let done = match self.next().await {
                 Wake::Stop => break End::Stopped,
-                Wake::Lost => Err(anyhow!("it was retired by another relay")),
+                Wake::Lost => Err(anyhow!(LOST)),
                 Wake::Committed(shards) => self.committed(shards).await,
                 Wake::Look => self.look().await,
                 Wake::Sweep => self.sweep().await,
@@ -164,19 +186,19 @@ impl Publisher {
         }
     }
 
-    async fn begin(&mut self) -> anyhow::Result<()> {
+    async fn begin(&mut self, left: &Predecessor) -> anyhow::Result<()> {
         let producer = Transactional::open(&self.kafka, &self.setup, &self.id).await.context("Kafka")?;
-        let before = match &self.predecessor {
-            Some(predecessor) => vec![predecessor.clone()],
+        let before = match left.get() {
+            Some(predecessor) => vec![predecessor],
             // This relay has begun anew, so nothing that has its name is alive.
             None => store::predecessors(&self.role, &self.service.instance).await?,
         };
         for predecessor in before {
             retire(&self.kafka, &self.setup, &self.role, &predecessor).await?;
-            self.predecessor = None;
+            left.set(None);
         }
         store::register(&self.role, &self.id, &self.service.instance, self.lease).await?;
-        self.predecessor = Some(self.id.to_string());
+        left.set(Some(self.id.to_string()));
         self.producer = Some(producer);
         self.tell_others();
         Ok(())

@@ -77,6 +77,8 @@ pub(super) struct View {
     pub(super) next_expiry: Option<Duration>,
     /// Whether whoever looks has renewed in time itself.
     pub(super) alive: bool,
+    /// The database's clock, in milliseconds since 1970.
+    pub(super) clock_ms: i64,
 }
 
 impl View {
@@ -132,8 +134,8 @@ const SETTLE: &str = "
     ) AS held";
 
 const REGISTER: &str = "
-    INSERT INTO towpath.publisher (id, instance, expires_at)
-    VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond')";
+    INSERT INTO towpath.publisher (id, instance, expires_at, lease_ms)
+    VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond', $3)";
 
 const RENEW: &str = "
     WITH me AS (
@@ -146,26 +148,37 @@ const RENEW: &str = "
     )
     SELECT count(*) FROM me";
 
+/// Leases that end later than they were taken for were written while the database's clock was ahead: a dead publisher would seem
+/// to live for as long. One of an earlier release doesn't say for how long; the longest that relay.toml may say is ten minutes.
+const CUT: &str = "
+    UPDATE towpath.publisher SET expires_at = clock_timestamp() + coalesce(lease_ms, 600000) * interval '1 millisecond'
+    WHERE expires_at > clock_timestamp() + coalesce(lease_ms, 600000) * interval '1 millisecond'";
+
 /// One snapshot of both tables: a holder that isn't among the publishers is one that was forgotten.
 const LOOK: &str = "
-    SELECT id, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint, NULL::smallint, NULL::bigint
+    SELECT id, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint, NULL::smallint, NULL::bigint,
+           (extract(epoch FROM clock_timestamp()) * 1000)::bigint
     FROM towpath.publisher
     UNION ALL
-    SELECT holder, NULL, shard, fence FROM towpath.shard_lease";
+    SELECT holder, NULL, shard, fence, (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM towpath.shard_lease";
 
 const BACKLOG: &str = "
     SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
     FROM (SELECT created_at FROM towpath.outbox WHERE published_at IS NULL LIMIT 10000) AS waiting";
 
-/// The oldest event of each shard that `$1` holds, or that nobody living holds.
+/// The oldest event of each shard that `$1` holds, or that nobody living holds. Last, for how long its own lease lasts.
 const HEADS: &str = "
-    SELECT lease.shard, head.seq FROM towpath.shard_lease AS lease
+    SELECT lease.shard, head.seq, NULL::bigint FROM towpath.shard_lease AS lease
     CROSS JOIN LATERAL (
         SELECT w.seq FROM towpath.outbox AS w
         WHERE w.shard BETWEEN lease.shard AND lease.shard AND w.published_at IS NULL
         ORDER BY w.shard, w.seq LIMIT 1
     ) AS head
-    WHERE lease.holder = $1 OR lease.holder IS NULL OR lease.expires_at <= clock_timestamp()";
+    WHERE lease.holder = $1 OR NOT EXISTS (
+        SELECT FROM towpath.publisher AS p WHERE p.id = lease.holder AND p.expires_at > clock_timestamp())
+    UNION ALL
+    SELECT NULL, NULL, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint
+    FROM towpath.publisher WHERE id = $1";
 
 const RELEASE: &str = "
     UPDATE towpath.shard_lease SET holder = NULL, fence = fence + 1, expires_at = '-infinity'
@@ -186,11 +199,30 @@ pub(super) struct Head {
     pub(super) seq: i64,
 }
 
-/// The oldest event of each shard that `me` should publish, where any waits.
-pub(super) async fn heads(role: &RelayRole, me: &str) -> anyhow::Result<Vec<Head>> {
-    let rows = role.rows(HEADS, &[(&me, Type::TEXT)]).await?;
-    let head = |row: &Row| Ok(Head { shard: row.try_get(0)?, seq: row.try_get(1)? });
-    rows.iter().map(head).collect()
+/// What a publisher should move.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    /// The oldest event of each shard that it should publish, where any waits.
+    pub(super) heads: Vec<Head>,
+    /// Its lease has run out.
+    pub(super) has_expired: bool,
+}
+
+/// What `me` should move, as the database says.
+pub(super) async fn due(role: &RelayRole, me: &str) -> anyhow::Result<Due> {
+    let mut due = Due::default();
+    for row in role.rows(HEADS, &[(&me, Type::TEXT)]).await? {
+        match (row.try_get::<_, Option<i16>>(0)?, row.try_get::<_, Option<i64>>(2)?) {
+            (Some(shard), _) => due.heads.push(Head { shard, seq: row.try_get(1)? }),
+            (None, left_ms) => due.has_expired = left_ms.is_some_and(|left_ms| left_ms <= 0),
+        }
+    }
+    Ok(due)
+}
+
+/// Cuts leases that were written while the database's clock was ahead.
+pub(super) async fn cut(role: &RelayRole) -> anyhow::Result<()> {
+    role.rows(CUT, &[]).await.map(drop)
 }
 
 /// Reads the next events of these shards, in the order of their numbers.
@@ -245,6 +277,7 @@ pub(super) async fn backlog(role: &RelayRole) -> anyhow::Result<(i64, f64)> {
 pub(super) async fn look(role: &RelayRole, me: &str) -> anyhow::Result<View> {
     let mut view = View::default();
     for row in role.rows(LOOK, &[]).await? {
+        view.clock_ms = row.try_get(4)?;
         let (id, left_ms, shard): (Option<String>, Option<i64>, Option<i16>) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         match (id, left_ms, shard) {
@@ -281,4 +314,16 @@ pub(super) async fn release(role: &RelayRole, me: &str, shards: &[i16]) -> anyho
 pub(super) async fn retire(role: &RelayRole, id: &str, committed: &[i64]) -> anyhow::Result<i32> {
     let sql = "SELECT towpath.publisher_retire($1, $2)";
     Ok(role.row(sql, &[(&id, Type::TEXT), (&committed, Type::INT8_ARRAY)]).await?.try_get(0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lease_is_cut_that_relay_toml_may_say() {
+        let lease = crate::config::Limits::ALL.iter().find(|(name, ..)| *name == "lease_ms");
+        let most = lease.map(|(_, _, _, most, _)| format!("coalesce(lease_ms, {most})")).unwrap_or_default();
+        assert!(!most.is_empty() && CUT.matches(&most).count() == 2, "{most}: {CUT}");
+    }
 }

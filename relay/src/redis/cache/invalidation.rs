@@ -70,12 +70,12 @@ impl Invalidations {
 
     async fn catch_up_for_ever(&self, redis: &Redis) {
         loop {
-            self.0.more.notified().await;
             while !self.is_empty() {
                 if self.catch_up_some(redis).await.is_err() {
                     tokio::time::sleep(TRY_AGAIN).await;
                 }
             }
+            self.0.more.notified().await;
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::BACKOFF;
 use super::super::producer::Trouble;
 use super::super::store::{self, Bounds, Waiting};
-use super::Publisher;
+use super::{LOST, Publisher};
 use crate::telemetry::metrics as names;
 
 /// Data in one batch. A batch exceeds it by at most its last event.
@@ -96,7 +96,7 @@ impl Publisher {
                 }
             }
             if self.lost.is_cancelled() {
-                return Err(anyhow!("it was retired by another relay"));
+                return Err(anyhow!(LOST));
             }
         }
         self.progress.end();

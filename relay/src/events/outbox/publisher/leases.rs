@@ -29,14 +29,19 @@ impl Publisher {
         if let Some(left) = view.next_expiry {
             self.next_look = self.next_look.min(Instant::now() + left + Duration::from_millis(5));
         }
-        let before: Vec<i16> = self.held.keys().copied().collect();
+        let held_before: Vec<i16> = self.held.keys().copied().collect();
         self.held = view.held_by(&self.id);
         let plan = plan(&self.id, &view.living, &view.expired, &view.leases);
         let rank = view.living.iter().filter(|id| id.as_str() < &*self.id).count();
         // After an outage of the database that was longer than a lease all have expired, and all live. Whoever comes back from
         // one retires nobody until the others had time to come back too.
-        let looked_at = self.looked_at.replace(Instant::now());
-        if !view.alive || looked_at.is_some_and(|at| at.elapsed() > self.lease / 2) {
+        // The same holds where the database's clock was set forward: all seem to have expired.
+        let before = self.looked_at.replace((Instant::now(), view.clock_ms));
+        let was_away = before.is_some_and(|(at, clock_ms)| {
+            let ticked = Duration::from_millis(view.clock_ms.saturating_sub(clock_ms).try_into().unwrap_or(0));
+            at.elapsed() > self.lease / 2 || ticked > at.elapsed() + self.lease / 2
+        });
+        if !view.alive || was_away {
             self.back_since = Some(Instant::now());
         }
         if self.back_since.is_none_or(|since| since.elapsed() > self.lease / 2) {
@@ -49,7 +54,7 @@ impl Publisher {
         }
         self.service.road.outbox.store(true, Ordering::Relaxed);
         let after: Vec<i16> = self.held.keys().copied().collect();
-        if after == before {
+        if after == held_before {
             return Ok(());
         }
         tracing::info!(service = &*self.service.name, shards = ?after, "the shards of the outbox that this relay publishes changed");
