@@ -1,5 +1,6 @@
 //! The catalogue: every way to break a stack that `towpath chaos` knows.
 
+mod clock;
 mod component;
 mod continuity;
 mod cut;
@@ -28,6 +29,7 @@ pub(crate) fn all(stage: &Stage) -> Vec<Box<dyn Fault>> {
     all.push(Box::new(redis::Emptied));
     all.extend(partitions::all());
     all.extend(postgres::all());
+    all.extend(clock::all());
     all.extend(cut::all());
     all.push(Box::new(kafka_away::KafkaAway));
     all.extend(component::all());

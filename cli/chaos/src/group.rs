@@ -24,6 +24,8 @@ pub(crate) enum Group {
     Partitions,
     /// PostgreSQL ends all connections, or another session holds a lock.
     Postgres,
+    /// A database's clock is hours ahead for a while.
+    Clock,
 }
 
 impl Group {
@@ -40,6 +42,7 @@ impl Group {
             Self::Component => "component",
             Self::Partitions => "partitions",
             Self::Postgres => "postgres",
+            Self::Clock => "clock",
         }
     }
 

@@ -12,7 +12,7 @@ use crate::service::Service;
 use crate::stage::Stage;
 
 /// All connections of the service and of the relay to its database, ended at once. One that is being made meanwhile lives.
-const TERMINATE: &str = "
+pub(super) const TERMINATE: &str = "
     SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND usename IN ($1, 'towpath_relay')";
 
