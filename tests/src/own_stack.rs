@@ -40,11 +40,25 @@ impl OwnStack {
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let home = env::temp_dir().join(format!("towpath-test-{}", Uuid::new_v4().simple()));
         let mut own = Self { stack: Stack { home, url: String::new() } };
-        let mut up = own.command(&["up", "--detach", "--ports", "auto", "--no-build"]);
+        own.up(arguments, variables);
+        own
+    }
+
+    /// Starts it once more, after `towpath down`, with what it had.
+    ///
+    /// # Panics
+    /// Where it doesn't start.
+    #[must_use]
+    pub fn start_again(mut self) -> Self {
+        self.up(&[], &[]);
+        self
+    }
+
+    fn up(&mut self, arguments: &[&str], variables: &[(&str, &str)]) {
+        let mut up = self.command(&["up", "--detach", "--ports", "auto", "--no-build"]);
         up.args(arguments).envs(variables.iter().copied());
         run(up);
-        own.stack.url = own.stack.running().url.clone();
-        own
+        self.stack.url = self.stack.running().url.clone();
     }
 
     /// Runs `towpath ARGUMENTS` on this stack.

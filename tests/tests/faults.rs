@@ -90,6 +90,27 @@ async fn orders_outlive_the_relay_and_the_host() {
     own.towpath(&["audit", "--settle", "60"]);
 }
 
+/// Up means that the road is open: publishers have their shards and consumers their partitions. So it is after a first start, and
+/// after one that finds topics, groups and offsets of before.
+#[tokio::test]
+async fn an_order_that_comes_right_after_up_is_confirmed() {
+    let own = OwnStack::start(&[]);
+    confirmed_at_once(&own).await;
+    own.towpath(&["down"]);
+    let own = own.start_again();
+    confirmed_at_once(&own).await;
+}
+
+/// Places an order that waits for its outcome no longer than a client would.
+async fn confirmed_at_once(own: &OwnStack) {
+    let shop = Shop::open_in(&own.stack);
+    // A product that was there before: no event has to arrive first.
+    let order = NewOrder::paying("somebody", "LAMP-BOW", 1);
+    let answer = shop.api.place(&order, &Shop::fresh_key(), 5).await.expect("an answer");
+    let order: Order = answer.expect(201).expect("the order is taken").read().expect("the order");
+    assert_eq!(order.status, "confirmed", "within the 5 s for which the client waited");
+}
+
 /// How long Kafka stands still: longer than the session of a consumer, and than the lease of a publisher.
 const STANDSTILL: Duration = Duration::from_secs(15);
 /// Between two standstills: consumers and publishers are in the middle of coming back.
