@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::number;
+
 /// The body of a `PUT`.
 ///
 /// ```
@@ -18,6 +20,7 @@ pub struct CachePut {
     /// The value.
     pub value: Value,
     /// Its time to live in milliseconds; at least 1.
+    #[serde(deserialize_with = "number::u64")]
     pub ttl_ms: u64,
     /// A unit of work that invalidates one of these tags removes the value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -2,6 +2,8 @@
 
 mod cache;
 mod event;
+mod number;
+mod object;
 mod problem;
 mod query;
 mod rate_limit;

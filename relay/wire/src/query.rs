@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::{number, object};
+
 /// One read-only statement, optionally through the cache, optionally waiting for a row.
 ///
 /// ```
@@ -30,10 +32,10 @@ pub struct QueryRequest {
     #[serde(default)]
     pub consistency: Consistency,
     /// Answers from the cache on a hit, and fills the cache on a miss.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub cache: Option<QueryCache>,
     /// Waits until the query returns a row. Excludes `cache`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub wait: Option<Wait>,
 }
 
@@ -53,6 +55,7 @@ pub enum Consistency {
 #[serde(deny_unknown_fields)]
 pub struct QueryCache {
     /// How long the answer may be reused, in milliseconds.
+    #[serde(deserialize_with = "number::u64")]
     pub ttl_ms: u64,
     /// A unit of work that invalidates one of these tags removes the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -66,6 +69,7 @@ pub struct Wait {
     /// Run again when a unit of work notifies one of these keys.
     pub keys: Vec<String>,
     /// Stop after this many milliseconds: the answer then has no rows and `timed_out` is true.
+    #[serde(deserialize_with = "number::u64")]
     pub timeout_ms: u64,
 }
 

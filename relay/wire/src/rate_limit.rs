@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::number;
+
 /// The shape of the bucket, and how much to take from it.
 ///
 /// ```
@@ -16,13 +18,16 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct RateLimitRequest {
     /// How many tokens flow in per period; at least 1.
+    #[serde(deserialize_with = "number::u32")]
     pub rate: u32,
     /// The period in milliseconds; at least 1.
+    #[serde(deserialize_with = "number::u64")]
     pub period_ms: u64,
     /// How many tokens the bucket holds; at least 1.
+    #[serde(deserialize_with = "number::u32")]
     pub burst: u32,
     /// How many tokens to take; 1 by default. 0 takes none and only answers how many there are.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "number::u32")]
     pub cost: u32,
 }
 

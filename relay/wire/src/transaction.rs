@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Event;
+use crate::{Event, number, object};
 
 /// One unit of work: the relay runs it as one PostgreSQL transaction, all or nothing, and answers once.
 ///
@@ -29,10 +29,10 @@ use crate::Event;
 #[serde(deny_unknown_fields)]
 pub struct TransactionRequest {
     /// The statements, run in this order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "object::list")]
     pub steps: Vec<Step>,
     /// The events that follow from them. The relay publishes them, in this order, if and only if the transaction commits.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "object::list")]
     pub events: Vec<Event>,
     /// The id of the event that this unit of work handles, 1 to 255 bytes. The relay writes it into the inbox in the same
     /// transaction. If the inbox holds it already, the unit of work is a duplicate: nothing runs, and the answer is
@@ -40,7 +40,7 @@ pub struct TransactionRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbox: Option<String>,
     /// Makes the unit of work repeatable under a client's idempotency key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub idempotency: Option<Idempotency>,
     /// The isolation level. The relay retries serialization failures.
     #[serde(default)]
@@ -86,9 +86,9 @@ pub struct Step {
 #[serde(rename_all = "snake_case")]
 pub enum Expect {
     /// This many, no more and no fewer.
-    Exactly(u64),
+    Exactly(#[serde(deserialize_with = "number::u64")] u64),
     /// This many or more.
-    AtLeast(u64),
+    AtLeast(#[serde(deserialize_with = "number::u64")] u64),
 }
 
 impl Expect {
