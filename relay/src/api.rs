@@ -6,6 +6,8 @@
 mod admin;
 mod body;
 mod caller;
+#[cfg(test)]
+mod described;
 mod listen;
 mod observe;
 mod problem;
@@ -136,8 +138,9 @@ async fn no_such_path(request: Request) -> Failure {
     Failure::new(Code::NotFound, format!("There is no {}", request.uri().path()))
 }
 
+/// The router adds the header `allow`.
 async fn no_such_method(request: Request) -> Failure {
-    Failure::new(Code::NotFound, format!("There is no {} on {}", request.method(), request.uri().path()))
+    Failure::new(Code::MethodNotAllowed, format!("There is no {} on {}", request.method(), request.uri().path()))
 }
 
 /// The key at the end of a path, percent-decoded.

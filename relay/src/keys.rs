@@ -5,7 +5,7 @@ use crate::failure::{Failure, Result};
 
 /// Bytes of an event id, an event's key, type and subject, an idempotency key and a request hash: what the relay's
 /// tables hold.
-const MAX_ID_BYTES: usize = 255;
+pub(crate) const MAX_ID_BYTES: usize = 255;
 
 /// Refuses a cache key, rate limit key, wake-up key or cache tag that is empty or longer than `limits.key_bytes`.
 ///

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use towpath_wire::Code;
 
 use crate::config::Limits;
 use crate::failure::{Failure, Result};
@@ -22,6 +25,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Relay>> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, relay: &Arc<Relay>) -> Result<Self> {
+        check_type(request.headers())?;
         let limits =
             request.extensions().get::<BodyLimits>().copied().unwrap_or_else(|| BodyLimits::of(&relay.config.limits));
         let bytes = read(request.into_body(), limits).await?;
@@ -56,8 +60,44 @@ async fn read(body: Body, limits: BodyLimits) -> Result<Bytes> {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => Err(Failure::malformed("The body broke off").because(anyhow::anyhow!(error))),
-        Err(_) => Err(Failure::malformed(format!("The body didn't arrive within {:?}", limits.time))),
+        Err(_) => {
+            let detail = format!("The body didn't arrive within {:?} (limits.body_read_timeout_ms)", limits.time);
+            Err(Failure::new(Code::RequestTimeout, detail))
+        }
     }
+}
+
+/// Refuses a body that says of itself that it isn't JSON in UTF-8, or is coded (RFC 9110, sections 8.3 and 8.4). A body
+/// without a type counts as JSON.
+fn check_type(headers: &HeaderMap) -> Result<()> {
+    for value in headers.get_all(CONTENT_TYPE) {
+        if !is_json(value.as_bytes()) {
+            let detail = "The body must be application/json in UTF-8, and content-type says otherwise";
+            return Err(Failure::new(Code::UnsupportedMediaType, detail));
+        }
+    }
+    for value in headers.get_all(CONTENT_ENCODING) {
+        if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity") {
+            let detail = "The relay decodes no body: send it without content-encoding";
+            return Err(Failure::new(Code::UnsupportedMediaType, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a content type is `application/json`. Its parameters are ignored, as RFC 8259 defines none, except for a
+/// `charset` that isn't UTF-8.
+fn is_json(content_type: &[u8]) -> bool {
+    let mut parts = content_type.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case(b"application/json") && parts.all(|parameter| !is_other_charset(parameter))
+}
+
+fn is_other_charset(parameter: &[u8]) -> bool {
+    let Some((name, value)) = parameter.split_at_checked("charset=".len()) else { return false };
+    let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    let is_utf8 = [&b"utf-8"[..], b"utf8", b"us-ascii"].iter().any(|known| value.eq_ignore_ascii_case(known));
+    name.eq_ignore_ascii_case(b"charset=") && !is_utf8
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
@@ -104,6 +144,30 @@ mod tests {
         assert!(mistyped.starts_with("steps[0].sql: invalid type"), "{mistyped}");
         let missing = detail(r#"{"events": [{"topic": "t", "key": "k"}]}"#);
         assert!(missing.starts_with("events[0]: missing field `type`"), "{missing}");
+    }
+
+    #[test]
+    fn a_body_is_json_in_utf_8_without_a_coding() {
+        let check = |name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(name.parse().expect("a name"), value.parse().expect("a value"))]);
+            check_type(&headers).map_err(|failure| failure.code())
+        };
+        assert_eq!(check_type(&HeaderMap::new()).map_err(|failure| failure.code()), Ok(()));
+        for fine in [
+            "application/json",
+            "Application/JSON ; charset=UTF-8",
+            "application/json;charset=\"utf-8\"",
+            "application/json; charset=us-ascii",
+            "application/json; version=1",
+        ] {
+            assert_eq!(check("content-type", fine), Ok(()), "{fine}");
+        }
+        for wrong in ["", "text/plain", "application/jsonx", "application/json, text/plain", "json"] {
+            assert_eq!(check("content-type", wrong), Err(Code::UnsupportedMediaType), "{wrong}");
+        }
+        assert_eq!(check("content-type", "application/json; charset=utf-16"), Err(Code::UnsupportedMediaType));
+        assert_eq!(check("content-encoding", "identity"), Ok(()));
+        assert_eq!(check("content-encoding", "gzip"), Err(Code::UnsupportedMediaType));
     }
 
     #[test]

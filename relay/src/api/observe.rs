@@ -20,8 +20,8 @@ use crate::relay::Relay;
 use crate::telemetry::metrics::{PANICS, REQUEST_SECONDS, REQUESTS};
 use crate::telemetry::{TraceContext, follow};
 
-/// The only call without a token.
-const PUBLIC: &str = "openapi";
+/// The only path without a token.
+const PUBLIC: &str = "/v1/openapi.json";
 
 /// Marks the answer to a query that waited: its duration says nothing about the relay's speed.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ pub(super) async fn observe(State(relay): State<Arc<Relay>>, mut request: Reques
     let span = info_span!("request", service = field::Empty, call, trace_id = field::Empty);
     let trace = follow(&span, TraceContext::from_headers(request.headers()));
     span.record("trace_id", trace.trace_id());
-    let admitted = admit(&relay, &mut request, trace, call, &span);
+    let admitted = admit(&relay, &mut request, trace, &span);
     let service = admitted.as_ref().ok().cloned().flatten();
     let response = match admitted {
         Ok(_) => guarded(next.run(request)).instrument(span).await,
@@ -44,22 +44,24 @@ pub(super) async fn observe(State(relay): State<Arc<Relay>>, mut request: Reques
     response
 }
 
-/// The name of the call; `none` for an unknown path or method.
+/// The name of the call; `none` for an unknown path or method. HEAD counts as the GET that answers it.
 fn call_of(request: &Request) -> &'static str {
-    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let method = request.method().as_str();
+    let path = path_of(request);
+    let method = match request.method().as_str() {
+        "HEAD" => "GET",
+        method => method,
+    };
     ROUTES.iter().find(|route| route.path == path && route.method == method).map_or("none", |route| route.call)
 }
 
+/// The path of the route, with its parameters in braces; empty for an unknown one.
+fn path_of(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
+}
+
 /// Admits a request, and adds what its handler needs. Answers the name of the service.
-fn admit(
-    relay: &Relay,
-    request: &mut Request,
-    trace: TraceContext,
-    call: &str,
-    span: &Span,
-) -> Result<Option<Arc<str>>> {
-    if call == PUBLIC {
+fn admit(relay: &Relay, request: &mut Request, trace: TraceContext, span: &Span) -> Result<Option<Arc<str>>> {
+    if path_of(request) == PUBLIC {
         return Ok(None);
     }
     let service = authenticate(relay, request.headers())?;

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use towpath_wire::{Code, Fault};
 
@@ -20,8 +20,16 @@ impl IntoResponse for Failure {
         if problem.status == 503 {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if problem.code == Code::Unauthorized {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        match problem.code {
+            Code::Unauthorized => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            // RFC 9110, section 15.5.16: what the caller may send instead.
+            Code::UnsupportedMediaType => {
+                headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
+            _ => {}
         }
         response.extensions_mut().insert(problem.code);
         response

@@ -7,13 +7,14 @@ use std::sync::{Arc, LazyLock};
 
 use ::redis::Script;
 use metrics::counter;
-use towpath_wire::{RateLimitAnswer, RateLimitRequest};
+use towpath_wire::{Code, RateLimitAnswer, RateLimitRequest};
 
 use super::Redis;
 use crate::failure::{Failure, Result};
 use crate::telemetry::metrics::RATE_LIMITED;
 
-const MAX_PERIOD_MS: u64 = 366 * 86_400_000;
+/// A leap year.
+pub(crate) const MAX_PERIOD_MS: u64 = 366 * 86_400_000;
 /// Beyond it a token takes less time than a number in the script can tell apart.
 const MAX_PER_MILLISECOND: u64 = 10_000;
 
@@ -22,7 +23,7 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rate_
 /// Takes from the bucket of a service under this key.
 ///
 /// # Errors
-/// `malformed_request` for a bucket that can't be, `unavailable` while Redis is away.
+/// `malformed_request` or `contradictory_request` for a bucket that can't be, `unavailable` while Redis is away.
 pub(crate) async fn take(
     redis: &Redis,
     service: &Arc<str>,
@@ -49,10 +50,12 @@ fn check(request: &RateLimitRequest) -> Result<()> {
         return Err(Failure::malformed(format!("period_ms must be {MAX_PERIOD_MS} at most")));
     }
     if u64::from(rate) > period_ms.saturating_mul(MAX_PER_MILLISECOND) {
-        return Err(Failure::malformed("rate must be 10000 per millisecond at most"));
+        let detail = "rate must be 10000 per millisecond of period_ms at most";
+        return Err(Failure::new(Code::ContradictoryRequest, detail));
     }
     if cost > burst {
-        return Err(Failure::malformed("cost is more than burst: so many tokens will never be there"));
+        let detail = "cost is more than burst: so many tokens will never be there";
+        return Err(Failure::new(Code::ContradictoryRequest, detail));
     }
     Ok(())
 }

@@ -67,10 +67,74 @@ async fn unknown_paths_and_methods_are_problems_too() {
     }
     for (method, path) in [("GET", "/v1/transactions"), ("POST", "/v1/cache/k"), ("DELETE", "/v1/queries")] {
         let answer = relay.call("alpha", method, path, Value::Null).await;
-        is_problem(&answer, 404, "not_found");
+        is_problem(&answer, 405, "method_not_allowed");
         assert!(answer.body["detail"].as_str().unwrap().contains(method), "{answer:?}");
     }
     is_problem(&answer(relay.http.get(format!("{}/", relay.url))).await, 401, "unauthorized");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_says_which_methods_it_has() {
+    let (_setup, relay) = relay().await;
+    for (path, methods) in [
+        ("/v1/transactions", "POST"),
+        ("/v1/queries", "POST"),
+        ("/v1/cache/k", "GET,HEAD,PUT,DELETE"),
+        ("/v1/rate-limits/k", "POST"),
+        ("/v1/openapi.json", "GET,HEAD"),
+    ] {
+        for method in ["TRACE", "OPTIONS", "PATCH", "PURGE"] {
+            let answer = relay.call("alpha", method, path, Value::Null).await;
+            is_problem(&answer, 405, "method_not_allowed");
+            assert_eq!(answer.header("allow"), methods, "{method} {path}");
+        }
+    }
+    // Whoever shows no token learns nothing, except of the description, which is for everybody.
+    let patch = |path: &str| answer(relay.http.patch(format!("{}{path}", relay.url)));
+    is_problem(&patch("/v1/queries").await, 401, "unauthorized");
+    is_problem(&patch("/v1/openapi.json").await, 405, "method_not_allowed");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn what_can_be_got_can_be_asked_for_its_head() {
+    let (_setup, relay) = relay().await;
+    let entry = json!({"value": 1, "ttl_ms": 60_000});
+    assert_eq!(relay.call("alpha", "PUT", "/v1/cache/k", entry).await.status, 204);
+    let head = relay.call("alpha", "HEAD", "/v1/cache/k", Value::Null).await;
+    assert_eq!((head.status, &head.body, head.header("content-type")), (200, &Value::Null, "application/json"));
+    assert_eq!(relay.call("alpha", "HEAD", "/v1/cache/other", Value::Null).await.status, 404);
+    let description = answer(relay.http.head(format!("{}/v1/openapi.json", relay.url))).await;
+    assert_eq!((description.status, description.body), (200, Value::Null), "without a token");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_is_json_without_a_coding() {
+    let (_setup, relay) = relay().await;
+    let put = |name: &str, value: &str| {
+        let body = "{\"value\": 1, \"ttl_ms\": 60000}";
+        answer(relay.request("alpha", "PUT", "/v1/cache/k").header(name, value).body(body))
+    };
+    for (name, value) in [
+        ("content-type", "text/plain"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-type", "application/json; charset=latin1"),
+        ("content-encoding", "gzip"),
+    ] {
+        let answer = put(name, value).await;
+        is_problem(&answer, 415, "unsupported_media_type");
+        assert_eq!((answer.header("accept"), answer.header("accept-encoding")), ("application/json", "identity"));
+    }
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("content-type", "application/json; charset=utf-8"),
+        ("content-encoding", "identity"),
+        ("accept", "text/html"),
+    ] {
+        assert_eq!(put(name, value).await.status, 204, "{name}: {value}");
+    }
     relay.stop().await;
 }
 
@@ -88,9 +152,12 @@ async fn a_body_that_is_wrong_is_refused_with_the_field_named() {
         ("POST", "/v1/transactions", "{\"steps\": [{\"sql\": \"SELECT 1\", \"expct\": 1}]}", "steps[0].expct: unknown"),
         ("POST", "/v1/queries", "{\"sql\": \"SELECT 1\", \"consistency\": \"weak\"}", "consistency: unknown variant"),
         ("POST", "/v1/rate-limits/k", "[1, 2]", "invalid"),
+        ("POST", "/v1/transactions", "{\"steps\": [[\"SELECT 1\"]]}", "steps[0]: invalid type: sequence"),
+        ("POST", "/v1/queries", "{\"sql\": \"SELECT 1\", \"cache\": [5]}", "cache: invalid type: sequence"),
         ("POST", "/v1/rate-limits/k", "{\"rate\": -1, \"period_ms\": 1, \"burst\": 1}", "rate: invalid value"),
     ] {
-        let answer = answer(relay.request("alpha", method, path).body(body)).await;
+        let answer =
+            answer(relay.request("alpha", method, path).header("content-type", "application/json").body(body)).await;
         is_problem(&answer, 400, "malformed_request");
         assert!(answer.body["detail"].as_str().unwrap().contains(part), "{body}: {answer:?}");
     }

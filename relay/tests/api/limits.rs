@@ -100,7 +100,7 @@ async fn a_body_has_so_much_time() {
         }
     });
     read.await.expect("an answer in time");
-    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+    assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("\"code\":\"request_timeout\""), "{said}");
     relay.stop().await;
 }
 

@@ -95,6 +95,22 @@ async fn high_rates_and_long_periods_are_exact() {
 }
 
 #[tokio::test]
+async fn the_largest_bucket_that_there_is_gives_all_that_it_holds() {
+    let (_setup, relay) = relay().await;
+    let bucket = |cost: u32| json!({"rate": 1, "period_ms": 366 * 24 * HOUR, "burst": u32::MAX, "cost": cost});
+    let ten_years = json!(10 * 365 * 24 * HOUR);
+    let all = take(&relay, "k", bucket(u32::MAX)).await;
+    assert_eq!((&all["allowed"], &all["remaining"]), (&json!(true), &json!(0)), "{all}");
+    assert_eq!((&all["reset_after_ms"], &all["retry_after_ms"]), (&ten_years, &json!(0)), "{all}");
+    let more = take(&relay, "k", bucket(u32::MAX)).await;
+    assert_eq!((&more["allowed"], &more["retry_after_ms"]), (&json!(false), &ten_years), "{more}");
+    let (rate, burst) = (10_000, u32::MAX);
+    let look = take(&relay, "fast", json!({"rate": rate, "period_ms": 1, "burst": burst, "cost": 0})).await;
+    assert_eq!((&look["remaining"], &look["reset_after_ms"]), (&json!(u32::MAX), &json!(0)), "{look}");
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_bucket_that_shrank_is_not_emptier_than_empty() {
     let (_setup, relay) = relay().await;
     let bucket = |burst: u32, cost: u32| json!({"rate": 1, "period_ms": HOUR, "burst": burst, "cost": cost});
@@ -112,12 +128,18 @@ async fn buckets_that_can_not_be_are_refused() {
         json!({"rate": 0, "period_ms": 1, "burst": 1}),
         json!({"rate": 1, "period_ms": 0, "burst": 1}),
         json!({"rate": 1, "period_ms": 1, "burst": 0}),
-        json!({"rate": 1, "period_ms": 1, "burst": 1, "cost": 2}),
-        json!({"rate": 10_001, "period_ms": 1, "burst": 1}),
+        json!({"rate": 1_u64 << 32, "period_ms": 1, "burst": 1}),
+        json!({"rate": 1, "period_ms": 366 * 24 * HOUR + 1, "burst": 1}),
         json!({"rate": 1, "period_ms": u64::MAX, "burst": 1}),
     ] {
         let said = relay.call("alpha", "POST", "/v1/rate-limits/k", bucket.clone()).await;
         assert_eq!((said.status, said.code()), (400, "malformed_request"), "{bucket}: {said:?}");
+    }
+    for bucket in
+        [json!({"rate": 1, "period_ms": 1, "burst": 1, "cost": 2}), json!({"rate": 10_001, "period_ms": 1, "burst": 1})]
+    {
+        let said = relay.call("alpha", "POST", "/v1/rate-limits/k", bucket.clone()).await;
+        assert_eq!((said.status, said.code()), (422, "contradictory_request"), "{bucket}: {said:?}");
     }
     relay.stop().await;
 }

@@ -126,10 +126,14 @@ codes! {
     Unauthorized "unauthorized" 401 Caller false "The bearer token is missing or unknown";
     /// The service may not do this: another service's topic, a feature that relay.toml doesn't give it.
     Forbidden "forbidden" 403 Caller false "Not allowed to this service";
-    /// No such path, or no such method on it.
+    /// No such path.
     NotFound "not_found" 404 Caller false "No such resource";
     /// The cache holds nothing under this key.
     CacheMiss "cache_miss" 404 Caller false "Not in the cache";
+    /// No such method on this path; the header `allow` names those that it has.
+    MethodNotAllowed "method_not_allowed" 405 Caller false "No such method on this resource";
+    /// The body didn't arrive in time.
+    RequestTimeout "request_timeout" 408 Caller true "The request didn't arrive in time";
     /// Another request with this idempotency key is still in flight.
     IdempotencyInFlight "idempotency_in_flight" 409 Caller true "A request with this key is in flight";
     /// A step touched another number of rows than it expects.
@@ -138,6 +142,10 @@ codes! {
     ConstraintViolation "constraint_violation" 409 Caller false "A constraint was violated";
     /// A limit of the configuration: too many steps, rows, bytes, a value too large.
     LimitExceeded "limit_exceeded" 413 Caller false "A limit was exceeded";
+    /// The body has another media type than JSON, or a content coding.
+    UnsupportedMediaType "unsupported_media_type" 415 Caller false "The body isn't plain JSON";
+    /// Two fields of the request contradict each other.
+    ContradictoryRequest "contradictory_request" 422 Caller false "The request contradicts itself";
     /// A parameter doesn't fit its column.
     InvalidParameter "invalid_parameter" 422 Caller false "A parameter doesn't fit its type";
     /// The statement is of a kind that isn't allowed.
@@ -201,7 +209,8 @@ mod tests {
         for code in Code::ALL {
             let client_error = (400..500).contains(&code.status());
             assert_eq!(client_error, code.fault() == Fault::Caller, "{code:?}");
-            assert!(!client_error || !code.is_retryable() || *code == Code::IdempotencyInFlight, "{code:?}");
+            let passes = matches!(code, Code::IdempotencyInFlight | Code::RequestTimeout);
+            assert_eq!(client_error && code.is_retryable(), passes, "{code:?}");
         }
     }
 }
