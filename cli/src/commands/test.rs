@@ -2,6 +2,7 @@
 mod choice;
 mod place;
 mod runner;
+mod schemathesis;
 mod servers;
 mod stripe;
 mod tally;
@@ -97,7 +98,7 @@ async fn prepare(choice: &Choice, run: &Run, place: &TestPlace, progress: &mut P
     let root = checkout::repository()?;
     let needs = &choice.needs;
     let any = |what: fn(Need) -> bool| needs.iter().copied().any(what);
-    let mut made = Made { jars: None, stripe: None };
+    let mut made = Made { jars: None, stripe: None, schemathesis: None };
     if any(Need::kafka) {
         made.jars = Some(prepare_kafka(&root, progress).await?);
     } else if any(Need::programs) {
@@ -105,6 +106,9 @@ async fn prepare(choice: &Choice, run: &Run, place: &TestPlace, progress: &mut P
     }
     if needs.contains(&Need::StripeMock) {
         made.stripe = Some(progress.step("stripe-mock", stripe::program()).await?);
+    }
+    if needs.contains(&Need::Schemathesis) {
+        made.schemathesis = Some(progress.step("schemathesis", schemathesis::program(&root)).await?);
     }
     let services = Services::load()?;
     let components = services.packages().filter(|_| any(Need::components));

@@ -30,6 +30,8 @@ pub(super) enum Need {
     Redis,
     /// Stripe's own stand-in.
     StripeMock,
+    /// The program that tests an HTTP interface by its description.
+    Schemathesis,
     /// The component that the host's own tests run.
     Guest,
     /// A whole stack, which all tests of the run share.
@@ -73,6 +75,8 @@ struct Target {
     name: String,
     kind: Vec<String>,
     src_path: PathBuf,
+    /// Whether it belongs to "everything". What doesn't runs only where it is named.
+    test: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -182,7 +186,8 @@ impl<'a> Asked<'a> {
     }
 
     fn wants(&self, target: &Target) -> bool {
-        let all = |target: &Target| target.is("test") || target.is("lib") || target.is("bin") || target.is("cdylib");
+        let kinds = ["test", "lib", "bin", "cdylib"];
+        let all = |target: &Target| target.test && kinds.iter().any(|kind| target.is(kind));
         let one = |(flag, name): &(&str, Option<&str>)| match *flag {
             "--lib" | "--doc" => target.is("lib"),
             "--bins" => target.is("bin"),
@@ -277,11 +282,12 @@ mod tests {
     use super::*;
     use towpath_stack::testing::TempDir;
 
-    const SOURCES: [(&str, &str); 5] = [
+    const SOURCES: [(&str, &str); 6] = [
         ("relay/src/lib.rs", "mod outbox;"),
         ("relay/src/outbox.rs", "#[test] fn a_batch_is_bounded() {}"),
         ("relay/tests/events/main.rs", "mod dead_letters;"),
         ("relay/tests/events/dead_letters.rs", "#[tokio::test]\nasync fn a_replay_goes_to_one_service() {}"),
+        ("relay/tests/contract.rs", "#[test] fn a_replay_is_as_described() {}"),
         ("order/src/lib.rs", "#[test] fn an_order_expires() {}"),
     ];
 
@@ -295,14 +301,19 @@ mod tests {
             name: name.to_owned(),
             kind: vec![kind.to_owned()],
             src_path: root.join(file),
+            test: name != "contract",
         };
-        let needs = BTreeMap::from([("events".to_owned(), BTreeSet::from([Need::Postgres, Need::Kafka]))]);
+        let needs = BTreeMap::from([
+            ("events".to_owned(), BTreeSet::from([Need::Postgres, Need::Kafka])),
+            ("contract".to_owned(), BTreeSet::from([Need::Schemathesis])),
+        ]);
         let relay = Package {
             name: "towpath-relay".to_owned(),
             targets: vec![
                 target("towpath_relay", "lib", "relay/src/lib.rs"),
                 target("events", "test", "relay/tests/events/main.rs"),
                 target("refusals", "test", "relay/tests/refusals.rs"),
+                target("contract", "test", "relay/tests/contract.rs"),
             ],
             metadata: Some(Metadata { needs }),
         };
@@ -339,6 +350,16 @@ mod tests {
         assert_eq!(module.cargo[..3], ["--workspace", "--test", "events"]);
         let pure = choose(&["outbox"]).unwrap();
         assert_eq!((pure.cargo[2].as_str(), pure.needs.len()), ("--lib", 0));
+    }
+
+    #[test]
+    fn a_program_that_is_no_part_of_everything_runs_where_it_is_named() {
+        let contract = choose(&["--test", "contract"]).unwrap();
+        assert_eq!(contract.cargo, ["--workspace", "--test", "contract"]);
+        assert_eq!(contract.needs, BTreeSet::from([Need::Schemathesis]));
+        for everything in [&[][..], &["--tests"], &["a_replay"]] {
+            assert!(!choose(everything).unwrap().needs.contains(&Need::Schemathesis), "{everything:?}");
+        }
     }
 
     #[test]

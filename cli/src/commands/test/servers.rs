@@ -31,6 +31,7 @@ const NO_RATE_LIMIT: &str = "100000";
 pub(super) struct Made {
     pub(super) jars: Option<Jars>,
     pub(super) stripe: Option<PathBuf>,
+    pub(super) schemathesis: Option<PathBuf>,
 }
 
 /// The servers, and what tests are told of them.
@@ -87,6 +88,10 @@ pub(super) fn plan(
                 tell("TOWPATH_TEST_STRIPE", format!("http://{}", ports.address("stripe-mock")?));
                 let program = made.stripe.as_ref().context("stripe-mock was not built")?;
                 parts.push(stripe_mock(place, &ports, program)?);
+            }
+            Need::Schemathesis => {
+                let program = made.schemathesis.as_ref().context("Schemathesis was not installed")?;
+                tell("TOWPATH_TEST_SCHEMATHESIS", program.display().to_string());
             }
             Need::Guest => {
                 tell("TOWPATH_TEST_GUEST", guest(root).display().to_string());
