@@ -53,6 +53,25 @@ impl Currency {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// How many decimals its minor unit has by ISO 4217: 2 for EUR, 0 for JPY, 3 for KWD. A payment provider may count in
+    /// other units.
+    #[must_use]
+    pub fn exponent(self) -> u32 {
+        iso_currency::Currency::from_code(self.as_str()).and_then(iso_currency::Currency::exponent).map_or(2, u32::from)
+    }
+
+    /// The currency that took its place, if ISO 4217 has withdrawn it: EUR for HRK. Nobody can pay in it any more, but
+    /// what was written before still has to be read.
+    #[must_use]
+    pub fn withdrawn_for(self) -> Option<Self> {
+        // List one of ISO 4217 has both VES and VED, whatever the crate's table says.
+        if self.as_str() == "VES" {
+            return None;
+        }
+        let successor = iso_currency::Currency::from_code(self.as_str())?.is_superseded()?.latest();
+        successor.code().parse().ok()
+    }
 }
 
 impl FromStr for Currency {
@@ -115,13 +134,19 @@ impl Money {
     }
 }
 
-/// A currency.
+/// A currency that people pay in today.
 ///
 /// # Errors
-/// `wrong_type`, `unknown_currency`.
+/// `wrong_type`, `unknown_currency`, `withdrawn_currency`.
 pub fn currency(value: &Value) -> Result<Currency, Invalid> {
     let unknown = |_| Invalid::new("unknown_currency", "must be an ISO 4217 code such as EUR");
-    parse::string(value)?.parse().map_err(unknown)
+    let currency: Currency = parse::string(value)?.parse().map_err(unknown)?;
+    match currency.withdrawn_for() {
+        Some(successor) => {
+            Err(Invalid::new("withdrawn_currency", format!("is withdrawn: {successor} took the place of {currency}")))
+        }
+        None => Ok(currency),
+    }
 }
 
 impl fmt::Display for UnknownCurrency {
@@ -200,6 +225,25 @@ mod tests {
         }
         for unknown in ["", "eur", "EURO", "ABC", "XXX", "XTS", "XAU"] {
             assert_eq!(unknown.parse::<Currency>(), Err(UnknownCurrency), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn minor_units_are_those_of_iso_4217() {
+        for (code, exponent) in [("EUR", 2), ("JPY", 0), ("ISK", 0), ("UGX", 0), ("MGA", 2), ("HUF", 2), ("KWD", 3)] {
+            assert_eq!(code.parse::<Currency>().expect("a currency").exponent(), exponent, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_withdrawn_currency_is_read_but_not_taken() {
+        for (withdrawn, successor) in [("HRK", "EUR"), ("BGN", "EUR"), ("SLL", "SLE"), ("ZWL", "ZWG"), ("CUC", "CUP")] {
+            let read: Currency = withdrawn.parse().expect("old rows and events name it");
+            assert_eq!(read.withdrawn_for().map(|currency| currency.to_string()), Some(successor.into()));
+            assert_eq!(currency(&json!(withdrawn)).expect_err("refused").code, "withdrawn_currency");
+        }
+        for current in ["EUR", "VES", "VED", "SLE", "XCG"] {
+            assert!(currency(&json!(current)).is_ok(), "{current}");
         }
     }
 

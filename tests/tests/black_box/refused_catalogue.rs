@@ -22,7 +22,7 @@ fn product_with(changes: Value) -> Value {
 #[tokio::test]
 async fn a_product_with_something_wrong_is_refused_by_field() {
     let shop = Shop::open();
-    let cases: [(Value, &[Wrong<'_>]); 19] = [
+    let cases: [(Value, &[Wrong<'_>]); 20] = [
         (json!({ "sku": null }), &[("sku", "required")]),
         (json!({ "sku": "" }), &[("sku", "too_short")]),
         (json!({ "sku": "x".repeat(65) }), &[("sku", "too_long")]),
@@ -41,6 +41,7 @@ async fn a_product_with_something_wrong_is_refused_by_field() {
         (json!({ "price": { "amount": 1.5, "currency": "EUR" } }), &[("price.amount", "wrong_type")]),
         (json!({ "price": { "amount": 1_000_000_000_001_i64, "currency": "EUR" } }), &[("price.amount", "too_large")]),
         (json!({ "price": { "amount": 1, "currency": "eur" } }), &[("price.currency", "unknown_currency")]),
+        (json!({ "price": { "amount": 1, "currency": "HRK" } }), &[("price.currency", "withdrawn_currency")]),
         (json!({ "active": true, "id": "x" }), &[("active", "unknown_field"), ("id", "unknown_field")]),
     ];
     for (changes, wrong) in cases {
