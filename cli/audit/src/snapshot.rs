@@ -95,6 +95,8 @@ pub struct RefundRow {
     pub payment_id: Uuid,
     /// Its status.
     pub status: String,
+    /// Whether the provider has taken it: what is pending then, a bank works on.
+    pub taken: bool,
     /// In minor units.
     pub amount: i64,
     /// ISO 4217.

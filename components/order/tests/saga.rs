@@ -8,7 +8,13 @@ use std::collections::{HashSet, VecDeque};
 
 use proptest::prelude::*;
 use towpath_order::domain::{Cancelling, Decision, Heard, Said, Seen, Status};
-use towpath_payment::domain as pay;
+use towpath_payment::{
+    domain as pay,
+    provider::{
+        outcomes::Decline,
+        stripe::{GivenState, Standing},
+    },
+};
 use towpath_sdk::{Id, Money};
 
 /// An event on its way to one service, with its id.
@@ -35,6 +41,8 @@ enum Turn {
     Deliver(usize),
     /// One that was delivered before comes again, to the same service.
     Again(usize, usize),
+    /// Payment dies in the middle of the first `stock.reserved`: it has an intent, and hasn't confirmed it.
+    DieBeforeTheCharge,
     Cancel,
     Expire,
 }
@@ -55,8 +63,10 @@ struct World {
     stock_sold: bool,
     stock_released: bool,
     payment: Option<pay::Status>,
+    intent: bool,
     cancelled: Option<pay::Cancellation>,
     charges: usize,
+    charged_while_open: bool,
     refunds: usize,
 }
 
@@ -83,8 +93,10 @@ impl World {
             stock_sold: false,
             stock_released: false,
             payment: None,
+            intent: false,
             cancelled: None,
             charges: 0,
+            charged_while_open: false,
             refunds: 0,
         };
         world.publish(&[TO_INVENTORY], &Event::Placed);
@@ -110,6 +122,12 @@ impl World {
                 let known = &self.delivered[queue];
                 if let Some(event) = known.get(n % known.len().max(1)).cloned() {
                     self.hear(queue, event);
+                }
+            }
+            Turn::DieBeforeTheCharge => {
+                if !self.queues[TO_PAYMENT_FROM_STOCK].is_empty() && self.seen().may_begin() {
+                    self.payment = Some(pay::Status::Pending);
+                    self.intent = true;
                 }
             }
             Turn::Cancel if Cancelling::of(self.order) == Cancelling::Cancel => {
@@ -183,41 +201,62 @@ impl World {
     }
 
     fn seen(&self) -> pay::Seen {
-        pay::Seen { payment: self.payment, cancelled: self.cancelled }
+        pay::Seen { payment: self.payment, intent: self.intent, refund_taken: false, cancelled: self.cancelled }
     }
 
     fn charge(&mut self) {
         if self.seen().may_begin() {
             self.payment = Some(pay::Status::Pending);
         }
-        if self.seen().next() == pay::Next::Charge {
-            let captured = self.course.pays;
-            self.charges += usize::from(captured);
-            self.payment = Some(self.seen().charged(captured));
-            let (payment_id, amount) = (self.payment_id, self.total);
-            let heard = if captured {
-                Heard::PaymentCaptured { payment_id, amount }
-            } else {
-                Heard::PaymentDeclined { payment_id, reason: "card_declined".into() }
-            };
-            self.publish(&[TO_ORDER_FROM_PAYMENT], &Event::Payment(heard));
-        }
-        self.give_back();
+        self.settle_payment();
     }
 
     fn send_back(&mut self, reason: pay::Cancellation) {
         self.cancelled.get_or_insert(reason);
         self.payment = self.seen().cancel().or(self.payment);
-        self.give_back();
+        self.settle_payment();
     }
 
-    fn give_back(&mut self) {
-        if self.seen().next() == pay::Next::Refund {
-            self.refunds += 1;
-            self.payment = Some(pay::Status::Refunded);
-            let heard = Heard::PaymentRefunded { payment_id: self.payment_id };
-            self.publish(&[TO_ORDER_FROM_PAYMENT], &Event::Payment(heard));
+    /// What a handler of payment does: one step after the other, until nothing is next.
+    fn settle_payment(&mut self) {
+        loop {
+            let standing = match self.seen().next() {
+                pay::Next::Create => {
+                    self.intent = true;
+                    continue;
+                }
+                pay::Next::Confirm if self.course.pays => {
+                    self.charges += 1;
+                    self.charged_while_open = self.cancelled.is_none();
+                    Standing::Captured
+                }
+                pay::Next::Confirm => {
+                    Standing::Declined(Decline { reason: "card_declined".into(), provider_code: None })
+                }
+                // In this model a charge and its record are one step: what is pending isn't charged.
+                pay::Next::Close | pay::Next::Cancel => Standing::Cancelled,
+                pay::Next::Refund => {
+                    self.refunds += 1;
+                    self.payment = self.payment.and_then(|now| pay::given_back(now, &GivenState::Succeeded));
+                    self.pays(Heard::PaymentRefunded { payment_id: self.payment_id });
+                    continue;
+                }
+                pay::Next::Nothing => return,
+            };
+            let payment_id = self.payment_id;
+            self.payment = self.seen().stands(&standing);
+            match self.payment {
+                Some(pay::Status::Captured) => self.pays(Heard::PaymentCaptured { payment_id, amount: self.total }),
+                Some(pay::Status::Declined) => {
+                    self.pays(Heard::PaymentDeclined { payment_id, reason: "card_declined".into() });
+                }
+                other => assert_eq!(other, Some(pay::Status::Cancelled)),
+            }
         }
+    }
+
+    fn pays(&mut self, heard: Heard) {
+        self.publish(&[TO_ORDER_FROM_PAYMENT], &Event::Payment(heard));
     }
 
     /// Everything that is on its way arrives.
@@ -232,6 +271,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let turn = prop_oneof![
         12 => (0..5_usize).prop_map(Turn::Deliver),
         4 => (0..5_usize, any::<usize>()).prop_map(|(queue, n)| Turn::Again(queue, n)),
+        2 => Just(Turn::DieBeforeTheCharge),
         1 => Just(Turn::Cancel),
         1 => Just(Turn::Expire),
     ];
@@ -260,8 +300,11 @@ proptest! {
         // 5: what was charged for nothing goes back, exactly once.
         prop_assert!(world.charges <= 1);
         prop_assert_eq!(world.charges - world.refunds, usize::from(confirmed));
-        // The order knows its payment.
-        prop_assert_eq!(world.order_payment.is_some(), world.payment.is_some());
+        // The order knows its payment, unless nothing was ever asked of the customer.
+        let asked = world.payment.is_some_and(|status| status != pay::Status::Cancelled);
+        prop_assert_eq!(world.order_payment.is_some(), asked);
+        // A payment of an order that is over is not charged first and refunded then: what went back was confirmed before.
+        prop_assert!(world.refunds == 0 || world.charged_while_open);
     }
 
     #[test]

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! (no row) ──▶ pending ──▶ captured ──▶ refund_pending ──▶ refunded
-//!                 │  └────────────────────▲
-//!                 └──▶ declined
+//!                 │ │ └───────────────────▲      │            │
+//!                 │ └──▶ declined                ▼            ▼
+//!                 ├──▶ cancelled          needs_attention ◀───┘
+//!                 └──────────────────────────────▲
 //! ```
 //!
-//! `pending` is written before the provider is called. So an order without a row was never charged, and needs no refund
-//! when it is cancelled. A `pending` payment may have been charged by an attempt that died before it recorded the answer:
-//! the next attempt calls the provider again under the same key, even if the order ended meanwhile, and a charge of an
-//! ended order is refunded.
+//! `pending` is written before the provider is called. The provider's intent is created without charging anybody, and its
+//! id is kept, before it is confirmed. So an order that ends before that costs nothing; one that ends later has its intent
+//! cancelled, and the provider decides which was first, the charge or the cancellation. docs/payments.md tells it at length.
 
 use std::fmt;
+
+use crate::provider::stripe::{GivenState, Standing};
 
 /// The status of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,27 +25,43 @@ pub enum Status {
     Captured,
     /// The provider declined it.
     Declined,
-    /// The provider is about to be called for the refund, or was.
+    /// The order ended before the provider charged it, and now it can't be charged any more.
+    Cancelled,
+    /// The provider is about to be called for the refund, or works on it.
     RefundPending,
-    /// The provider refunded it.
+    /// The provider refunded it: the money is back.
     Refunded,
+    /// The provider did something else than it was asked for, or the refund failed. A person has to look at it.
+    NeedsAttention,
 }
 
-use Status::{Captured, Declined, Pending, RefundPending, Refunded};
+use Status::{Cancelled, Captured, Declined, NeedsAttention, Pending, RefundPending, Refunded};
+
+/// The reason of a payment that was charged with another amount or currency than was asked.
+pub const AMOUNT_MISMATCH: &str = "amount_mismatch";
+/// The reason of a payment whose refund failed.
+pub const REFUND_FAILED: &str = "refund_failed";
+/// The reason of a payment whose intent somebody cancelled at the provider while the order was open.
+pub const CANCELLED_AT_PROVIDER: &str = "payment_cancelled";
 
 /// Every legal step.
 pub const TRANSITIONS: &[(Status, Status)] = &[
     (Pending, Captured),
     (Pending, Declined),
+    (Pending, Cancelled),
     // Captured for an order that ended in the meantime.
     (Pending, RefundPending),
+    (Pending, NeedsAttention),
     (Captured, RefundPending),
     (RefundPending, Refunded),
+    (RefundPending, NeedsAttention),
+    // A bank may send a refund back that it has taken.
+    (Refunded, NeedsAttention),
 ];
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 5] = [Pending, Captured, Declined, RefundPending, Refunded];
+    pub const ALL: [Self; 7] = [Pending, Captured, Declined, Cancelled, RefundPending, Refunded, NeedsAttention];
 
     /// Whether the step to `next` is legal.
     #[must_use]
@@ -57,8 +76,10 @@ impl Status {
             Pending => "pending",
             Captured => "captured",
             Declined => "declined",
+            Cancelled => "cancelled",
             RefundPending => "refund_pending",
             Refunded => "refunded",
+            NeedsAttention => "needs_attention",
         }
     }
 
@@ -106,6 +127,10 @@ impl Cancellation {
 pub struct Seen {
     /// The status of its payment, if there is one.
     pub payment: Option<Status>,
+    /// Whether the provider's intent is known.
+    pub intent: bool,
+    /// Whether the provider has taken the refund. What became of it, a later look tells.
+    pub refund_taken: bool,
     /// Whether the order ended, and why.
     pub cancelled: Option<Cancellation>,
 }
@@ -113,11 +138,17 @@ pub struct Seen {
 /// The next step of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Call the provider for the charge. Repeating it is safe: its key is the order's.
-    Charge,
-    /// Call the provider for the refund. Repeating it is safe.
+    /// Call the provider for an intent. Nobody is charged by it, so repeating it is safe.
+    Create,
+    /// Call the provider to charge the intent. An intent is charged once at most.
+    Confirm,
+    /// Record that there is nothing to charge: no intent is known, so none was confirmed.
+    Close,
+    /// Call the provider to cancel the intent. It answers what was first.
+    Cancel,
+    /// Call the provider for the refund. Repeating it is safe: a charge is refunded once at most.
     Refund,
-    /// None: it is settled.
+    /// None: it is settled, or the provider works on it.
     Nothing,
 }
 
@@ -131,20 +162,28 @@ impl Seen {
     /// The next step.
     #[must_use]
     pub fn next(self) -> Next {
-        match self.payment {
-            Some(Pending) => Next::Charge,
-            Some(RefundPending) => Next::Refund,
-            None | Some(Captured | Declined | Refunded) => Next::Nothing,
+        match (self.payment, self.intent, self.cancelled) {
+            (Some(Pending), false, None) => Next::Create,
+            (Some(Pending), false, Some(_)) => Next::Close,
+            (Some(Pending), true, None) => Next::Confirm,
+            (Some(Pending), true, Some(_)) => Next::Cancel,
+            (Some(RefundPending), ..) if !self.refund_taken => Next::Refund,
+            (None | Some(Captured | Declined | Cancelled | RefundPending | Refunded | NeedsAttention), ..) => {
+                Next::Nothing
+            }
         }
     }
 
-    /// The status of a pending payment after the provider answered.
+    /// The status of a pending payment once the provider says what became of its intent, if that ends it.
     #[must_use]
-    pub fn charged(self, captured: bool) -> Status {
-        match (captured, self.cancelled) {
-            (false, _) => Declined,
-            (true, None) => Captured,
-            (true, Some(_)) => RefundPending,
+    pub fn stands(self, standing: &Standing) -> Option<Status> {
+        match (standing, self.cancelled) {
+            (Standing::Unconfirmed, _) => None,
+            (Standing::Captured, None) => Some(Captured),
+            (Standing::Captured, Some(_)) => Some(RefundPending),
+            (Standing::Differs { .. }, _) => Some(NeedsAttention),
+            (Standing::Cancelled, Some(_)) => Some(Cancelled),
+            (Standing::Declined(_), _) | (Standing::Cancelled, None) => Some(Declined),
         }
     }
 
@@ -153,6 +192,17 @@ impl Seen {
     pub fn cancel(self) -> Option<Status> {
         (self.payment == Some(Captured)).then_some(RefundPending)
     }
+}
+
+/// The status of a payment once the provider says what became of its refund, if that changes it.
+#[must_use]
+pub fn given_back(status: Status, state: &GivenState) -> Option<Status> {
+    let next = match state {
+        GivenState::Pending => return None,
+        GivenState::Succeeded => Refunded,
+        GivenState::Failed { .. } => NeedsAttention,
+    };
+    status.may_become(next).then_some(next)
 }
 
 #[cfg(test)]

@@ -4,25 +4,24 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use towpath_sdk::{Id, Money, relay::event, wire::Event};
 
-use crate::{provider::Charged, store::Row};
+use crate::{provider::outcomes::advice, store::Row};
 
 /// The topic of all events of payments. The key is the order's id.
 const TOPIC: &str = "payment.events";
 
-/// `payment.captured` or `payment.declined`.
-pub(crate) fn charged(order_id: Id, row: &Row, charged: &Charged) -> Event {
-    match charged {
-        Charged::Captured { reference } => {
-            let more = json!({"amount": row.amount, "provider_reference": reference});
-            said("payment.captured", order_id, row.id, more)
-        }
-        Charged::Declined { reason, .. } => said("payment.declined", order_id, row.id, json!({"reason": reason})),
-    }
+/// `payment.captured`.
+pub(crate) fn captured(order_id: Id, row: &Row) -> Event {
+    said("payment.captured", order_id, row.id, json!({"amount": row.amount, "provider_reference": row.reference}))
+}
+
+/// `payment.declined`.
+pub(crate) fn declined(order_id: Id, payment_id: Id, reason: &str) -> Event {
+    said("payment.declined", order_id, payment_id, json!({"reason": reason, "advice": advice(reason).as_str()}))
 }
 
 /// `payment.refunded`.
-pub(crate) fn refunded(order_id: Id, row: &Row) -> Event {
-    said("payment.refunded", order_id, row.id, json!({"amount": row.amount}))
+pub(crate) fn refunded(order_id: Id, payment_id: Id, amount: Money) -> Event {
+    said("payment.refunded", order_id, payment_id, json!({"amount": amount}))
 }
 
 fn said(kind: &str, order_id: Id, payment_id: Id, mut data: Value) -> Event {
@@ -51,7 +50,6 @@ pub(crate) struct OrderEnded {
 #[cfg(test)]
 mod tests {
     use towpath_component_testing::events::assert_documented;
-    use towpath_sdk::Time;
 
     use super::*;
     use crate::{
@@ -68,20 +66,21 @@ mod tests {
             amount,
             payment_method: "pm".into(),
             provider: Name::Sandbox,
-            reference: None,
-            since: Time::now(),
-            seen: Seen { payment: Some(Status::Pending), cancelled: None },
+            reference: Some("ch".into()),
+            attempt: 1,
+            refund_attempt: 1,
+            seen: Seen { payment: Some(Status::Pending), intent: true, refund_taken: false, cancelled: None },
         };
-        let captured = charged(order_id, &row, &Charged::Captured { reference: "ch".into() });
+        let captured = captured(order_id, &row);
         assert_documented(&captured);
         assert_eq!((captured.topic.as_str(), captured.key), (TOPIC, order_id.to_string()));
         let expected = json!({"order_id": order_id, "payment_id": id, "amount": amount, "provider_reference": "ch"});
         assert_eq!((captured.kind.as_str(), captured.data), ("payment.captured", expected));
-        let declined = charged(order_id, &row, &Charged::Declined { reason: "lost_card".into(), reference: None });
+        let declined = declined(order_id, id, "expired_card");
         assert_documented(&declined);
-        let expected = json!({"order_id": order_id, "payment_id": id, "reason": "lost_card"});
+        let expected = json!({"order_id": order_id, "payment_id": id, "reason": "expired_card", "advice": "final"});
         assert_eq!((declined.kind.as_str(), declined.data), ("payment.declined", expected));
-        let refunded = refunded(order_id, &row);
+        let refunded = refunded(order_id, id, amount);
         assert_documented(&refunded);
         let expected = json!({"order_id": order_id, "payment_id": id, "amount": amount});
         assert_eq!((refunded.kind.as_str(), refunded.data), ("payment.refunded", expected));

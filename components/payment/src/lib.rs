@@ -23,6 +23,9 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
         ("GET", ["v1", "payments", id]) => read::one(&context, id).await,
         (_, ["v1", "payments"] | ["v1", "payments", _]) => Err(Problem::method_not_allowed("GET")),
         ("POST", ["_relay", "payment", "events"]) => hear::hear(&context, &request).await,
+        ("POST", ["_relay", "payment", "timers", "ask-refunds"]) => {
+            settle::refunds::ask_refunds(&context, &request).await
+        }
         _ => Err(Problem::no_such_path()),
     }
 }

@@ -1,73 +1,54 @@
-//! Payment providers: a trait, and its two implementations.
+//! The payment provider: Stripe, or a sandbox that answers as Stripe does.
 //!
-//! Both are called under keys that are derived from the order. If payment dies between the provider's answer and the
-//! record of it, the next call finds what the first one did.
+//! This file has the words; `client` makes the calls. [`stripe`] says what is asked and what an answer means, for both; the
+//! two differ in who answers. [`units`] and [`outcomes`] are the tables behind it.
 
+pub(crate) mod client;
+mod http;
+pub mod outcomes;
 pub mod sandbox;
 pub mod stripe;
+pub mod units;
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use towpath_sdk::{Id, Money, Problem, Time};
+use towpath_sdk::{Id, Money, Problem};
 
-/// How long payment waits for the provider: less than the relay waits for the response to its delivery.
-pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(8);
+use units::Units;
 
 /// A charge to make.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
-    /// The order. The provider's key is derived from it.
+    /// The order. The provider's keys are derived from it.
     pub order_id: Id,
     /// How much.
-    pub amount: Money,
+    pub money: Money,
+    /// The same in the provider's units.
+    pub units: Units,
     /// What is charged: the provider's name for it.
     pub payment_method: String,
-    /// When it was first requested: providers delete old keys.
-    pub since: Time,
-}
-
-impl Charge {
-    /// The provider's idempotency key.
-    #[must_use]
-    pub fn key(&self) -> String {
-        format!("towpath-charge-{}", self.order_id)
-    }
 }
 
 /// A charge to refund in full.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
     /// The order.
     pub order_id: Id,
     /// The provider's name for the charge.
-    pub charge: String,
+    pub intent: String,
     /// How much.
-    pub amount: Money,
+    pub units: Units,
 }
 
-impl Refund {
-    /// The provider's idempotency key.
-    #[must_use]
-    pub fn key(&self) -> String {
-        format!("towpath-refund-{}", self.order_id)
-    }
-}
-
-/// The final answer to a charge.
+/// An answer of the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Charged {
-    /// The provider charged it.
-    Captured {
-        /// The provider's name for it.
-        reference: String,
-    },
-    /// The provider declined it.
-    Declined {
-        /// Such as `card_declined`.
-        reason: String,
-        /// The provider's name for the attempt, where it gave it one.
-        reference: Option<String>,
-    },
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After`, where it is there.
+    pub retry_after: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// Why the provider gave no final answer. The call may have had its effect.
@@ -79,6 +60,12 @@ pub enum ProviderError {
         cause: String,
         /// When, if the provider said so.
         retry_after_seconds: Option<u32>,
+    },
+    /// The provider keeps this answer under the key. A look-up has to show that the call did nothing; then another key can
+    /// succeed.
+    Spent {
+        /// For the log.
+        cause: String,
     },
     /// Repeating the call does not help: a person has to look at it.
     Failed {
@@ -92,18 +79,16 @@ impl ProviderError {
         Self::Later { cause: cause.into(), retry_after_seconds: None }
     }
 
-    /// An answer that is not final. A wrong API key (401) counts as `Later`: the events wait until it is corrected.
-    pub(crate) fn unanswered(status: u16, retry_after: Option<&str>, cause: String) -> Self {
-        match status {
-            401 | 403 | 408 | 409 | 425 | 429 | 500.. => {
-                Self::Later { cause, retry_after_seconds: retry_after.and_then(|text| text.trim().parse().ok()) }
-            }
-            _ => Self::Failed { cause },
-        }
-    }
-
     pub(crate) fn failed(cause: impl Into<String>) -> Self {
         Self::Failed { cause: cause.into() }
+    }
+
+    /// The error of a call that has no key: there is nothing to raise, and the same call can succeed later.
+    fn without_key(self) -> Self {
+        match self {
+            Self::Spent { cause } => Self::later(cause),
+            other => other,
+        }
     }
 }
 
@@ -111,6 +96,7 @@ impl fmt::Display for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Later { cause, .. } => write!(f, "the provider can't answer now: {cause}"),
+            Self::Spent { cause } => write!(f, "the provider failed, and keeps the answer: {cause}"),
             Self::Failed { cause } => write!(f, "the provider failed: {cause}"),
         }
     }
@@ -122,25 +108,18 @@ impl std::error::Error for ProviderError {}
 /// tries.
 impl From<ProviderError> for Problem {
     fn from(error: ProviderError) -> Self {
+        let unavailable = |cause, retry_after_seconds: Option<u32>| {
+            let mut problem =
+                Self::unavailable("provider_unavailable", "The payment provider is not available.", cause);
+            problem.retry_after_seconds = retry_after_seconds.or(problem.retry_after_seconds);
+            problem
+        };
         match error {
-            ProviderError::Later { cause, retry_after_seconds } => {
-                let mut problem =
-                    Self::unavailable("provider_unavailable", "The payment provider is not available.", cause);
-                problem.retry_after_seconds = retry_after_seconds.or(problem.retry_after_seconds);
-                problem
-            }
+            ProviderError::Later { cause, retry_after_seconds } => unavailable(cause, retry_after_seconds),
+            ProviderError::Spent { cause } => unavailable(cause, None),
             ProviderError::Failed { cause } => Self::internal(cause),
         }
     }
-}
-
-/// A payment provider.
-pub trait Provider {
-    /// Makes a charge, once per order.
-    fn charge(&self, charge: &Charge) -> impl Future<Output = Result<Charged, ProviderError>>;
-
-    /// Refunds a charge, once; returns the provider's name for the refund.
-    fn refund(&self, refund: &Refund) -> impl Future<Output = Result<String, ProviderError>>;
 }
 
 /// The name of a provider.

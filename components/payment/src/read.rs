@@ -6,7 +6,7 @@ use towpath_sdk::{
     Context, Currency, Id, Money, Problem, Query, RelayError, Request, Response, Time, parse, relay::Row,
 };
 
-use crate::store;
+use crate::{domain::Status, provider::outcomes::advice, store};
 
 /// The representation of a payment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -16,6 +16,7 @@ struct Payment {
     status: String,
     amount: Money,
     reason: Option<String>,
+    advice: Option<&'static str>,
     provider: String,
     provider_reference: Option<String>,
     created_at: Time,
@@ -24,12 +25,15 @@ struct Payment {
 
 impl Payment {
     fn read(row: Row<'_>) -> Result<Self, RelayError> {
+        let (status, reason) = (row.get::<String>("status")?, row.get::<Option<String>>("reason")?);
+        let declined = reason.as_deref().filter(|_| status == Status::Declined.as_str());
         Ok(Self {
+            advice: declined.map(|reason| advice(reason).as_str()),
             id: row.get("id")?,
             order_id: row.get("order_id")?,
-            status: row.get("status")?,
+            status,
             amount: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
-            reason: row.get("reason")?,
+            reason,
             provider: row.get("provider")?,
             provider_reference: row.get("provider_reference")?,
             created_at: row.get("created_at")?,
@@ -70,13 +74,14 @@ mod tests {
     fn a_payment_has_the_shape_of_the_interface() {
         let (id, now) = (Id::new(), Time::now());
         let row = json!({
-            "id": id, "order_id": id, "status": "declined", "amount": "300", "currency": "EUR", "reason": "lost_card",
+            "id": id, "order_id": id, "status": "declined", "amount": "300", "currency": "EUR", "reason": "expired_card",
             "provider": "sandbox", "provider_reference": null, "created_at": now, "updated_at": now,
         });
         let (columns, values) = row.as_object().expect("an object").clone().into_iter().unzip();
         let rows = Rows::from(QueryResponse { columns, rows: vec![values], ..QueryResponse::default() });
         let mut expected = row;
         expected["amount"] = json!({"amount": 300, "currency": "EUR"});
+        expected["advice"] = "final".into();
         expected.as_object_mut().expect("an object").remove("currency");
         let payment = Payment::read(rows.first().expect("a row")).expect("a payment");
         assert_eq!(serde_json::to_value(payment).expect("JSON"), expected);

@@ -2,23 +2,33 @@
 //!
 //! Each round reads the rows, calls the provider for what is next, and records the answer in one unit of work, if the rows
 //! still are as they were read. Otherwise another handler was first, and the next round reads what it wrote. If a round
-//! dies at any point, the relay delivers the event again, and the provider finds the first call under the order's key.
+//! dies at any point, the relay delivers the event again, and the provider tells what the first call did.
+
+mod record;
+pub(crate) mod refunds;
+mod schedule;
+
+use std::cell::Cell;
 
 use serde_json::{Value, json};
-use towpath_sdk::{Context, Delivery, Id, Outcome, Problem, Query, Relay, RelayError, UnitOfWork};
+use towpath_sdk::{Context, Delivery, Id, Outcome, Problem, Query, Relay, UnitOfWork};
 
 use crate::{
-    domain::{Cancellation, Next, Status},
-    events::{self, StockReserved},
-    provider::{Charge, Charged, Name, Provider, ProviderError, Refund, sandbox::Sandbox, stripe::Stripe},
+    domain::{Cancellation, Next},
+    events::StockReserved,
+    provider::{
+        Charge, Name, ProviderError, Refund,
+        client::Provider,
+        outcomes::Decline,
+        stripe::{Created, Standing},
+        units::Units,
+    },
     store::{self, Row},
 };
+use record::record;
 
-/// The most rounds, before the event gets 503. A payment takes three steps in its life.
-const MAX_ROUNDS: usize = 8;
-
-/// The label of every guard.
-const MOVED_ON: &str = "moved_on";
+/// The most rounds, before the event gets 503. A payment takes five steps in its life.
+const MAX_ROUNDS: usize = 12;
 
 /// Handles `stock.reserved`: charges, unless the order ended before.
 pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &StockReserved) -> Result<(), Problem> {
@@ -30,30 +40,15 @@ pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &Stoc
         .step(store::LOCK, [json!(order_id.to_string())])
         .step(store::BEGIN, begin(wanted, provider))
         .step(store::SEEN, [order_id.into()]);
-    let mut row = match relay.run(begin).await {
-        Ok(Outcome::Committed(results)) => store::read_payment(results.last())?,
-        Ok(_) => look(&relay, order_id).await?,
-        Err(error) => return Err(error.into()),
+    let row = match relay.run(begin).await? {
+        Outcome::Committed(results) => store::read_payment(results.last())?,
+        Outcome::Duplicate | Outcome::Replayed(_) => look(&relay, order_id).await?,
     };
-    for _ in 0..MAX_ROUNDS {
-        let Some(payment) = row else { return Ok(()) };
-        match payment.seen.next() {
-            Next::Charge => ask_and_record(context, &relay, delivery, order_id, &payment).await?,
-            Next::Refund => give_back(context, &relay, order_id, &payment).await?,
-            Next::Nothing => return Ok(()),
-        }
-        row = look(&relay, order_id).await?;
-        if row.is_none() {
-            // The provider was called for a payment that has no row: the event must not count as handled.
-            return Err(lost());
-        }
-    }
-    Err(contention())
+    settle(context, &relay, order_id, row, || delivery.unit()).await
 }
 
-/// Handles the end of an order: refunds what was captured, and records the end for a charge that comes later.
-///
-/// A pending payment is left to the handler that is charging it: its unit of work fails until it has read the end.
+/// Handles the end of an order: cancels what is not charged, refunds what was captured, and records the end, so that
+/// nothing is charged later.
 pub(crate) async fn cancel(
     context: &Context,
     delivery: &Delivery,
@@ -67,82 +62,148 @@ pub(crate) async fn cancel(
         .step(store::CANCEL, [order_id.into(), reason.as_str().into(), delivery.id().into()])
         .step(store::SEND_BACK, [Id::new().into(), order_id.into(), reason.as_str().into()])
         .step(store::SEEN, [order_id.into()]);
-    let mut row = match relay.run(unit).await? {
+    let row = match relay.run(unit).await? {
         Outcome::Committed(results) => store::read_payment(results.last())?,
         Outcome::Duplicate | Outcome::Replayed(_) => look(&relay, order_id).await?,
     };
+    // The event's inbox id is used: from here on the rows alone decide.
+    settle(context, &relay, order_id, row, UnitOfWork::new).await
+}
+
+/// Takes the steps of a payment until the provider has nothing left to do. `unit` begins the unit of work that ends the
+/// charge.
+async fn settle(
+    context: &Context,
+    relay: &Relay,
+    order_id: Id,
+    mut row: Option<Row>,
+    unit: impl Fn() -> UnitOfWork,
+) -> Result<(), Problem> {
+    let Some(first) = &row else { return Ok(()) };
+    if first.seen.next() == Next::Nothing {
+        return Ok(());
+    }
+    let provider = Provider::named(context, relay, first.provider).await?;
+    let raised = Cell::new(false);
     for _ in 0..MAX_ROUNDS {
-        match row {
-            Some(payment) if payment.seen.next() == Next::Refund => {
-                give_back(context, &relay, order_id, &payment).await?;
-            }
-            _ => return Ok(()),
+        // The provider was called for a payment that has no row: the event must not count as handled.
+        let payment = row.ok_or_else(lost)?;
+        let step = Step { relay, provider: &provider, order_id, payment: &payment, raised: &raised };
+        match payment.seen.next() {
+            Next::Create => step.create(unit()).await?,
+            Next::Confirm => step.confirm(unit()).await?,
+            Next::Close => step.end(unit(), &Standing::Cancelled).await?,
+            Next::Cancel => step.cancel(unit()).await?,
+            Next::Refund => step.give_back().await?,
+            Next::Nothing => return Ok(()),
         }
-        row = look(&relay, order_id).await?;
+        row = look(relay, order_id).await?;
     }
     Err(contention())
 }
 
-/// Calls the provider for the charge and records the answer. The next round reads whether it was recorded.
-async fn ask_and_record(
-    context: &Context,
-    relay: &Relay,
-    delivery: &Delivery,
+/// One step of a payment, from the row as it was read.
+struct Step<'a> {
+    relay: &'a Relay,
+    provider: &'a Provider<'a>,
     order_id: Id,
-    payment: &Row,
-) -> Result<(), Problem> {
-    let Row { amount, payment_method, since, .. } = payment.clone();
-    let charge = Charge { order_id, amount, payment_method, since };
-    let charged = match payment.provider {
-        Name::Sandbox => Sandbox::new(relay).charge(&charge).await?,
-        Name::Stripe => stripe(context).await?.charge(&charge).await?,
-    };
-    record(relay.run(charged_unit(delivery.unit(), order_id, payment, &charged)).await)
+    payment: &'a Row,
+    /// Whether this delivery has called under another key already.
+    raised: &'a Cell<bool>,
 }
 
-async fn give_back(context: &Context, relay: &Relay, order_id: Id, payment: &Row) -> Result<(), Problem> {
-    let charge = payment
-        .reference
-        .clone()
-        .ok_or_else(|| Problem::internal("a payment without a provider's reference can't be refunded"))?;
-    let refund = Refund { order_id, charge, amount: payment.amount };
-    let reference = match payment.provider {
-        Name::Sandbox => Sandbox::new(relay).refund(&refund).await?,
-        Name::Stripe => stripe(context).await?.refund(&refund).await?,
-    };
-    // The unit of work before this one may have used the event's inbox id: here the row alone decides.
-    let unit = UnitOfWork::new()
-        .step(store::REFUNDED, [payment.id.into(), json!(reference)])
-        .expect(1, MOVED_ON)
-        .event(events::refunded(order_id, payment));
-    record(relay.run(unit).await)
-}
-
-/// The unit of work that records the answer to a charge.
-fn charged_unit(unit: UnitOfWork, order_id: Id, payment: &Row, charged: &Charged) -> UnitOfWork {
-    let status = payment.seen.charged(matches!(charged, Charged::Captured { .. }));
-    let cancelled = payment.seen.cancelled.map(Cancellation::as_str);
-    let (reference, reason) = match charged {
-        Charged::Captured { reference } => (Some(reference), cancelled),
-        Charged::Declined { reason, reference } => (reference.as_ref(), Some(reason.as_str())),
-    };
-    let params = [payment.id.into(), status.as_str().into(), json!(reference), json!(reason), json!(cancelled)];
-    let unit = unit
-        .step(store::LOCK, [json!(order_id.to_string())])
-        .step(store::CHARGED, params)
-        .expect(1, MOVED_ON)
-        .event(events::charged(order_id, payment, charged));
-    if status == Status::RefundPending {
-        return unit.step(store::OPEN_REFUND, [Id::new().into(), payment.id.into()]).expect(1, "refund");
+impl Step<'_> {
+    /// Creates the intent and keeps its id. Nobody is charged, so a lost answer costs an intent that nobody confirms.
+    async fn create(&self, unit: UnitOfWork) -> Result<(), Problem> {
+        let Row { amount, payment_method, attempt, .. } = self.payment;
+        let units = match Units::of(*amount) {
+            Ok(units) => units,
+            Err(unpayable) => {
+                let decline = Decline { reason: unpayable.reason().into(), provider_code: None };
+                return self.end(unit, &Standing::Declined(decline)).await;
+            }
+        };
+        let (order_id, payment_method) = (self.order_id, payment_method.clone());
+        let charge = Charge { order_id, money: *amount, units, payment_method };
+        match self.provider.create(charge, *attempt).await {
+            Ok(Created::Intent(intent)) => record(self.relay.run(record::created(self.payment, &intent)).await),
+            Ok(Created::Declined(decline)) => self.end(unit, &Standing::Declined(decline)).await,
+            Ok(Created::Differs { intent, what }) => {
+                let payment = Row { reference: Some(intent), ..self.payment.clone() };
+                self.end_with(unit, &payment, &Standing::Differs { what }).await
+            }
+            Err(error @ ProviderError::Spent { .. }) => self.raise(error).await,
+            Err(error) => Err(error.into()),
+        }
     }
-    unit
-}
 
-/// A guard that isn't met is no failure, and neither is an event that was handled before: the next look tells.
-fn record(ran: Result<Outcome, RelayError>) -> Result<(), Problem> {
-    match ran {
-        Err(error) if error.unmet() == Some(MOVED_ON) => Ok(()),
-        other => Ok(other.map(drop)?),
+    /// Charges the intent.
+    async fn confirm(&self, unit: UnitOfWork) -> Result<(), Problem> {
+        let (intent, units) = self.intent()?;
+        match self.provider.confirm(self.order_id, intent, self.payment.attempt, &units).await {
+            Ok(standing) => self.end(unit, &standing).await,
+            Err(error @ ProviderError::Spent { .. }) => match self.provider.look(intent, &units).await? {
+                Standing::Unconfirmed => self.raise(error).await,
+                standing => self.end(unit, &standing).await,
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Cancels the intent; the provider says whether the charge was first.
+    async fn cancel(&self, unit: UnitOfWork) -> Result<(), Problem> {
+        let (intent, units) = self.intent()?;
+        let standing = self.provider.cancel(intent, &units).await?;
+        self.end(unit, &standing).await
+    }
+
+    async fn give_back(&self) -> Result<(), Problem> {
+        let (intent, units) = self.intent()?;
+        let refund = Refund { order_id: self.order_id, intent: intent.into(), units: units.clone() };
+        let given = match self.provider.refund(refund, self.payment.refund_attempt).await {
+            Err(error @ ProviderError::Spent { .. }) => match self.provider.find_refund(intent, &units).await? {
+                Some(given) => given,
+                None => return self.raise_refund(error).await,
+            },
+            other => other?,
+        };
+        record(self.relay.run(record::given(self.order_id, self.payment, &given)).await)
+    }
+
+    /// Records what became of the intent.
+    async fn end(&self, unit: UnitOfWork, standing: &Standing) -> Result<(), Problem> {
+        self.end_with(unit, self.payment, standing).await
+    }
+
+    async fn end_with(&self, unit: UnitOfWork, payment: &Row, standing: &Standing) -> Result<(), Problem> {
+        let Some(status) = self.payment.seen.stands(standing) else {
+            return Err(ProviderError::later("the intent is not confirmed").into());
+        };
+        let seen = self.payment.reference.as_deref();
+        record(self.relay.run(record::ended(unit, self.order_id, payment, seen, status, standing)).await)
+    }
+
+    /// The next round calls under another key: once in a delivery, so that a provider that fails again gets a pause.
+    async fn raise(&self, error: ProviderError) -> Result<(), Problem> {
+        self.raise_by(store::RAISE, self.payment.attempt, error).await
+    }
+
+    async fn raise_refund(&self, error: ProviderError) -> Result<(), Problem> {
+        self.raise_by(store::RAISE_REFUND, self.payment.refund_attempt, error).await
+    }
+
+    async fn raise_by(&self, sql: &str, attempt: i32, error: ProviderError) -> Result<(), Problem> {
+        self.relay.run(UnitOfWork::new().step(sql, [self.payment.id.into(), attempt.into()])).await?;
+        if self.raised.replace(true) { Err(error.into()) } else { Ok(()) }
+    }
+
+    /// The intent, and what it is about.
+    fn intent(&self) -> Result<(&str, Units), Problem> {
+        let intent = self.payment.reference.as_deref();
+        let intent = intent.ok_or_else(|| Problem::internal("the payment has no intent at the provider"))?;
+        let units = Units::of(self.payment.amount);
+        let units = units.map_err(|why| Problem::internal(format!("the intent {intent} has {}", why.reason())))?;
+        Ok((intent, units))
     }
 }
 
@@ -170,14 +231,6 @@ async fn provider_of_choice(context: &Context) -> Result<Name, Problem> {
     Ok(Name::parse(name.trim()).ok_or_else(unknown)?)
 }
 
-async fn stripe(context: &Context) -> Result<Stripe, Problem> {
-    let (url, key) = (context.variable("stripe_url").await?, context.variable("stripe_key").await?);
-    if key.trim().is_empty() {
-        return Err(ProviderError::later("the variable stripe_key is empty").into());
-    }
-    Ok(Stripe::new(&url, &key))
-}
-
 fn contention() -> Problem {
     Problem::unavailable(
         "contention",
@@ -192,50 +245,4 @@ fn lost() -> Problem {
         "The row of this payment disappeared while the provider was asked. Try again.",
         "the row of the payment disappeared while the provider was asked",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use towpath_sdk::{Money, Time};
-
-    use super::*;
-    use crate::domain::Seen;
-
-    fn payment(cancelled: Option<Cancellation>) -> Row {
-        Row {
-            id: Id::new(),
-            amount: Money::new(300, "EUR".parse().expect("a currency")),
-            payment_method: "pm_card_visa".into(),
-            provider: Name::Sandbox,
-            reference: None,
-            since: Time::now(),
-            seen: Seen { payment: Some(Status::Pending), cancelled },
-        }
-    }
-
-    #[test]
-    fn a_charge_is_recorded_with_its_event_under_what_was_seen() {
-        let (order_id, payment) = (Id::new(), payment(None));
-        let captured = Charged::Captured { reference: "ch".into() };
-        let unit = charged_unit(UnitOfWork::new(), order_id, &payment, &captured).into_request();
-        assert_eq!(unit.steps[0].sql, store::LOCK);
-        assert_eq!(unit.steps[1].params, [json!(payment.id), json!("captured"), json!("ch"), Value::Null, Value::Null]);
-        assert_eq!((unit.steps.len(), unit.events.len()), (2, 1));
-        let declined = Charged::Declined { reason: "lost_card".into(), reference: None };
-        let unit = charged_unit(UnitOfWork::new(), order_id, &payment, &declined).into_request();
-        assert_eq!(unit.steps[1].params[1..4], [json!("declined"), Value::Null, json!("lost_card")]);
-    }
-
-    #[test]
-    fn a_charge_for_an_order_that_came_to_nothing_opens_its_refund() {
-        let payment = payment(Some(Cancellation::Expired));
-        let captured = Charged::Captured { reference: "ch".into() };
-        let unit = charged_unit(UnitOfWork::new(), Id::new(), &payment, &captured).into_request();
-        let expected = [json!("refund_pending"), json!("ch"), json!("order_expired"), json!("order_expired")];
-        assert_eq!(unit.steps[1].params[1..], expected);
-        assert_eq!(
-            (unit.steps[2].sql.as_str(), unit.events[0].kind.as_str()),
-            (store::OPEN_REFUND, "payment.captured")
-        );
-    }
 }

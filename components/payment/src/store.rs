@@ -3,7 +3,7 @@
 //! Each text is a constant: the relay prepares it once per connection, and a test prepares all of them against the
 //! migrated schema.
 
-use towpath_sdk::{Currency, Id, Money, RelayError, Rows, Time};
+use towpath_sdk::{Currency, Id, Money, RelayError, Rows, relay};
 
 use crate::{
     domain::{Cancellation, Seen, Status},
@@ -27,11 +27,12 @@ pub const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 
 
 /// The columns that decisions depend on: always one row. Parameter: the order.
 pub const SEEN: &str = "
-SELECT p.id, p.status, p.amount, p.currency, p.payment_method, p.provider, p.provider_reference, p.created_at,
-       c.reason AS cancelled
+SELECT p.id, p.status, p.amount, p.currency, p.payment_method, p.provider, p.provider_reference, p.attempt,
+       c.reason AS cancelled, r.provider_reference AS refund_reference, r.attempt AS refund_attempt
 FROM (SELECT $1::uuid AS order_id) o
 LEFT JOIN payments p ON p.order_id = o.order_id
-LEFT JOIN cancellations c ON c.order_id = o.order_id";
+LEFT JOIN cancellations c ON c.order_id = o.order_id
+LEFT JOIN refunds r ON r.payment_id = p.id";
 
 /// Begins a payment, unless there is one or the order has ended.
 ///
@@ -42,14 +43,32 @@ SELECT $1::uuid, $2::uuid, $3::text, $4::bigint, $5::text, $6::text, $7::text
 WHERE NOT EXISTS (SELECT FROM cancellations WHERE order_id = $2::uuid)
 ON CONFLICT (order_id) DO NOTHING";
 
+/// Keeps the provider's intent, before it is confirmed. Parameters: id, provider's reference.
+pub const CREATED: &str = "
+UPDATE payments SET provider_reference = $2, updated_at = greatest(clock_timestamp(), updated_at)
+WHERE id = $1 AND status = 'pending' AND provider_reference IS NULL";
+
+/// Raises the attempt of a pending payment: the provider keeps a failure under the key of this one. Parameters: id; the
+/// attempt as seen.
+pub const RAISE: &str = "
+UPDATE payments SET attempt = attempt + 1, updated_at = greatest(clock_timestamp(), updated_at)
+WHERE id = $1 AND status = 'pending' AND attempt = $2";
+
+/// Raises the attempt of a refund that the provider hasn't taken. Parameters: payment; the attempt as seen.
+pub const RAISE_REFUND: &str = "
+UPDATE refunds SET attempt = attempt + 1, updated_at = greatest(clock_timestamp(), updated_at)
+WHERE payment_id = $1 AND status = 'pending' AND provider_reference IS NULL AND attempt = $2";
+
 /// Records the provider's answer, if the payment and its order still are as they were read.
 ///
-/// Parameters: id; new status, provider's reference, reason; the cancellation as seen.
+/// Parameters: id; new status, provider's reference, reason, provider's code; the cancellation and the reference as seen.
 pub const CHARGED: &str = "
 UPDATE payments
-SET status = $2, provider_reference = $3, reason = $4, updated_at = greatest(clock_timestamp(), updated_at)
+SET status = $2, provider_reference = $3, reason = $4, provider_code = $5,
+    updated_at = greatest(clock_timestamp(), updated_at)
 WHERE id = $1 AND status = 'pending'
-  AND (SELECT c.reason FROM cancellations c WHERE c.order_id = payments.order_id) IS NOT DISTINCT FROM $5::text";
+  AND (SELECT c.reason FROM cancellations c WHERE c.order_id = payments.order_id) IS NOT DISTINCT FROM $6::text
+  AND provider_reference IS NOT DISTINCT FROM $7::text";
 
 /// Opens the refund of a payment that was captured after its order ended. Parameters: refund's id, payment.
 pub const OPEN_REFUND: &str = "
@@ -71,7 +90,16 @@ WITH sent_back AS (
 INSERT INTO refunds (id, payment_id, amount, currency, reason)
 SELECT $1::uuid, id, amount, currency, reason FROM sent_back";
 
-/// Records the refund. Parameters: payment, provider's reference.
+/// Records that the provider has taken a refund, and when to ask what became of it. Parameters: payment, provider's
+/// reference, seconds until then.
+pub const REFUND_TAKEN: &str = "
+UPDATE refunds
+SET provider_reference = $2, asked = 0, ask_at = clock_timestamp() + $3::bigint * interval '1 second',
+    updated_at = greatest(clock_timestamp(), updated_at)
+WHERE payment_id = $1 AND status = 'pending' AND provider_reference IS NULL";
+
+/// Records that the money is back, and when to ask whether it stays so. Parameters: payment, provider's reference, seconds
+/// until then.
 pub const REFUNDED: &str = "
 WITH refunded AS (
     UPDATE payments
@@ -80,8 +108,37 @@ WITH refunded AS (
     RETURNING id, updated_at
 )
 UPDATE refunds r
-SET status = 'succeeded', provider_reference = $2, updated_at = refunded.updated_at
+SET status = 'succeeded', provider_reference = $2, asked = 0,
+    ask_at = clock_timestamp() + $3::bigint * interval '1 second', updated_at = refunded.updated_at
 FROM refunded WHERE r.payment_id = refunded.id AND r.status = 'pending'";
+
+/// Records that a refund failed, now or after it had succeeded: a person has to look at it. Parameters: payment, provider's
+/// reference, provider's code, reason.
+pub const REFUND_LOST: &str = "
+WITH lost AS (
+    UPDATE payments
+    SET status = 'needs_attention', reason = $4, provider_code = $3,
+        updated_at = greatest(clock_timestamp(), updated_at)
+    WHERE id = $1 AND status IN ('refund_pending', 'refunded')
+    RETURNING id, updated_at
+)
+UPDATE refunds r
+SET status = 'failed', provider_reference = $2, provider_code = $3, ask_at = NULL, updated_at = lost.updated_at
+FROM lost WHERE r.payment_id = lost.id AND r.status IN ('pending', 'succeeded')";
+
+/// Refunds that the provider is to be asked about, the longest due first. Parameter: how many at most.
+pub const REFUNDS_TO_ASK: &str = "
+SELECT p.order_id, p.id, p.status, p.amount, p.currency, p.provider, r.provider_reference, r.asked
+FROM refunds r JOIN payments p ON p.id = r.payment_id
+WHERE r.ask_at <= clock_timestamp()
+ORDER BY r.ask_at
+LIMIT $1";
+
+/// Notes that the provider was asked about a refund whose status stays. Parameters: payment; how often it was asked as seen,
+/// and now; seconds until it is asked again, or null for never.
+pub const ASKED: &str = "
+UPDATE refunds SET asked = $3, ask_at = clock_timestamp() + $4::bigint * interval '1 second'
+WHERE payment_id = $1 AND asked = $2";
 
 /// One payment.
 pub const PAYMENT: &str = select_payment!("WHERE id = $1");
@@ -89,47 +146,75 @@ pub const PAYMENT: &str = select_payment!("WHERE id = $1");
 /// The payment of an order.
 pub const PAYMENT_OF_ORDER: &str = select_payment!("WHERE order_id = $1");
 
-/// The sandbox: the mode in which it is told to fail now. No row if it works.
-pub const REFUSAL: &str = "SELECT mode FROM sandbox_behaviour WHERE until > now() AND mode IN ('gone', '500', '429')";
-
-/// The sandbox's ledger: a charge, unless there is an entry under this key.
+/// The sandbox: all that a call depends on. Always one row.
 ///
-/// Parameters: key, reference, order, amount, currency, why it is declined.
+/// Parameters: the call's key, intent, refund; each may be null.
+pub const SANDBOX_SEEN: &str = "
+SELECT a.request, a.status AS answered, a.body,
+       i.reference AS intent, i.order_id, i.amount, i.currency, i.payment_method, i.status,
+       r.reference AS refund, coalesce(r.status, 'succeeded') AS refund_status, b.mode
+FROM (SELECT $1::text AS key, $2::text AS intent, $3::text AS refund) c
+LEFT JOIN sandbox_answers a ON a.key = c.key
+LEFT JOIN sandbox_ledger r ON r.kind = 'refund' AND (r.reference = c.refund OR r.charge = c.intent)
+LEFT JOIN sandbox_intents i ON i.reference = coalesce(c.intent, r.charge)
+LEFT JOIN sandbox_behaviour b ON b.until > now() AND b.mode <> 'normal'";
+
+/// The sandbox keeps an answer under its key, unless there is one. Parameters: key, request, status, body.
+pub const SANDBOX_KEEP: &str = "
+INSERT INTO sandbox_answers (key, request, status, body) VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING";
+
+/// The sandbox creates an intent. Parameters: reference, order, amount, currency, payment method.
+pub const SANDBOX_CREATE: &str = "
+INSERT INTO sandbox_intents (reference, order_id, amount, currency, payment_method) VALUES ($1, $2, $3, $4, $5)";
+
+/// The sandbox moves an intent on. Parameters: reference; the status as seen, and the new one.
+pub const SANDBOX_MOVE: &str = "UPDATE sandbox_intents SET status = $3 WHERE reference = $1 AND status = $2";
+
+/// The sandbox's ledger: the charge of an intent, or that it was declined.
+///
+/// Parameters: key, intent, why it is declined.
 pub const LEDGER_CHARGE: &str = "
 INSERT INTO sandbox_ledger (key, kind, reference, order_id, amount, currency, declined)
-VALUES ($1, 'charge', $2, $3, $4, $5, $6) ON CONFLICT (key) DO NOTHING";
+SELECT $1::text, 'charge', reference, order_id, amount, currency, $3::text FROM sandbox_intents WHERE reference = $2";
 
-/// The sandbox's ledger: a refund, unless there is an entry under this key.
+/// The sandbox's ledger: a refund of a charge.
 ///
-/// Parameters: key, reference, the charge's reference.
+/// Parameters: key, reference, intent, status.
 pub const LEDGER_REFUND: &str = "
-INSERT INTO sandbox_ledger (key, kind, reference, order_id, amount, currency, charge)
-SELECT $1::text, 'refund', $2::text, order_id, amount, currency, reference
-FROM sandbox_ledger WHERE reference = $3 AND kind = 'charge' AND declined IS NULL
-ON CONFLICT (key) DO NOTHING";
+INSERT INTO sandbox_ledger (key, kind, reference, order_id, amount, currency, charge, status)
+SELECT $1::text, 'refund', $2::text, order_id, amount, currency, reference, $4::text
+FROM sandbox_ledger WHERE reference = $3 AND kind = 'charge' AND declined IS NULL";
 
-/// The sandbox's ledger: the entry under a key, and whether its answer is delayed.
-pub const LEDGER_ENTRY: &str = "
-SELECT kind, reference, amount, currency, declined, charge,
-       EXISTS (SELECT FROM sandbox_behaviour WHERE until > now() AND mode = 'slow') AS held_back
-FROM sandbox_ledger WHERE key = $1";
+/// The sandbox's ledger: what becomes of a refund. Parameters: reference; the status as seen, and the new one.
+pub const LEDGER_MOVE: &str = "
+UPDATE sandbox_ledger SET status = $3 WHERE reference = $1 AND coalesce(status, 'succeeded') = $2";
 
 /// Every text, by name.
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("LOCK", LOCK),
     ("SEEN", SEEN),
     ("BEGIN", BEGIN),
+    ("CREATED", CREATED),
+    ("RAISE", RAISE),
+    ("RAISE_REFUND", RAISE_REFUND),
     ("CHARGED", CHARGED),
     ("OPEN_REFUND", OPEN_REFUND),
     ("CANCEL", CANCEL),
     ("SEND_BACK", SEND_BACK),
+    ("REFUND_TAKEN", REFUND_TAKEN),
     ("REFUNDED", REFUNDED),
+    ("REFUND_LOST", REFUND_LOST),
+    ("REFUNDS_TO_ASK", REFUNDS_TO_ASK),
+    ("ASKED", ASKED),
     ("PAYMENT", PAYMENT),
     ("PAYMENT_OF_ORDER", PAYMENT_OF_ORDER),
-    ("REFUSAL", REFUSAL),
+    ("SANDBOX_SEEN", SANDBOX_SEEN),
+    ("SANDBOX_KEEP", SANDBOX_KEEP),
+    ("SANDBOX_CREATE", SANDBOX_CREATE),
+    ("SANDBOX_MOVE", SANDBOX_MOVE),
     ("LEDGER_CHARGE", LEDGER_CHARGE),
     ("LEDGER_REFUND", LEDGER_REFUND),
-    ("LEDGER_ENTRY", LEDGER_ENTRY),
+    ("LEDGER_MOVE", LEDGER_MOVE),
 ];
 
 /// A payment's row, with what decisions depend on.
@@ -140,29 +225,74 @@ pub(crate) struct Row {
     pub(crate) payment_method: String,
     pub(crate) provider: Name,
     pub(crate) reference: Option<String>,
-    pub(crate) since: Time,
+    pub(crate) attempt: i32,
+    pub(crate) refund_attempt: i32,
     pub(crate) seen: Seen,
+}
+
+/// A refund that the provider is to be asked about.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Due {
+    pub(crate) order_id: Id,
+    pub(crate) payment_id: Id,
+    pub(crate) status: Status,
+    pub(crate) amount: Money,
+    pub(crate) provider: Name,
+    pub(crate) reference: String,
+    pub(crate) asked: i32,
+}
+
+fn unknown(what: &str, text: &str) -> RelayError {
+    RelayError::Malformed(format!("the {what} {text}"))
+}
+
+fn status(row: relay::Row<'_>) -> Result<Status, RelayError> {
+    let text = row.get::<String>("status")?;
+    Status::parse(&text).ok_or_else(|| unknown("status", &text))
+}
+
+fn provider(row: relay::Row<'_>) -> Result<Name, RelayError> {
+    let text = row.get::<String>("provider")?;
+    Name::parse(&text).ok_or_else(|| unknown("provider", &text))
+}
+
+fn amount(row: relay::Row<'_>) -> Result<Money, RelayError> {
+    Ok(Money::new(row.get("amount")?, row.get::<Currency>("currency")?))
 }
 
 /// The payment's row, where there is one.
 pub(crate) fn read_payment(rows: Option<&Rows>) -> Result<Option<Row>, RelayError> {
-    let unknown = |what: &str, text: &str| RelayError::Malformed(format!("the {what} {text}"));
     let Some(row) = rows.and_then(Rows::first) else { return Err(unknown("order's state", "is missing")) };
     let Some(id) = row.get("id")? else { return Ok(None) };
-    let status = row.get::<String>("status")?;
-    let provider = row.get::<String>("provider")?;
     let cancelled = row.get::<Option<String>>("cancelled")?;
     let cancelled = cancelled.map(|text| Cancellation::parse(&text).ok_or_else(|| unknown("cancellation", &text)));
+    let reference = row.get::<Option<String>>("provider_reference")?;
     Ok(Some(Row {
         id,
-        amount: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
+        amount: amount(row)?,
         payment_method: row.get("payment_method")?,
-        provider: Name::parse(&provider).ok_or_else(|| unknown("provider", &provider))?,
-        reference: row.get("provider_reference")?,
-        since: row.get("created_at")?,
+        provider: provider(row)?,
+        attempt: row.get("attempt")?,
+        refund_attempt: row.get::<Option<i32>>("refund_attempt")?.unwrap_or(1),
         seen: Seen {
-            payment: Some(Status::parse(&status).ok_or_else(|| unknown("status", &status))?),
+            payment: Some(status(row)?),
+            intent: reference.is_some(),
+            refund_taken: row.get::<Option<String>>("refund_reference")?.is_some(),
             cancelled: cancelled.transpose()?,
         },
+        reference,
     }))
+}
+
+/// A row of [`REFUNDS_TO_ASK`].
+pub(crate) fn read_due(row: relay::Row<'_>) -> Result<Due, RelayError> {
+    Ok(Due {
+        order_id: row.get("order_id")?,
+        payment_id: row.get("id")?,
+        status: status(row)?,
+        amount: amount(row)?,
+        provider: provider(row)?,
+        reference: row.get("provider_reference")?,
+        asked: row.get("asked")?,
+    })
 }

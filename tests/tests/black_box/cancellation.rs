@@ -34,6 +34,19 @@ async fn a_confirmed_order_is_refunded_and_its_stock_comes_back() {
 }
 
 #[tokio::test]
+async fn a_refund_that_is_pending_is_refunded_once_the_provider_says_so() {
+    let shop = Shop::open();
+    let sku = shop.sku(1).await;
+    let order = shop.place_and_wait(&shop.order_for(&sku, 1).by("pm_card_pendingRefund")).await;
+    assert_eq!(order.status, "confirmed");
+    shop.api.cancel(order.id).await.and_then(|answer| answer.expect(202)).expect("202");
+    payment_becomes(&shop, order.id, "refund_pending").await;
+    // The timer asks.
+    payment_becomes(&shop, order.id, "refunded").await;
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn orders_cancelled_on_their_way_end_cancelled_wherever_they_were() {
     let shop = Shop::open();
     let sku = shop.sku(1000).await;

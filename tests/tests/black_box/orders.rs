@@ -81,6 +81,48 @@ async fn a_declined_order_is_rejected_and_its_stock_released() {
 }
 
 #[tokio::test]
+async fn what_the_provider_cannot_charge_is_rejected_with_the_reason() {
+    let shop = Shop::open();
+    let place = async |amount: i64, currency: &str| {
+        let sku = shop.product_at(Money { amount, currency: currency.into() }).await.sku;
+        shop.put_in_stock(&sku, 1).await;
+        let order = shop.place_and_wait(&shop.order_for(&sku, 1)).await;
+        shop.stock_becomes(&sku, i64::from(order.status != "confirmed"), 0).await;
+        (order.status, order.reason)
+    };
+    for (amount, currency, reason) in [
+        (49, "EUR", "amount_too_small"),
+        (1_000_000_000_000, "EUR", "amount_too_large"),
+        (5_124, "KWD", "amount_not_chargeable"),
+        (10_000, "IRR", "currency_not_supported"),
+    ] {
+        assert_eq!(place(amount, currency).await, ("rejected".into(), Some(reason.into())), "{amount} {currency}");
+    }
+    // Stripe counts these in other units than ISO 4217.
+    for (amount, currency) in [(5, "ISK"), (500_000, "MGA"), (5_120, "KWD")] {
+        assert_eq!(place(amount, currency).await, ("confirmed".into(), None), "{amount} {currency}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_about_an_order_says_that_nobody_is_paid() {
+    let shop = Shop::open();
+    let sku = shop.sku(1).await;
+    let placed = shop.place_as(&shop.order_for(&sku, 1), &Shop::fresh_key()).await;
+    assert_eq!(placed.header("towpath-payment-provider"), Some("sandbox"));
+    for (path, expected) in [
+        (placed.header("location").expect("a location"), Some("sandbox")),
+        ("/v1/orders/nobody", Some("sandbox")),
+        ("/v1/products/nobody", None),
+    ] {
+        let answer = shop.api.get(path).send().await.expect("an answer");
+        assert_eq!(answer.header("towpath-payment-provider"), expected, "{path}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn an_order_for_more_than_there_is_takes_nothing_and_pays_nothing() {
     let shop = Shop::open();
     let (enough, short) = (shop.sku(10).await, shop.sku(1).await);

@@ -1,14 +1,15 @@
 //! Payments: a charge and a cancellation that come at once, refunds, the sandbox's books.
 
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::{Client, error::SqlState, types::ToSql};
 use towpath_payment::store;
 use uuid::Uuid;
 
 use crate::Database;
 
+type Params<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
+
 async fn begin(client: &Client, order: Uuid) -> u64 {
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-        [&Uuid::now_v7(), &order, &"customer", &500_i64, &"EUR", &"pm_card_visa", &"sandbox"];
+    let params: Params<'_, 7> = [&Uuid::now_v7(), &order, &"customer", &500_i64, &"EUR", &"pm_card_visa", &"sandbox"];
     client.execute(store::BEGIN, &params).await.expect("a payment begins or doesn't")
 }
 
@@ -18,13 +19,21 @@ async fn seen(client: &Client, order: Uuid) -> (Option<Uuid>, Option<String>, Op
     (row.get("id"), row.get("status"), row.get("cancelled"))
 }
 
+/// A pending payment whose intent is known.
+async fn with_intent(client: &Client, order: Uuid) -> Uuid {
+    begin(client, order).await;
+    let id = seen(client, order).await.0.expect("a payment");
+    assert_eq!(client.execute(store::CREATED, &[&id, &"pi"]).await.expect("an update"), 1);
+    id
+}
+
 /// The unit of work that records a charge, as it was decided from `cancelled`: whether its guard was met.
 async fn charged(client: &mut Client, order: Uuid, cancelled: Option<&str>) -> bool {
     let unit = client.transaction().await.expect("a transaction");
     unit.query_one(store::LOCK, &[&order.to_string()]).await.expect("the lock");
     let id: Uuid = unit.query_one(store::SEEN, &[&order]).await.expect("a row").get("id");
     let status = if cancelled.is_some() { "refund_pending" } else { "captured" };
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] = [&id, &status, &"ch_1", &cancelled, &cancelled];
+    let params: Params<'_, 7> = [&id, &status, &"pi", &cancelled, &None::<&str>, &cancelled, &"pi"];
     if unit.execute(store::CHARGED, &params).await.expect("an update") == 0 {
         unit.rollback().await.expect("rolled back");
         return false;
@@ -42,10 +51,17 @@ async fn cancel(client: &mut Client, order: Uuid) -> bool {
     let unit = client.transaction().await.expect("a transaction");
     unit.query_one(store::LOCK, &[&order.to_string()]).await.expect("the lock");
     unit.execute(store::CANCEL, &[&order, &"order_cancelled", &"event"]).await.expect("remembered");
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&Uuid::now_v7(), &order, &"order_cancelled"];
+    let params: Params<'_, 3> = [&Uuid::now_v7(), &order, &"order_cancelled"];
     let sent_back = unit.execute(store::SEND_BACK, &params).await.expect("sent back or not");
     unit.commit().await.expect("committed");
     sent_back == 1
+}
+
+/// A payment whose refund is open.
+async fn going_back(client: &mut Client, order: Uuid) -> Uuid {
+    let id = with_intent(client, order).await;
+    assert!(charged(client, order, None).await && cancel(client, order).await);
+    id
 }
 
 async fn refunds(client: &Client, order: Uuid) -> i64 {
@@ -73,7 +89,7 @@ async fn a_charge_and_a_cancellation_at_once_end_in_one_refund() {
     let mut other = database.another().await;
     for _ in 0..30 {
         let order = Uuid::now_v7();
-        begin(&database.client, order).await;
+        with_intent(&database.client, order).await;
         let (recorded, sent_back) = tokio::join!(charged(&mut database.client, order, None), cancel(&mut other, order));
         // Whoever comes second sees what the first one did: the charge is sent back, or is recorded as one to send back.
         assert_eq!(recorded, sent_back);
@@ -86,8 +102,8 @@ async fn a_charge_and_a_cancellation_at_once_end_in_one_refund() {
         assert_eq!(status.as_deref(), Some("refund_pending"));
         assert!(!cancel(&mut other, order).await, "a second cancellation sends nothing back");
         let settled = [
-            other.execute(store::REFUNDED, &[&id, &"re_1"]).await,
-            other.execute(store::REFUNDED, &[&id, &"re_2"]).await,
+            other.execute(store::REFUNDED, &[&id, &"re_1", &60_i64]).await,
+            other.execute(store::REFUNDED, &[&id, &"re_2", &60_i64]).await,
         ];
         assert_eq!(settled.map(|touched| touched.expect("an update")), [1, 0]);
         assert_eq!(seen(&other, order).await.1.as_deref(), Some("refunded"));
@@ -96,27 +112,136 @@ async fn a_charge_and_a_cancellation_at_once_end_in_one_refund() {
 }
 
 #[tokio::test]
-async fn the_sandbox_finds_what_it_did_under_the_same_key() {
+async fn a_payment_keeps_one_intent_and_ends_under_the_one_that_was_seen() {
+    let mut database = Database::migrated("payment").await;
+    let client = &mut database.client;
+    let order = Uuid::now_v7();
+    let id = with_intent(client, order).await;
+    let again = client.execute(store::CREATED, &[&id, &"pi_2"]).await.expect("an update");
+    assert_eq!(again, 0, "another handler was first");
+    // Who saw no intent doesn't close a payment that has one: it might be charged.
+    assert!(!cancel(client, order).await);
+    let why = "order_cancelled";
+    let close: Params<'_, 7> = [&id, &"cancelled", &None::<&str>, &why, &None::<&str>, &why, &None::<&str>];
+    assert_eq!(client.execute(store::CHARGED, &close).await.expect("an update"), 0);
+    let close: Params<'_, 7> = [&id, &"cancelled", &"pi", &why, &None::<&str>, &why, &"pi"];
+    assert_eq!(client.execute(store::CHARGED, &close).await.expect("an update"), 1);
+    assert_eq!(seen(client, order).await.1.as_deref(), Some("cancelled"));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_is_raised_once_by_whoever_saw_it() {
+    let mut database = Database::migrated("payment").await;
+    let client = &mut database.client;
+    let order = Uuid::now_v7();
+    begin(client, order).await;
+    let id = seen(client, order).await.0.expect("a payment");
+    let attempt = async |column: &str, client: &Client| -> i32 {
+        client.query_one(store::SEEN, &[&order]).await.expect("a row").get(column)
+    };
+    assert_eq!(attempt("attempt", client).await, 1);
+    for expected in [1, 0] {
+        assert_eq!(client.execute(store::RAISE, &[&id, &1_i32]).await.expect("an update"), expected);
+    }
+    assert_eq!(attempt("attempt", client).await, 2);
+    let order = Uuid::now_v7();
+    let id = going_back(client, order).await;
+    for expected in [1, 0] {
+        assert_eq!(client.execute(store::RAISE_REFUND, &[&id, &1_i32]).await.expect("an update"), expected);
+    }
+    client.execute(store::REFUND_TAKEN, &[&id, &"re", &5_i64]).await.expect("taken");
+    let late = client.execute(store::RAISE_REFUND, &[&id, &2_i32]).await.expect("an update");
+    assert_eq!(late, 0, "the provider has it");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_refund_is_asked_about_until_it_ends_and_one_that_fails_goes_to_a_person() {
+    let mut database = Database::migrated("payment").await;
+    let client = &mut database.client;
+    let order = Uuid::now_v7();
+    let id = going_back(client, order).await;
+    let due = async |client: &Client| -> Vec<Uuid> {
+        let rows = client.query(store::REFUNDS_TO_ASK, &[&20_i64]).await.expect("a list");
+        rows.iter().map(|row| row.get("id")).collect()
+    };
+    assert!(due(client).await.is_empty(), "the provider hasn't taken it");
+    client.execute(store::REFUND_TAKEN, &[&id, &"re", &0_i64]).await.expect("taken");
+    assert_eq!(due(client).await, [id]);
+    assert_eq!(seen(client, order).await.1.as_deref(), Some("refund_pending"), "pending is not refunded");
+    for (asked, again) in [(0_i32, 1), (0, 0), (1, 1)] {
+        let params: Params<'_, 4> = [&id, &asked, &(asked + 1), &Some(3600_i64)];
+        let touched = client.execute(store::ASKED, &params).await.expect("asked");
+        assert_eq!(touched, again);
+    }
+    assert!(due(client).await.is_empty(), "not before an hour");
+    client.execute(store::REFUNDED, &[&id, &"re", &0_i64]).await.expect("refunded");
+    assert_eq!(due(client).await, [id], "it may fail later");
+    let lost: Params<'_, 4> = [&id, &"re", &"lost_or_stolen_card", &"refund_failed"];
+    assert_eq!(client.execute(store::REFUND_LOST, &lost).await.expect("lost"), 1);
+    assert_eq!(client.execute(store::REFUND_LOST, &lost).await.expect("lost"), 0);
+    assert_eq!(seen(client, order).await.1.as_deref(), Some("needs_attention"));
+    assert!(due(client).await.is_empty());
+    let row = client.query_one(store::PAYMENT, &[&id]).await.expect("the payment");
+    assert_eq!(row.get::<_, Option<&str>>("reason"), Some("refund_failed"));
+    // The last question has no next one.
+    let order = Uuid::now_v7();
+    let id = going_back(client, order).await;
+    client.execute(store::REFUNDED, &[&id, &"re", &0_i64]).await.expect("refunded");
+    client.execute(store::ASKED, &[&id, &0_i32, &1_i32, &None::<i64>]).await.expect("asked");
+    assert!(due(client).await.is_empty());
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_sandbox_keeps_an_answer_and_charges_an_intent_once() {
     let database = Database::migrated("payment").await;
     let client = &database.client;
     let order = Uuid::now_v7();
-    let charge = async |key: &str, reference: &str, declined: Option<&str>| {
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-            [&key, &reference, &order, &500_i64, &"EUR", &declined];
-        client.execute(store::LEDGER_CHARGE, &params).await.expect("a charge")
+    let create: Params<'_, 5> = [&"pi", &order, &500_i64, &"EUR", &"pm_card_visa"];
+    assert_eq!(client.execute(store::SANDBOX_CREATE, &create).await.expect("an intent"), 1);
+    let keep = async |status: i32| {
+        let params: Params<'_, 4> = [&"c", &"request", &status, &"{}"];
+        client.execute(store::SANDBOX_KEEP, &params).await.expect("kept or not")
     };
-    let refund = async |key: &str, reference: &str, charge: &str| {
-        client.execute(store::LEDGER_REFUND, &[&key, &reference, &charge]).await
+    assert_eq!((keep(500).await, keep(200).await), (1, 0));
+    let moved = async |from: &str, to: &str| {
+        client.execute(store::SANDBOX_MOVE, &[&"pi", &from, &to]).await.expect("moved or not")
     };
-    assert_eq!((charge("c", "ch_1", None).await, charge("c", "ch_2", None).await), (1, 0));
-    assert_eq!(charge("d", "ch_3", Some("lost_card")).await, 1);
-    let entry = client.query_one(store::LEDGER_ENTRY, &[&"c"]).await.expect("the entry");
-    assert_eq!((entry.get("reference"), entry.get::<_, Option<&str>>("declined")), ("ch_1", None));
-    assert_eq!(refund("r", "re_1", "ch_1").await.ok(), Some(1));
-    assert_eq!(refund("r", "re_2", "ch_1").await.ok(), Some(0));
-    assert_eq!(refund("s", "re_3", "ch_3").await.ok(), Some(0), "what was declined can't go back");
-    let twice = refund("s", "re_4", "ch_1").await.expect_err("a charge goes back once");
+    assert_eq!(moved("requires_confirmation", "succeeded").await, 1);
+    assert_eq!(moved("requires_confirmation", "succeeded").await, 0);
+    assert_eq!(moved("requires_confirmation", "canceled").await, 0, "the charge was first");
+    assert_eq!(client.execute(store::LEDGER_CHARGE, &[&"c", &"pi", &None::<&str>]).await.expect("a charge"), 1);
+    let refund = async |key: &str, reference: &str| {
+        client.execute(store::LEDGER_REFUND, &[&key, &reference, &"pi", &"pending"]).await
+    };
+    assert_eq!(refund("r", "re_1").await.ok(), Some(1));
+    let twice = refund("s", "re_2").await.expect_err("a charge goes back once");
     assert_eq!(twice.code(), Some(&SqlState::UNIQUE_VIOLATION));
+    let ended = client.execute(store::LEDGER_MOVE, &[&"re_1", &"pending", &"succeeded"]).await;
+    assert_eq!(ended.ok(), Some(1));
+    let seen = async |key: Option<&str>, intent: Option<&str>, refund: Option<&str>| {
+        client.query_one(store::SANDBOX_SEEN, &[&key, &intent, &refund]).await.expect("one row, always")
+    };
+    let row = seen(Some("c"), Some("pi"), None).await;
+    assert_eq!((row.get::<_, i32>("answered"), row.get::<_, &str>("status")), (500, "succeeded"));
+    assert_eq!((row.get::<_, &str>("refund"), row.get::<_, &str>("refund_status")), ("re_1", "succeeded"));
+    assert_eq!(seen(None, None, Some("re_1")).await.get::<_, &str>("intent"), "pi");
+    let nothing = seen(Some("x"), None, None).await;
+    assert_eq!((nothing.get::<_, Option<&str>>("request"), nothing.get::<_, Option<&str>>("intent")), (None, None));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn what_was_declined_cannot_go_back() {
+    let database = Database::migrated("payment").await;
+    let client = &database.client;
+    let create: Params<'_, 5> = [&"pi", &Uuid::now_v7(), &500_i64, &"EUR", &"pm_card_chargeDeclined"];
+    client.execute(store::SANDBOX_CREATE, &create).await.expect("an intent");
+    client.execute(store::LEDGER_CHARGE, &[&"c", &"pi", &Some("generic_decline")]).await.expect("an entry");
+    let refund: Params<'_, 4> = [&"r", &"re", &"pi", &"succeeded"];
+    assert_eq!(client.execute(store::LEDGER_REFUND, &refund).await.expect("nothing"), 0);
     database.drop().await;
 }
 
@@ -124,23 +249,18 @@ async fn the_sandbox_finds_what_it_did_under_the_same_key() {
 async fn the_sandbox_misbehaves_as_it_is_told_and_no_longer() {
     let database = Database::migrated("payment").await;
     let client = &database.client;
-    let charge: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-        [&"c", &"ch_1", &Uuid::now_v7(), &500_i64, &"EUR", &None::<&str>];
-    assert_eq!(client.execute(store::LEDGER_CHARGE, &charge).await.expect("a charge"), 1);
-    let seen = async |mode: &str, until: &str| {
+    let mode = async |mode: &str, until: &str| -> Option<String> {
         let sql = format!("UPDATE sandbox_behaviour SET mode = '{mode}', until = now() + interval '{until}'");
         assert_eq!(client.execute(&sql, &[]).await.expect("it is told"), 1);
-        let refusal = client.query_opt(store::REFUSAL, &[]).await.expect("a look");
-        let entry = client.query_one(store::LEDGER_ENTRY, &[&"c"]).await.expect("the entry");
-        (refusal.map(|row| row.get::<_, String>("mode")), entry.get::<_, bool>("held_back"))
+        let nobody: [Option<&str>; 3] = [None, None, None];
+        let row = client.query_one(store::SANDBOX_SEEN, &[&nobody[0], &nobody[1], &nobody[2]]).await;
+        row.expect("one row, always").get("mode")
     };
-    for mode in ["gone", "500", "429"] {
-        assert_eq!(seen(mode, "1 hour").await, (Some(mode.to_owned()), false));
-        assert_eq!(seen(mode, "-1 second").await, (None, false));
+    for told in ["gone", "slow", "500", "429"] {
+        assert_eq!(mode(told, "1 hour").await.as_deref(), Some(told));
+        assert_eq!(mode(told, "-1 second").await, None);
     }
-    assert_eq!(seen("slow", "1 hour").await, (None, true));
-    assert_eq!(seen("slow", "-1 second").await, (None, false));
-    assert_eq!(seen("normal", "1 hour").await, (None, false));
+    assert_eq!(mode("normal", "1 hour").await, None);
     for wrong in ["mode = 'rude'", "until = 'infinity'", "one_row = false"] {
         let sql = format!("UPDATE sandbox_behaviour SET {wrong}");
         let error = client.execute(&sql, &[]).await.expect_err("refused");
@@ -152,20 +272,66 @@ async fn the_sandbox_misbehaves_as_it_is_told_and_no_longer() {
 
 #[tokio::test]
 async fn the_schema_refuses_what_the_rules_do_not_know() {
-    let database = Database::migrated("payment").await;
-    let client = &database.client;
+    let mut database = Database::migrated("payment").await;
+    let client = &mut database.client;
     let order = Uuid::now_v7();
     begin(client, order).await;
     for (change, what) in [
         ("status = 'lost'", "an unknown status"),
         ("status = 'captured'", "captured by nobody"),
         ("status = 'declined'", "no reason"),
+        ("status = 'cancelled'", "no reason either"),
+        ("status = 'needs_attention', reason = 'amount_mismatch'", "nobody charged it"),
+        ("status = 'needs_attention', provider_reference = 'pi'", "a person has to know why"),
         ("status = 'refunded', provider_reference = 'ch'", "no reason either"),
+        ("reason = 'order_expired'", "a pending one has no reason"),
+        ("provider_code = 'lost_card'", "a pending one wasn't declined"),
+        ("attempt = 0", "attempts count from 1"),
         ("provider = 'bank'", "an unknown provider"),
     ] {
         let sql = format!("UPDATE payments SET {change} WHERE order_id = $1");
         let error = client.execute(&sql, &[&order]).await.expect_err(what);
         assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{what}");
+    }
+    let id = going_back(client, Uuid::now_v7()).await;
+    for (change, what) in [
+        ("status = 'lost'", "an unknown status"),
+        ("status = 'succeeded'", "refunded by nobody"),
+        ("status = 'failed', provider_code = 'x'", "refused by nobody"),
+        ("status = 'failed', provider_reference = 're'", "a person has to know why"),
+        ("ask_at = now()", "the provider doesn't know it"),
+        ("attempt = 0", "attempts count from 1"),
+        ("asked = -1", "questions count from 0"),
+    ] {
+        let sql = format!("UPDATE refunds SET {change} WHERE payment_id = $1");
+        let error = client.execute(&sql, &[&id]).await.expect_err(what);
+        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{what}");
+    }
+    database.drop().await;
+}
+
+/// docs/payments.md tells a person how to settle a payment that needs one.
+#[tokio::test]
+async fn what_the_page_tells_a_person_to_run_settles_the_payment() {
+    let page = include_str!("../../../docs/payments.md");
+    let told = page.split("-c \"WITH p").nth(1).and_then(|rest| rest.split('"').next()).expect("the page's SQL");
+    let mut database = Database::migrated("payment").await;
+    let client = &mut database.client;
+    // One whose refund failed, and one that was charged with another amount and has no refund.
+    let (failed, differs) = (Uuid::now_v7(), Uuid::now_v7());
+    let lost = going_back(client, failed).await;
+    let why: Params<'_, 4> = [&lost, &"re", &"lost_or_stolen_card", &"refund_failed"];
+    client.execute(store::REFUND_LOST, &why).await.expect("lost");
+    let other = with_intent(client, differs).await;
+    let why: Params<'_, 7> =
+        [&other, &"needs_attention", &"pi", &"amount_mismatch", &Some("1 eur"), &None::<&str>, &"pi"];
+    assert_eq!(client.execute(store::CHARGED, &why).await.expect("recorded"), 1);
+    for (id, order) in [(lost, failed), (other, differs)] {
+        assert_eq!(seen(client, order).await.1.as_deref(), Some("needs_attention"));
+        let sql = format!("WITH p{}", told.replace("'ID'", &format!("'{id}'")));
+        client.batch_execute(&sql).await.expect("the page's SQL runs");
+        assert_eq!(seen(client, order).await.1.as_deref(), Some("refunded"));
+        assert_eq!(refunds(client, order).await, 1);
     }
     database.drop().await;
 }

@@ -31,7 +31,11 @@ fn faults_of(books: &Books<'_>, order: &OrderRow, payment: &PaymentRow) -> Vec<S
     let (id, status) = (order.id, &order.status);
     let mut faults = Vec::new();
     match (order.stand(), payment.status.as_str()) {
-        (Stand::Open, _) | (Stand::Void, "declined" | "refunded") | (Stand::Confirmed, "captured") => {}
+        // Never without a person, whatever became of the order.
+        (_, "needs_attention") => faults.push("needs a person: docs/payments.md says what to do".to_owned()),
+        (Stand::Open, _) | (Stand::Void, "declined" | "cancelled" | "refunded") | (Stand::Confirmed, "captured") => {}
+        // A bank may take days. The timer asks it.
+        (Stand::Void, "refund_pending") if refunds.iter().any(|refund| refund.status == "pending" && refund.taken) => {}
         (Stand::Void, "captured") => faults.push(format!("was captured, and order {id} is {status}")),
         // Whether a confirmed order is paid is the second invariant's matter; that nothing went back is this one's.
         (Stand::Confirmed, "refunded" | "refund_pending") => {
@@ -84,7 +88,8 @@ fn judge_ledger(books: &Books<'_>, order: &OrderRow, rules: &Rules, verdict: &mu
 
 /// Whether the sandbox must know a charge of this payment.
 fn asked_sandbox(payment: &PaymentRow) -> bool {
-    payment.provider == "sandbox" && matches!(payment.status.as_str(), "captured" | "refund_pending" | "refunded")
+    payment.provider == "sandbox"
+        && matches!(payment.status.as_str(), "captured" | "refund_pending" | "refunded" | "needs_attention")
 }
 
 fn faults_of_charge(books: &Books<'_>, order: &OrderRow, charge: &LedgerRow, back: &[i64]) -> Vec<String> {
@@ -99,6 +104,8 @@ fn faults_of_charge(books: &Books<'_>, order: &OrderRow, charge: &LedgerRow, bac
         faults.push(format!("was charged ({reference}), and nobody recorded it"));
     }
     match (order.stand(), back) {
+        // The fault of the payment itself says that a person has to look at it.
+        (Stand::Void, []) if books.payments(id).iter().any(|payment| payment.status == "needs_attention") => {}
         (Stand::Void, []) => faults.push(format!("is {status}, but its charge {reference} was never given back")),
         (Stand::Confirmed, [_, ..]) => faults.push(format!("is {status}, but its charge {reference} was given back")),
         (_, [given, ..]) if given != amount => {

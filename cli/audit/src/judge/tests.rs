@@ -66,6 +66,7 @@ fn world() -> Snapshot {
         refunds: vec![RefundRow {
             payment_id: CANCELLED,
             status: "succeeded".into(),
+            taken: true,
             amount: 300,
             currency: "EUR".into(),
         }],
@@ -172,6 +173,34 @@ fn the_fifth_is_broken_by_money_that_stays_or_goes_back_wrongly() {
     assert_eq!(broken_by(|rows| rows.payments[1].status = "pending".into()), [5]);
     let refund = |rows: &Snapshot| RefundRow { payment_id: CONFIRMED, ..rows.refunds[0].clone() };
     assert_eq!(broken_by(|rows| rows.refunds.push(refund(rows))), [5]);
+}
+
+#[test]
+fn a_refund_that_a_bank_works_on_is_no_fault_and_a_payment_that_needs_a_person_is_one() {
+    let pending = |taken| {
+        move |rows: &mut Snapshot| {
+            rows.payments[2].status = "refund_pending".into();
+            rows.refunds[0].status = "pending".into();
+            rows.refunds[0].taken = taken;
+        }
+    };
+    assert!(broken_by(pending(true)).is_empty());
+    assert_eq!(broken_by(pending(false)), [5], "the provider doesn't know it");
+    assert_eq!(broken_by(|rows| rows.payments[2].status = "needs_attention".into()), [5]);
+    let lost = |rows: &mut Snapshot| {
+        rows.payments[2].status = "needs_attention".into();
+        rows.refunds[0].status = "failed".into();
+        rows.ledger.pop();
+    };
+    assert_eq!(broken_by(lost), [5]);
+    assert!(
+        broken_by(|rows| {
+            rows.payments[2].status = "cancelled".into();
+            rows.refunds.clear();
+            rows.ledger.truncate(2);
+        })
+        .is_empty()
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ const PAYMENTS: &str = "
     ORDER BY id";
 
 const REFUNDS: &str = "
-    SELECT r.payment_id, r.status, r.amount, r.currency
+    SELECT r.payment_id, r.status, r.provider_reference IS NOT NULL AS taken, r.amount, r.currency
     FROM app.refunds AS r JOIN app.payments AS p ON p.id = r.payment_id
     WHERE $1::uuid[] IS NULL OR p.order_id = ANY ($1)";
 
@@ -21,7 +21,7 @@ const LEDGER: &str = "
     SELECT reference, order_id, amount, currency, declined IS NOT NULL AS declined, charge AS gives_back,
            extract(epoch FROM clock_timestamp() - at)::float8 AS age_s
     FROM app.sandbox_ledger
-    WHERE $1::uuid[] IS NULL OR order_id = ANY ($1)
+    WHERE ($1::uuid[] IS NULL OR order_id = ANY ($1)) AND status IS DISTINCT FROM 'failed'
     ORDER BY reference";
 
 pub(crate) async fn payment(database: &Transaction<'_>, scope: &Scope, snapshot: &mut Snapshot) -> Result<(), Error> {
@@ -40,6 +40,7 @@ pub(crate) async fn payment(database: &Transaction<'_>, scope: &Scope, snapshot:
         snapshot.refunds.push(RefundRow {
             payment_id: row.try_get("payment_id")?,
             status: row.try_get("status")?,
+            taken: row.try_get("taken")?,
             amount: row.try_get("amount")?,
             currency: row.try_get("currency")?,
         });

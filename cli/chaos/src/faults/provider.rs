@@ -40,7 +40,7 @@ pub(super) fn all() -> Vec<Box<dyn Fault>> {
     let modes = [
         ("gone", "the payment provider can't be reached", AWAY),
         ("slow", "the payment provider takes the money, and its answers are lost", SLOW),
-        ("500", "the payment provider answers 500", AWAY),
+        ("500", "the payment provider answers 500, and keeps these answers under their keys", AWAY),
         ("429", "the payment provider answers 429 with Retry-After", AWAY),
     ];
     modes.into_iter().map(|(mode, about, lasts)| Box::new(Misbehaves { mode, about, lasts }) as _).collect()

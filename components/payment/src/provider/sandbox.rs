@@ -1,9 +1,11 @@
-//! A provider for development and tests: it decides by Stripe's test names and needs no network.
+//! A provider for development and tests: it answers as Stripe does, decides by Stripe's test names, and needs no network.
 //!
-//! Its ledger is a table of the payment database, written in transactions of its own before payment records anything: as
-//! with a real provider, a charge is made even if its answer is lost.
+//! Its books are tables of the payment database, written in transactions of their own before payment records anything: as
+//! with a real provider, a charge is made even if its answer is lost. Like Stripe it keeps the answer of every idempotency
+//! key, refuses a key that comes with another request (400) or while a call under it is at work (409), and knows an intent
+//! that is cancelled from one that is charged.
 //!
-//! A row beside the ledger makes it fail for a while, so that tests and chaos can do what a failing provider does:
+//! A row beside the books makes it fail for a while, so that tests and chaos can do what a failing provider does:
 //!
 //! ```text
 //! towpath psql payment -- -c "UPDATE sandbox_behaviour SET mode = 'slow', until = now() + interval '1 minute'"
@@ -12,212 +14,183 @@
 //! | mode | what it does |
 //! |---|---|
 //! | `gone` | is not reachable: nothing happens |
-//! | `slow` | makes the charge or refund, and answers too late: the next call finds it |
-//! | `500`, `429` | answers with this status: nothing happens |
-//!
-//! The unit of work that writes the ledger reads that row too, so it costs no round trip.
+//! | `slow` | does what it is asked, and answers too late: a look tells |
+//! | `500` | answers 500, does nothing, and keeps that answer: this key never gets another one |
+//! | `429` | answers 429: nothing happens, and nothing is kept |
+
+pub mod rules;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use towpath_sdk::{Currency, Id, Money, Outcome, Query, Relay, RelayError, Rows, UnitOfWork};
+use towpath_sdk::{Currency, Id, Money, Query, Relay, RelayError, Rows, UnitOfWork};
 
-use super::{Charge, Charged, PROVIDER_TIMEOUT, Provider, ProviderError, Refund};
+use super::{Answer, ProviderError, stripe::Call};
 use crate::store;
+use rules::{Change, Decision, Intent, IntentStatus, Mode, RefundEntry, RefundStatus, Saved, Seen, decide, in_use};
 
-/// Payment methods that can be charged.
-const PAYING: &[&str] = &[
-    "pm_card_visa",
-    "pm_card_visa_debit",
-    "pm_card_mastercard",
-    "pm_card_mastercard_debit",
-    "pm_card_mastercard_prepaid",
-    "pm_card_amex",
-    "pm_card_discover",
-    "pm_card_diners",
-    "pm_card_jcb",
-    "pm_card_unionpay",
-];
+/// The label of every guard: another call is at work under this key, or on this intent.
+const IN_USE: &str = "in_use";
 
-/// Payment methods that are declined, and why. Stripe has them with and without `visa_`.
-const DECLINED: &[(&str, &str)] = &[
-    ("pm_card_chargeDeclined", "card_declined"),
-    ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
-    ("pm_card_chargeDeclinedLostCard", "lost_card"),
-    ("pm_card_chargeDeclinedStolenCard", "stolen_card"),
-    ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
-    ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc"),
-    ("pm_card_chargeDeclinedProcessingError", "processing_error"),
-    ("pm_card_chargeDeclinedFraudulent", "fraudulent"),
-];
+/// The index that holds that a charge is refunded once: another key was first.
+const GOES_BACK_ONCE: &str = "sandbox_ledger_refunds";
 
-/// Why a payment method is declined; `None` if it can be charged.
-#[must_use]
-pub fn decline(payment_method: &str) -> Option<&'static str> {
-    if PAYING.contains(&payment_method) {
-        return None;
-    }
-    let short = payment_method.replacen("pm_card_visa_chargeDeclined", "pm_card_chargeDeclined", 1);
-    let known = DECLINED.iter().find(|(name, _)| *name == short);
-    Some(known.map_or("invalid_payment_method", |(_, reason)| reason))
-}
-
-/// The label of the step that fails while the sandbox is told to fail.
-const REFUSES: &str = "the sandbox refuses";
-
-/// The seconds of `Retry-After` in an answer of 429.
-const RETRY_AFTER: &str = "2";
-
-/// The error of a call while the sandbox fails in this mode.
-#[must_use]
-pub fn refusal(mode: &str) -> ProviderError {
-    match mode {
-        "500" => ProviderError::unanswered(500, None, "the sandbox answers 500, as it was told".into()),
-        "429" => ProviderError::unanswered(429, Some(RETRY_AFTER), "the sandbox answers 429, as it was told".into()),
-        _ => ProviderError::later("the sandbox can't be reached, as it was told"),
-    }
-}
-
-/// The sandbox, which keeps its ledger through a relay.
+/// The sandbox, which keeps its books through a relay.
 #[derive(Clone, Debug)]
 pub struct Sandbox<'a> {
     relay: &'a Relay,
 }
 
-/// An entry of the ledger.
-struct Entry {
-    reference: String,
-    amount: Money,
-    declined: Option<String>,
-    charge: Option<String>,
-    held_back: bool,
-}
-
 impl<'a> Sandbox<'a> {
-    /// The sandbox that keeps its ledger through this relay.
+    /// The sandbox that keeps its books through this relay.
     #[must_use]
     pub fn new(relay: &'a Relay) -> Self {
         Self { relay }
     }
 
-    /// Writes an entry if there is none under the key, and reads the entry of the key.
-    async fn write(&self, sql: &str, params: Vec<Value>, key: &str) -> Result<Entry, ProviderError> {
-        // If this answer is lost, the next call finds the entry, as with a real provider.
-        let results = match self.relay.run(unit(sql, params, key)).await {
-            Ok(Outcome::Committed(results)) => results,
-            Ok(_) => return Err(ProviderError::failed("the sandbox's books answered something else")),
-            Err(error) if error.unmet() == Some(REFUSES) => return Err(self.refuses().await),
-            Err(error) => return Err(unwritten(error)),
+    pub(super) async fn call(&self, call: &Call, timeout: Duration) -> Result<Answer, ProviderError> {
+        let (intent, refund) = subject(call);
+        let query = Query::new(store::SANDBOX_SEEN, [json!(call.key()), json!(intent), json!(refund)]);
+        let rows = self.relay.query(query).await.map_err(|error| unwritten(&error))?;
+        let seen = read(&rows).map_err(|error| unwritten(&error))?;
+        if seen.mode == Mode::Gone {
+            return Err(ProviderError::later("the sandbox can't be reached, as it was told"));
+        }
+        let decision = decide(call, &seen, &Id::new().to_string());
+        let unit = unit(call, &decision);
+        let answer = if unit.is_empty() {
+            decision.answer
+        } else {
+            match self.relay.run(unit).await {
+                Ok(_) => decision.answer,
+                Err(error) if error.unmet() == Some(IN_USE) || error.constraint() == Some(GOES_BACK_ONCE) => in_use(),
+                Err(error) => return Err(unwritten(&error)),
+            }
         };
-        let entry = read(results.last()).map_err(unwritten)?;
-        let entry = entry.ok_or_else(|| ProviderError::failed(format!("no entry under {key}")))?;
-        if entry.held_back {
-            spin_sdk::time::sleep(PROVIDER_TIMEOUT).await;
+        if seen.mode == Mode::Slow {
+            spin_sdk::time::sleep(timeout).await;
             return Err(ProviderError::later("the sandbox didn't answer in time, as it was told"));
         }
-        Ok(entry)
+        Ok(answer)
     }
+}
 
-    /// The error of its mode; `gone` if the mode ended in the meantime.
-    async fn refuses(&self) -> ProviderError {
-        let mode = self.relay.query(Query::new(store::REFUSAL, [])).await;
-        match mode.and_then(|rows| rows.first().map(|row| row.get::<String>("mode")).transpose()) {
-            Ok(mode) => refusal(mode.as_deref().unwrap_or("gone")),
-            Err(error) => unwritten(error),
+/// The intent and the refund that a call is about.
+fn subject(call: &Call) -> (Option<&str>, Option<&str>) {
+    match call {
+        Call::Create { .. } => (None, None),
+        Call::Confirm { intent, .. }
+        | Call::Cancel { intent }
+        | Call::Look { intent }
+        | Call::ListRefunds { intent } => (Some(intent), None),
+        Call::Refund { refund, .. } => (Some(&refund.intent), None),
+        Call::LookAtRefund { reference } => (None, Some(reference)),
+    }
+}
+
+/// The unit of work of a decision: all of it, or nothing if another call was first.
+fn unit(call: &Call, decision: &Decision) -> UnitOfWork {
+    let mut unit = UnitOfWork::new();
+    let key = call.key().unwrap_or_default();
+    if let Some(request) = &decision.keep {
+        let answer = &decision.answer;
+        let params = [json!(key), json!(request), answer.status.into(), json!(String::from_utf8_lossy(&answer.body))];
+        unit = unit.step(store::SANDBOX_KEEP, params).expect(1, IN_USE);
+    }
+    let moves = |unit: UnitOfWork, intent: &str, from: IntentStatus, to: IntentStatus| {
+        unit.step(store::SANDBOX_MOVE, [json!(intent), json!(from.as_str()), json!(to.as_str())]).expect(1, IN_USE)
+    };
+    match &decision.change {
+        Change::Nothing => unit,
+        Change::Create { intent, charge } => {
+            let (amount, currency) = (charge.money.amount, charge.money.currency);
+            let params: [Value; 5] =
+                [json!(intent), charge.order_id.into(), amount.into(), currency.into(), json!(charge.payment_method)];
+            unit.step(store::SANDBOX_CREATE, params).expect(1, IN_USE)
+        }
+        Change::Confirm { intent, declined } => {
+            let to = if declined.is_some() { IntentStatus::Declined } else { IntentStatus::Succeeded };
+            moves(unit, intent, IntentStatus::Unconfirmed, to)
+                .step(store::LEDGER_CHARGE, [json!(key), json!(intent), json!(declined)])
+                .expect(1, IN_USE)
+        }
+        Change::Cancel { intent, from } => moves(unit, intent, *from, IntentStatus::Cancelled),
+        Change::Refund { refund, intent, status } => unit
+            .step(store::LEDGER_REFUND, [json!(key), json!(refund), json!(intent), json!(status.as_str())])
+            .expect(1, IN_USE),
+        Change::MoveRefund { refund, from, to } => {
+            unit.step(store::LEDGER_MOVE, [json!(refund), json!(from.as_str()), json!(to.as_str())]).expect(1, IN_USE)
         }
     }
 }
 
-/// The unit of work of a call: it rolls back while the sandbox is told to fail.
-fn unit(sql: &str, params: Vec<Value>, key: &str) -> UnitOfWork {
-    UnitOfWork::new()
-        .step(store::REFUSAL, [])
-        .expect(0, REFUSES)
-        .step(sql, params)
-        .step(store::LEDGER_ENTRY, [json!(key)])
-}
-
-fn unwritten(error: RelayError) -> ProviderError {
+fn unwritten(error: &RelayError) -> ProviderError {
     let cause = format!("the sandbox's books: {error}");
     if error.is_transient() { ProviderError::later(cause) } else { ProviderError::failed(cause) }
 }
 
-fn read(rows: Option<&Rows>) -> Result<Option<Entry>, RelayError> {
-    let Some(row) = rows.and_then(Rows::first) else { return Ok(None) };
-    Ok(Some(Entry {
-        reference: row.get("reference")?,
-        amount: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
-        declined: row.get("declined")?,
-        charge: row.get("charge")?,
-        held_back: row.get("held_back")?,
-    }))
-}
-
-impl Provider for Sandbox<'_> {
-    async fn charge(&self, charge: &Charge) -> Result<Charged, ProviderError> {
-        let key = charge.key();
-        let params = vec![
-            json!(key),
-            json!(format!("sandbox_ch_{}", Id::new())),
-            charge.order_id.into(),
-            charge.amount.amount.into(),
-            charge.amount.currency.into(),
-            json!(decline(&charge.payment_method)),
-        ];
-        let Entry { reference, amount, declined, .. } = self.write(store::LEDGER_CHARGE, params, &key).await?;
-        if amount != charge.amount {
-            return Err(ProviderError::failed(format!("{key} was used for another amount")));
+fn read(rows: &Rows) -> Result<Seen, RelayError> {
+    let malformed = |what: &str| RelayError::Malformed(format!("the sandbox's {what}"));
+    let row = rows.first().ok_or_else(|| malformed("books are missing"))?;
+    let saved = match row.get::<Option<String>>("request")? {
+        None => None,
+        Some(request) => {
+            let status = row.get::<i32>("answered")?;
+            let status = u16::try_from(status).map_err(|_| malformed("answer has no status"))?;
+            Some(Saved { request, status, body: row.get("body")? })
         }
-        Ok(match declined {
-            None => Charged::Captured { reference },
-            Some(reason) => Charged::Declined { reason, reference: Some(reference) },
-        })
-    }
-
-    async fn refund(&self, refund: &Refund) -> Result<String, ProviderError> {
-        let key = refund.key();
-        let params = vec![json!(key), json!(format!("sandbox_re_{}", Id::new())), json!(refund.charge)];
-        let Entry { reference, amount, charge, .. } = self.write(store::LEDGER_REFUND, params, &key).await?;
-        if amount != refund.amount || charge.as_ref() != Some(&refund.charge) {
-            return Err(ProviderError::failed(format!("{key} was used for another charge")));
+    };
+    let intent = match row.get::<Option<String>>("intent")? {
+        None => None,
+        Some(reference) => Some(Intent {
+            reference,
+            money: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
+            payment_method: row.get("payment_method")?,
+            status: IntentStatus::parse(&row.get::<String>("status")?).ok_or_else(|| malformed("intent's status"))?,
+        }),
+    };
+    let refund = match row.get::<Option<String>>("refund")? {
+        None => None,
+        Some(reference) => {
+            let status = row.get::<String>("refund_status")?;
+            let status = RefundStatus::parse(&status).ok_or_else(|| malformed("refund's status"))?;
+            Some(RefundEntry { reference, status })
         }
-        Ok(reference)
-    }
+    };
+    let mode = row.get::<Option<String>>("mode")?;
+    Ok(Seen { saved, intent, refund, mode: Mode::parse(mode.as_deref()) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::{Charge, units::Units};
 
-    #[test]
-    fn test_names_decide() {
-        assert_eq!(decline("pm_card_visa"), None);
-        assert_eq!(decline("pm_card_mastercard"), None);
-        assert_eq!(decline("pm_card_chargeDeclined"), Some("card_declined"));
-        assert_eq!(decline("pm_card_visa_chargeDeclined"), Some("card_declined"));
-        assert_eq!(decline("pm_card_chargeDeclinedInsufficientFunds"), Some("insufficient_funds"));
-        assert_eq!(decline("pm_card_visa_chargeDeclinedInsufficientFunds"), Some("insufficient_funds"));
-        for unknown in ["", "pm_card_visaa", "pm_1Nabc", "pm_card_chargeDeclinedX", "visa"] {
-            assert_eq!(decline(unknown), Some("invalid_payment_method"), "{unknown}");
-        }
-    }
-    #[test]
-    fn a_refusal_is_what_a_real_provider_would_have_answered() {
-        assert_eq!(
-            refusal("500"),
-            ProviderError::unanswered(500, None, "the sandbox answers 500, as it was told".into())
-        );
-        assert!(matches!(refusal("429"), ProviderError::Later { retry_after_seconds: Some(2), .. }));
-        assert!(matches!(refusal("gone"), ProviderError::Later { retry_after_seconds: None, .. }));
+    fn create() -> Call {
+        let money = Money::new(300, "EUR".parse().expect("a currency"));
+        let units = Units::of(money).expect("payable");
+        let charge = Charge { order_id: Id::new(), money, units, payment_method: "pm_card_visa".into() };
+        Call::Create { charge, key: "create-1".into() }
     }
 
     #[test]
-    fn while_it_refuses_nothing_is_written() {
-        let unit = unit(store::LEDGER_REFUND, vec![json!("key")], "key").into_request();
-        let step = &unit.steps[0];
-        assert_eq!((step.sql.as_str(), step.label.as_deref()), (store::REFUSAL, Some(REFUSES)));
-        assert_eq!(step.expect, Some(towpath_sdk::wire::Expect::Exactly(0)));
+    fn an_answer_is_kept_with_what_it_says_has_happened() {
+        let call = create();
+        let unit = unit(&call, &decide(&call, &Seen::default(), "1")).into_request();
         assert_eq!(
-            (unit.steps[1].sql.as_str(), unit.steps[2].sql.as_str()),
-            (store::LEDGER_REFUND, store::LEDGER_ENTRY)
+            unit.steps.iter().map(|step| step.sql.as_str()).collect::<Vec<_>>(),
+            [store::SANDBOX_KEEP, store::SANDBOX_CREATE]
         );
+        assert!(unit.steps.iter().all(|step| step.label.as_deref() == Some(IN_USE)));
+    }
+
+    #[test]
+    fn a_failure_is_kept_and_changes_nothing_and_too_many_requests_leave_no_trace() {
+        let call = create();
+        let unit_in = |mode| unit(&call, &decide(&call, &Seen { mode, ..Seen::default() }, "1")).into_request();
+        let failed = unit_in(Mode::Fails);
+        assert_eq!((failed.steps.len(), failed.steps[0].sql.as_str()), (1, store::SANDBOX_KEEP));
+        assert_eq!(failed.steps[0].params[2], json!(500));
+        assert!(unit_in(Mode::Limits).steps.is_empty());
     }
 }

@@ -1,76 +1,140 @@
-//! Stripe's [PaymentIntents](https://docs.stripe.com/api/payment_intents).
+//! Stripe's [PaymentIntents](https://docs.stripe.com/api/payment_intents) and
+//! [refunds](https://docs.stripe.com/api/refunds): requests, and what their answers say. All of it is pure.
 //!
-//! Pure functions build the requests and read the answers, so that tests can use them with a server of their own; only
-//! [`Stripe`] makes calls of the component.
-
-use std::time::Duration;
+//! An intent is created without being confirmed, which charges nobody; payment keeps its id, and confirms it then. So
+//! whatever gets lost, the intent itself tells what became of it, and a cancelled intent can't be charged any more.
 
 use serde::Deserialize;
-use towpath_sdk::{
-    Time,
-    outbound::{self, Call},
-    peer::encode,
-};
+use towpath_sdk::{Id, peer::encode};
 
-use super::{Charge, Charged, PROVIDER_TIMEOUT, Provider, ProviderError, Refund};
+use super::{
+    Answer, Charge, ProviderError, Refund,
+    outcomes::{DECLINED, Decline, Fault, Verdict, verdict},
+    units::Units,
+};
 
 /// The version of the interface that this was written against.
 pub const VERSION: &str = "2025-03-31.basil";
 
-const MAX_ANSWER_BYTES: usize = 1 << 20;
-/// Stripe deletes a key after 24 hours. Well before that, a repeated charge searches for the first one.
-const KEY_IS_GOOD_FOR: Duration = Duration::from_secs(20 * 3600);
+/// A call of the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Creates an intent, unconfirmed.
+    Create {
+        /// The charge.
+        charge: Charge,
+        /// The idempotency key.
+        key: String,
+    },
+    /// Confirms an intent: charges it.
+    Confirm {
+        /// The intent.
+        intent: String,
+        /// The idempotency key.
+        key: String,
+    },
+    /// Cancels an intent, if it is not charged.
+    Cancel {
+        /// The intent.
+        intent: String,
+    },
+    /// Reads an intent.
+    Look {
+        /// The intent.
+        intent: String,
+    },
+    /// Refunds an intent.
+    Refund {
+        /// The refund.
+        refund: Refund,
+        /// The idempotency key.
+        key: String,
+    },
+    /// Reads a refund.
+    LookAtRefund {
+        /// The refund.
+        reference: String,
+    },
+    /// Lists the refunds of an intent.
+    ListRefunds {
+        /// The intent.
+        intent: String,
+    },
+}
 
-/// A request to Stripe: a form with a key, or a search.
+/// A call as an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// `POST` or `GET`.
     pub method: &'static str,
-    /// From the root.
+    /// From the root, with the query.
     pub path: String,
-    /// `Idempotency-Key`, on a `POST`.
+    /// `Idempotency-Key`, on a `POST` that needs one.
     pub key: Option<String>,
     /// The form.
     pub body: String,
 }
 
-/// The request of a charge: creates and confirms in one. It is declined if the card's holder would have to do something,
-/// since no person is present.
+/// The key of an order's call. Each attempt has a key of its own: Stripe keeps the answer of a key, a failure too.
 #[must_use]
-pub fn ask_charge(charge: &Charge) -> Ask {
-    let form = [
-        ("amount", charge.amount.amount.to_string()),
-        ("currency", charge.amount.currency.as_str().to_ascii_lowercase()),
+pub fn key(call: &str, order_id: Id, attempt: i32) -> String {
+    format!("towpath-{call}-{order_id}-{attempt}")
+}
+
+impl Call {
+    /// The idempotency key, where the call has one. A cancellation needs none: the intent's state decides.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Create { key, .. } | Self::Confirm { key, .. } | Self::Refund { key, .. } => Some(key),
+            Self::Cancel { .. } | Self::Look { .. } | Self::LookAtRefund { .. } | Self::ListRefunds { .. } => None,
+        }
+    }
+
+    /// The call as a request.
+    #[must_use]
+    pub fn ask(&self) -> Ask {
+        let (method, path, form): (_, String, Vec<(&str, String)>) = match self {
+            Self::Create { charge, .. } => ("POST", "/v1/payment_intents".into(), create(charge)),
+            // It is declined if the card's holder would have to do something, since no person is present.
+            Self::Confirm { intent, .. } => {
+                ("POST", intent_path(intent, "/confirm"), vec![("error_on_requires_action", "true".into())])
+            }
+            Self::Cancel { intent } => {
+                ("POST", intent_path(intent, "/cancel"), vec![("cancellation_reason", "abandoned".into())])
+            }
+            Self::Look { intent } => ("GET", intent_path(intent, ""), vec![]),
+            Self::Refund { refund, .. } => ("POST", "/v1/refunds".into(), give_back(refund)),
+            Self::LookAtRefund { reference } => ("GET", format!("/v1/refunds/{}", encode(reference)), vec![]),
+            Self::ListRefunds { intent } => {
+                ("GET", format!("/v1/refunds?limit=100&payment_intent={}", encode(intent)), vec![])
+            }
+        };
+        let body: Vec<_> = form.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        Ask { method, path, key: self.key().map(Into::into), body: body.join("&") }
+    }
+}
+
+fn intent_path(intent: &str, call: &str) -> String {
+    format!("/v1/payment_intents/{}{call}", encode(intent))
+}
+
+fn create(charge: &Charge) -> Vec<(&'static str, String)> {
+    vec![
+        ("amount", charge.units.amount.to_string()),
+        ("currency", charge.units.currency.clone()),
         ("payment_method", charge.payment_method.clone()),
         ("payment_method_types[]", "card".into()),
-        ("confirm", "true".into()),
-        ("error_on_requires_action", "true".into()),
         ("metadata[order_id]", charge.order_id.to_string()),
-    ];
-    Ask { method: "POST", path: "/v1/payment_intents".into(), key: Some(charge.key()), body: encoded(&form) }
+    ]
 }
 
-/// The request of a refund.
-#[must_use]
-pub fn ask_refund(refund: &Refund) -> Ask {
-    let form = [
-        ("payment_intent", refund.charge.clone()),
-        ("amount", refund.amount.amount.to_string()),
+fn give_back(refund: &Refund) -> Vec<(&'static str, String)> {
+    vec![
+        ("payment_intent", refund.intent.clone()),
+        ("amount", refund.units.amount.to_string()),
         ("metadata[order_id]", refund.order_id.to_string()),
-    ];
-    Ask { method: "POST", path: "/v1/refunds".into(), key: Some(refund.key()), body: encoded(&form) }
-}
-
-/// The request that searches for the charge of an earlier attempt.
-#[must_use]
-pub fn ask_search(charge: &Charge) -> Ask {
-    let query = encode(&format!("metadata['order_id']:'{}'", charge.order_id));
-    Ask { method: "GET", path: format!("/v1/payment_intents/search?query={query}"), key: None, body: String::new() }
-}
-
-fn encoded(form: &[(&str, String)]) -> String {
-    let pairs: Vec<_> = form.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-    pairs.join("&")
+    ]
 }
 
 #[derive(Deserialize)]
@@ -78,19 +142,33 @@ struct Intent {
     id: String,
     status: String,
     #[serde(default)]
+    amount: Option<i64>,
+    #[serde(default)]
+    amount_received: Option<i64>,
+    #[serde(default)]
+    currency: Option<String>,
+    #[serde(default)]
     last_payment_error: Option<Fault>,
 }
 
 #[derive(Deserialize)]
-struct Found {
-    data: Vec<Intent>,
-}
-
-#[derive(Deserialize)]
-struct Refunded {
+struct RefundObject {
     id: String,
     #[serde(default)]
     status: Option<String>,
+    #[serde(default)]
+    amount: Option<i64>,
+    #[serde(default)]
+    currency: Option<String>,
+    #[serde(default)]
+    failure_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<RefundObject>,
+    #[serde(default)]
+    has_more: bool,
 }
 
 #[derive(Deserialize)]
@@ -98,118 +176,198 @@ struct Refusal {
     error: Fault,
 }
 
-#[derive(Default, Deserialize)]
-struct Fault {
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    code: Option<String>,
-    #[serde(default)]
-    decline_code: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
-    #[serde(default)]
-    param: Option<String>,
-    #[serde(default)]
-    payment_intent: Option<Named>,
+/// The answer to [`Call::Create`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The intent's id. Nothing is charged.
+    Intent(String),
+    /// The provider takes no such payment.
+    Declined(Decline),
+    /// The intent is not what was asked for. Nothing is charged.
+    Differs {
+        /// The intent's id.
+        intent: String,
+        /// What it is.
+        what: String,
+    },
 }
 
-#[derive(Deserialize)]
-struct Named {
-    id: String,
+/// What became of an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has confirmed it.
+    Unconfirmed,
+    /// It is charged: as much as was asked.
+    Captured,
+    /// It is charged, but not what was asked. A person has to look at it.
+    Differs {
+        /// What was charged.
+        what: String,
+    },
+    /// It is declined.
+    Declined(Decline),
+    /// It is cancelled: it can't be charged any more.
+    Cancelled,
 }
 
-impl Fault {
-    /// The reason that an order gives: `insufficient_funds` rather than `card_declined`, where Stripe knows it.
-    fn reason(&self) -> String {
-        let telling = self.decline_code.as_deref().filter(|code| *code != "generic_decline");
-        telling.or(self.code.as_deref()).unwrap_or("card_declined").into()
-    }
-
-    fn describe(&self, status: u16) -> String {
-        let code = self.code.as_deref().unwrap_or("no code");
-        format!("Stripe: {status} {} ({code}): {}", self.kind, self.message.as_deref().unwrap_or_default())
-    }
+/// A refund at the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The provider's name for it.
+    pub reference: String,
+    /// What became of it.
+    pub state: GivenState,
 }
 
-/// Reads the answer to [`ask_charge`].
+/// What became of a refund.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenState {
+    /// It is under way: the bank, or the customer, has still to do something.
+    Pending,
+    /// The money is back.
+    Succeeded,
+    /// The money came back to us. A person has to give it back in another way.
+    Failed {
+        /// The provider's word for why.
+        code: String,
+    },
+}
+
+/// Reads the answer to [`Call::Create`].
 ///
 /// # Errors
 /// Where it isn't final.
-pub fn read_charge(status: u16, retry_after: Option<&str>, body: &[u8]) -> Result<Charged, ProviderError> {
-    if status == 200 {
-        return settled(parse(body)?);
+pub fn read_created(answer: &Answer, asked: &Units) -> Result<Created, ProviderError> {
+    if answer.status == 200 {
+        let intent: Intent = parse(&answer.body)?;
+        return Ok(match differs(intent.amount, intent.currency.as_deref(), asked) {
+            None => Created::Intent(intent.id),
+            Some(what) => Created::Differs { intent: intent.id, what },
+        });
     }
-    let fault = fault(body);
-    let declined = |reason| {
-        let reference = fault.payment_intent.as_ref().map(|intent| intent.id.clone());
-        Ok(Charged::Declined { reason, reference })
-    };
-    match (status, fault.param.as_deref(), fault.code.as_deref()) {
-        (402, ..) => declined(fault.reason()),
-        // Stripe has looked at what the customer sent, and there is no such thing, or it can't pay this.
-        (400 | 404, Some("payment_method"), _) => declined("invalid_payment_method".into()),
-        (400, Some("amount" | "currency"), Some(code)) => declined(code.into()),
-        _ => Err(unanswered(status, retry_after, &fault)),
-    }
+    refused(answer).map(Created::Declined)
 }
 
-/// Reads the answer to [`ask_search`]: the charge that there is, if it is settled.
-///
-/// # Errors
-/// Where there is one that isn't settled yet, or no answer.
-pub fn read_search(status: u16, retry_after: Option<&str>, body: &[u8]) -> Result<Option<Charged>, ProviderError> {
-    if status != 200 {
-        return Err(unanswered(status, retry_after, &fault(body)));
-    }
-    let Found { data } = parse(body)?;
-    // One that was paid counts, whatever else was tried.
-    let (paid, other): (Vec<_>, Vec<_>) = data.into_iter().partition(|intent| intent.status == "succeeded");
-    paid.into_iter().chain(other).next().map(settled).transpose()
-}
-
-/// Reads the answer to [`ask_refund`]: Stripe's name for the refund.
+/// Reads the answer to [`Call::Confirm`], [`Call::Cancel`] or [`Call::Look`].
 ///
 /// # Errors
 /// Where it isn't final.
-pub fn read_refund(status: u16, retry_after: Option<&str>, body: &[u8], charge: &str) -> Result<String, ProviderError> {
-    if status == 200 {
-        let refund: Refunded = parse(body)?;
-        // A pending one is Stripe's to bring to its end.
-        return match refund.status.as_deref() {
-            Some(status @ ("failed" | "canceled" | "requires_action")) => {
-                Err(ProviderError::failed(format!("the refund {} is {status}", refund.id)))
-            }
-            _ => Ok(refund.id),
-        };
+pub fn read_intent(answer: &Answer, asked: &Units) -> Result<Standing, ProviderError> {
+    if answer.status == 200 {
+        return standing(parse(&answer.body)?, asked);
     }
-    let fault = fault(body);
-    match fault.code.as_deref() {
-        // By an attempt whose key Stripe has forgotten.
-        Some("charge_already_refunded") => Ok(format!("already_refunded:{charge}")),
-        _ => Err(unanswered(status, retry_after, &fault)),
+    let fault = fault(&answer.body);
+    // The intent is not where the call needs it. What it is, it says itself.
+    if fault.code.as_deref() == Some("payment_intent_unexpected_state")
+        && let Some(intent) = fault.payment_intent.clone()
+        && let Ok(intent) = serde_json::from_value::<Intent>(intent)
+    {
+        return standing(intent, asked);
+    }
+    refused(answer).map(Standing::Declined)
+}
+
+fn standing(intent: Intent, asked: &Units) -> Result<Standing, ProviderError> {
+    let Intent { id, status, amount_received, currency, last_payment_error, .. } = intent;
+    Ok(match status.as_str() {
+        "succeeded" => match differs(amount_received, currency.as_deref(), asked) {
+            None => Standing::Captured,
+            Some(what) => Standing::Differs { what },
+        },
+        "canceled" => Standing::Cancelled,
+        "requires_confirmation" => Standing::Unconfirmed,
+        "requires_action" => Standing::Declined(Decline {
+            reason: "authentication_required".into(),
+            provider_code: Some("requires_action".into()),
+        }),
+        "requires_payment_method" => Standing::Declined(declined(last_payment_error)),
+        other => return Err(ProviderError::later(format!("the intent {id} is {other}"))),
+    })
+}
+
+/// Why an intent lost its payment method.
+fn declined(error: Option<Fault>) -> Decline {
+    match error.map(|error| verdict(402, &error)) {
+        Some(Verdict::Declined(decline)) => decline,
+        _ => Decline { reason: DECLINED.into(), provider_code: None },
     }
 }
 
-fn settled(intent: Intent) -> Result<Charged, ProviderError> {
-    let Intent { id, status, last_payment_error } = intent;
-    match status.as_str() {
-        "succeeded" => Ok(Charged::Captured { reference: id }),
-        "processing" | "requires_capture" => Err(ProviderError::later(format!("{id} is {status}"))),
-        "requires_action" => Ok(Charged::Declined { reason: "authentication_required".into(), reference: Some(id) }),
-        _ => {
-            let reason = last_payment_error.unwrap_or_default().reason();
-            Ok(Charged::Declined { reason, reference: Some(id) })
+/// What there is instead of what was asked for. An answer without an amount counts as another amount.
+fn differs(amount: Option<i64>, currency: Option<&str>, asked: &Units) -> Option<String> {
+    if amount == Some(asked.amount) && currency == Some(&asked.currency) {
+        return None;
+    }
+    let amount = amount.map_or_else(|| "no amount".into(), |amount| amount.to_string());
+    Some(format!("{amount} {}", currency.unwrap_or("of no currency")))
+}
+
+/// Reads the answer to [`Call::Refund`] or [`Call::LookAtRefund`].
+///
+/// # Errors
+/// Where it isn't final. A refund that Stripe refuses for good is [`ProviderError::Failed`].
+pub fn read_refund(answer: &Answer, asked: &Units) -> Result<Given, ProviderError> {
+    if answer.status != 200 {
+        let fault = fault(&answer.body);
+        let cause = fault.describe(answer.status);
+        return Err(match verdict(answer.status, &fault) {
+            Verdict::Declined(_) | Verdict::OurFault => ProviderError::failed(cause),
+            Verdict::Later => later(answer, cause),
+            Verdict::Spent => ProviderError::Spent { cause },
+        });
+    }
+    given(parse(&answer.body)?, asked)
+}
+
+/// Reads the answer to [`Call::ListRefunds`]: the refund that counts, if there is one. One that failed doesn't: what came
+/// back can be refunded again.
+///
+/// # Errors
+/// Where there is no answer.
+pub fn read_refunds(answer: &Answer, asked: &Units) -> Result<Option<Given>, ProviderError> {
+    if answer.status != 200 {
+        return Err(later(answer, fault(&answer.body).describe(answer.status)));
+    }
+    let List { data, has_more } = parse(&answer.body)?;
+    let found = data.into_iter().find(|refund| !matches!(refund.status.as_deref(), Some("failed" | "canceled")));
+    if found.is_none() && has_more {
+        return Err(ProviderError::failed("the intent has more than 100 refunds"));
+    }
+    found.map(|refund| given(refund, asked)).transpose()
+}
+
+fn given(refund: RefundObject, asked: &Units) -> Result<Given, ProviderError> {
+    let RefundObject { id, status, amount, currency, failure_reason } = refund;
+    if let Some(what) = differs(amount, currency.as_deref(), asked) {
+        return Err(ProviderError::failed(format!("the refund {id} is {what}, and not {asked}")));
+    }
+    let state = match status.as_deref() {
+        Some("succeeded") => GivenState::Succeeded,
+        Some("failed" | "canceled") => {
+            GivenState::Failed { code: failure_reason.or(status).unwrap_or_else(|| "failed".into()) }
         }
+        // `requires_action`: the customer has to say where the money goes.
+        Some("pending" | "requires_action") | None => GivenState::Pending,
+        Some(other) => return Err(ProviderError::later(format!("the refund {id} is {other}"))),
+    };
+    Ok(Given { reference: id, state })
+}
+
+/// A refusal: the decline, or the error.
+fn refused(answer: &Answer) -> Result<Decline, ProviderError> {
+    let fault = fault(&answer.body);
+    let cause = fault.describe(answer.status);
+    match verdict(answer.status, &fault) {
+        Verdict::Declined(decline) => Ok(decline),
+        Verdict::Later => Err(later(answer, cause)),
+        Verdict::Spent => Err(ProviderError::Spent { cause }),
+        Verdict::OurFault => Err(ProviderError::failed(cause)),
     }
 }
 
-fn unanswered(status: u16, retry_after: Option<&str>, fault: &Fault) -> ProviderError {
-    let cause = fault.describe(status);
-    match fault.code.as_deref() {
-        Some("idempotency_key_in_use") => ProviderError::later(cause),
-        _ => ProviderError::unanswered(status, retry_after, cause),
-    }
+fn later(answer: &Answer, cause: String) -> ProviderError {
+    let retry_after_seconds = answer.retry_after.as_deref().and_then(|text| text.trim().parse().ok());
+    ProviderError::Later { cause, retry_after_seconds }
 }
 
 fn fault(body: &[u8]) -> Fault {
@@ -218,69 +376,7 @@ fn fault(body: &[u8]) -> Fault {
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
     // What was asked has happened: the answer may be readable next time, to a newer version of us.
-    serde_json::from_slice(body).map_err(|error| ProviderError::later(format!("Stripe's answer: {error}")))
-}
-
-/// Stripe, at a URL, with a key.
-#[derive(Clone, Debug)]
-pub struct Stripe {
-    url: String,
-    key: String,
-}
-
-impl Stripe {
-    /// Stripe, or a server that speaks as it does.
-    #[must_use]
-    pub fn new(url: &str, key: &str) -> Self {
-        Self { url: url.trim().trim_end_matches('/').into(), key: key.trim().into() }
-    }
-
-    async fn call(&self, ask: Ask) -> Result<outbound::Answer, ProviderError> {
-        let mut headers = http::HeaderMap::new();
-        let mut set = |name: &'static str, value: &str| {
-            let value =
-                value.parse().map_err(|_| ProviderError::failed(format!("the header {name} can't be written")))?;
-            headers.insert(name, value);
-            Ok(())
-        };
-        set("authorization", &format!("Bearer {}", self.key))?;
-        set("stripe-version", VERSION)?;
-        if let Some(key) = &ask.key {
-            set("idempotency-key", key)?;
-            set("content-type", "application/x-www-form-urlencoded")?;
-        }
-        let call = Call {
-            method: if ask.method == "GET" { http::Method::GET } else { http::Method::POST },
-            url: format!("{}{}", self.url, ask.path),
-            headers,
-            body: ask.body.into(),
-            timeout: PROVIDER_TIMEOUT,
-            max_answer_bytes: MAX_ANSWER_BYTES,
-        };
-        outbound::call(call).await.map_err(|error| ProviderError::later(format!("Stripe {error}")))
-    }
-}
-
-fn retry_after(answer: &outbound::Answer) -> Option<&str> {
-    answer.headers.get("retry-after")?.to_str().ok()
-}
-
-impl Provider for Stripe {
-    async fn charge(&self, charge: &Charge) -> Result<Charged, ProviderError> {
-        if Time::now().minus(KEY_IS_GOOD_FOR) > charge.since {
-            let answer = self.call(ask_search(charge)).await?;
-            if let Some(charged) = read_search(answer.status, retry_after(&answer), &answer.body)? {
-                return Ok(charged);
-            }
-        }
-        let answer = self.call(ask_charge(charge)).await?;
-        read_charge(answer.status, retry_after(&answer), &answer.body)
-    }
-
-    async fn refund(&self, refund: &Refund) -> Result<String, ProviderError> {
-        let answer = self.call(ask_refund(refund)).await?;
-        read_refund(answer.status, retry_after(&answer), &answer.body, &refund.charge)
-    }
+    serde_json::from_slice(body).map_err(|error| ProviderError::later(format!("the answer can't be read: {error}")))
 }
 
 #[cfg(test)]

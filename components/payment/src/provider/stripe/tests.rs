@@ -3,25 +3,44 @@ use towpath_sdk::Money;
 
 use super::*;
 
+fn money() -> Money {
+    Money::new(1999, "EUR".parse().expect("a currency"))
+}
+
+fn asked() -> Units {
+    Units::of(money()).expect("payable")
+}
+
+fn order_id() -> Id {
+    "0190a5e4-7b3a-7c5d-8e9f-0123456789ab".parse().expect("an id")
+}
+
 fn charge() -> Charge {
-    Charge {
-        order_id: "0190a5e4-7b3a-7c5d-8e9f-0123456789ab".parse().expect("an id"),
-        amount: Money::new(1999, "EUR".parse().expect("a currency")),
-        payment_method: "pm_card_visa".into(),
-        since: Time::now(),
-    }
+    Charge { order_id: order_id(), money: money(), units: asked(), payment_method: "pm_card_visa".into() }
 }
 
-fn read(status: u16, body: &Value) -> Result<Charged, ProviderError> {
-    read_charge(status, None, body.to_string().as_bytes())
+fn create(charge: Charge) -> Ask {
+    Call::Create { charge, key: key("create", order_id(), 1) }.ask()
 }
 
-fn declined(reason: &str, reference: Option<&str>) -> Result<Charged, ProviderError> {
-    Ok(Charged::Declined { reason: reason.into(), reference: reference.map(Into::into) })
+fn answer(status: u16, body: &Value) -> Answer {
+    Answer { status, retry_after: None, body: body.to_string().into_bytes() }
+}
+
+fn read(status: u16, body: &Value) -> Result<Standing, ProviderError> {
+    read_intent(&answer(status, body), &asked())
+}
+
+fn declined(reason: &str, code: Option<&str>) -> Result<Standing, ProviderError> {
+    Ok(Standing::Declined(Decline { reason: reason.into(), provider_code: code.map(Into::into) }))
 }
 
 fn is_later<T>(result: Result<T, ProviderError>) -> bool {
     matches!(result, Err(ProviderError::Later { .. }))
+}
+
+fn is_spent<T>(result: Result<T, ProviderError>) -> bool {
+    matches!(result, Err(ProviderError::Spent { .. }))
 }
 
 fn is_failed<T>(result: Result<T, ProviderError>) -> bool {
@@ -29,27 +48,113 @@ fn is_failed<T>(result: Result<T, ProviderError>) -> bool {
 }
 
 #[test]
-fn a_charge_is_a_form_with_the_orders_key() {
-    let ask = ask_charge(&charge());
-    assert_eq!(ask.key.as_deref(), Some("towpath-charge-0190a5e4-7b3a-7c5d-8e9f-0123456789ab"));
+fn an_intent_is_created_unconfirmed_under_the_key_of_its_attempt() {
+    let ask = create(charge());
+    assert_eq!(ask.key.as_deref(), Some("towpath-create-0190a5e4-7b3a-7c5d-8e9f-0123456789ab-1"));
     assert_eq!((ask.method, ask.path.as_str()), ("POST", "/v1/payment_intents"));
     let expected = "amount=1999&currency=eur&payment%5Fmethod=pm%5Fcard%5Fvisa&payment%5Fmethod%5Ftypes%5B%5D=card\
-        &confirm=true&error%5Fon%5Frequires%5Faction=true\
         &metadata%5Border%5Fid%5D=0190a5e4%2D7b3a%2D7c5d%2D8e9f%2D0123456789ab";
     assert_eq!(ask.body, expected);
-    assert_eq!(ask, ask_charge(&charge()), "a second attempt asks the same");
+    assert_eq!(ask, create(charge()), "a second call of an attempt asks the same");
+    assert_ne!(key("create", order_id(), 1), key("create", order_id(), 2));
+    assert_ne!(key("create", order_id(), 1), key("confirm", order_id(), 1));
+}
+
+#[test]
+fn the_other_calls_name_what_they_are_about() {
+    let ask = |call: Call| {
+        let Ask { method, path, key, body } = call.ask();
+        (method, path, key, body)
+    };
+    let intent = || "pi_1".to_owned();
+    let key = Some("k".to_owned());
+    assert_eq!(
+        ask(Call::Confirm { intent: intent(), key: "k".into() }),
+        (
+            "POST",
+            "/v1/payment_intents/pi%5F1/confirm".into(),
+            key.clone(),
+            "error%5Fon%5Frequires%5Faction=true".into()
+        )
+    );
+    assert_eq!(
+        ask(Call::Cancel { intent: intent() }),
+        ("POST", "/v1/payment_intents/pi%5F1/cancel".into(), None, "cancellation%5Freason=abandoned".into())
+    );
+    assert_eq!(ask(Call::Look { intent: intent() }), ("GET", "/v1/payment_intents/pi%5F1".into(), None, String::new()));
+    let refund = Refund { order_id: order_id(), intent: intent(), units: asked() };
+    let (method, path, refund_key, body) = ask(Call::Refund { refund, key: "k".into() });
+    assert_eq!((method, path.as_str(), refund_key), ("POST", "/v1/refunds", key));
+    assert!(body.starts_with("payment%5Fintent=pi%5F1&amount=1999&"), "{body}");
+    assert_eq!(ask(Call::LookAtRefund { reference: "re_1".into() }).1, "/v1/refunds/re%5F1");
+    assert_eq!(ask(Call::ListRefunds { intent: intent() }).1, "/v1/refunds?limit=100&payment_intent=pi%5F1");
 }
 
 #[test]
 fn what_a_customer_sends_stays_in_its_field() {
-    let ask = ask_charge(&Charge { payment_method: "pm&amount=1".into(), ..charge() });
+    let ask = create(Charge { payment_method: "pm&amount=1".into(), ..charge() });
     assert!(ask.body.contains("payment%5Fmethod=pm%26amount%3D1&"), "{}", ask.body);
 }
 
 #[test]
-fn an_intent_that_succeeded_is_captured() {
-    let intent = json!({"id": "pi_1", "object": "payment_intent", "status": "succeeded", "last_payment_error": null});
-    assert_eq!(read(200, &intent), Ok(Charged::Captured { reference: "pi_1".into() }));
+fn amounts_are_written_in_stripes_units() {
+    let money = Money::new(5, "ISK".parse().expect("a currency"));
+    let ask = create(Charge { money, units: Units::of(money).expect("payable"), ..charge() });
+    assert!(ask.body.starts_with("amount=500&currency=isk&"), "{}", ask.body);
+}
+
+#[test]
+fn an_intent_says_where_it_stands() {
+    let intent = |status: &str, received: i64| json!({"id": "pi_1", "status": status, "amount": 1999, "amount_received": received, "currency": "eur"});
+    assert_eq!(read(200, &intent("succeeded", 1999)), Ok(Standing::Captured));
+    assert_eq!(read(200, &intent("canceled", 0)), Ok(Standing::Cancelled));
+    assert_eq!(read(200, &intent("requires_confirmation", 0)), Ok(Standing::Unconfirmed));
+    assert!(is_later(read(200, &intent("processing", 0))));
+    assert!(is_later(read(200, &intent("requires_capture", 0))));
+    assert_eq!(read(200, &intent("requires_action", 0)), declined("authentication_required", Some("requires_action")));
+    let mut method = intent("requires_payment_method", 0);
+    assert_eq!(read(200, &method), declined("card_declined", None));
+    method["last_payment_error"] =
+        json!({"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor"});
+    assert_eq!(read(200, &method), declined("do_not_honor", Some("do_not_honor")));
+}
+
+#[test]
+fn another_amount_or_currency_than_was_asked_is_not_captured() {
+    for (amount, currency) in [(json!(1998), json!("eur")), (json!(1999), json!("usd")), (json!(199_900), json!("eur"))]
+    {
+        let paid = json!({"id": "pi_1", "status": "succeeded", "amount": 1999, "amount_received": amount, "currency": currency});
+        let differs = read(200, &paid);
+        assert!(matches!(&differs, Ok(Standing::Differs { .. })), "{differs:?}");
+    }
+    let silent = json!({"id": "pi_1", "status": "succeeded"});
+    assert_eq!(read(200, &silent), Ok(Standing::Differs { what: "no amount of no currency".into() }));
+}
+
+#[test]
+fn an_intent_for_another_amount_is_not_confirmed() {
+    let created = |amount: i64, currency: &str| {
+        let intent = json!({"id": "pi_1", "status": "requires_confirmation", "amount": amount, "currency": currency});
+        read_created(&answer(200, &intent), &asked())
+    };
+    assert_eq!(created(1999, "eur"), Ok(Created::Intent("pi_1".into())));
+    for (amount, currency) in [(199_900, "eur"), (1999, "usd")] {
+        let what = format!("{amount} {currency}");
+        assert_eq!(created(amount, currency), Ok(Created::Differs { intent: "pi_1".into(), what }));
+    }
+}
+
+#[test]
+fn an_intent_that_is_elsewhere_says_where() {
+    let error = |status: &str| {
+        let intent =
+            json!({"id": "pi_1", "status": status, "amount": 1999, "amount_received": 1999, "currency": "eur"});
+        json!({"error": {"type": "invalid_request_error", "code": "payment_intent_unexpected_state", "payment_intent": intent}})
+    };
+    assert_eq!(read(400, &error("succeeded")), Ok(Standing::Captured));
+    assert_eq!(read(400, &error("canceled")), Ok(Standing::Cancelled));
+    let silent = json!({"error": {"type": "invalid_request_error", "code": "payment_intent_unexpected_state"}});
+    assert!(is_spent(read(400, &silent)), "a look tells");
 }
 
 #[test]
@@ -59,76 +164,82 @@ fn a_card_error_declines_with_what_the_bank_said() {
             "payment_intent": {"id": "pi_1", "status": "requires_payment_method"}}})
     };
     let cases = [
-        ("card_declined", Some("generic_decline"), "card_declined"),
-        ("card_declined", Some("insufficient_funds"), "insufficient_funds"),
-        ("expired_card", None, "expired_card"),
-        ("authentication_required", Some("authentication_required"), "authentication_required"),
+        ("card_declined", Some("generic_decline"), "card_declined", "generic_decline"),
+        ("card_declined", Some("insufficient_funds"), "insufficient_funds", "insufficient_funds"),
+        ("card_declined", Some("stolen_card"), "card_declined", "stolen_card"),
+        ("expired_card", None, "expired_card", "expired_card"),
+        (
+            "authentication_required",
+            Some("authentication_required"),
+            "authentication_required",
+            "authentication_required",
+        ),
     ];
-    for (code, decline_code, reason) in cases {
-        assert_eq!(read(402, &error(code, decline_code)), declined(reason, Some("pi_1")));
+    for (code, decline_code, reason, kept) in cases {
+        assert_eq!(read(402, &error(code, decline_code)), declined(reason, Some(kept)));
     }
     assert_eq!(read(402, &Value::Null), declined("card_declined", None));
 }
 
 #[test]
-fn what_the_customer_got_wrong_declines() {
-    let error = |code: &str, param: &str| json!({"error": {"type": "invalid_request_error", "code": code, "param": param, "message": "no"}});
-    assert_eq!(read(400, &error("resource_missing", "payment_method")), declined("invalid_payment_method", None));
-    assert_eq!(read(400, &error("amount_too_small", "amount")), declined("amount_too_small", None));
+fn a_currency_that_stripe_does_not_take_declines_and_is_no_dead_letter() {
+    let message = "Invalid currency: irr. Stripe currently supports these currencies: usd, aed, ...";
+    let error = json!({"error": {"type": "invalid_request_error", "param": "currency", "message": message}});
+    let created = read_created(&answer(400, &error), &asked());
+    assert_eq!(
+        created,
+        Ok(Created::Declined(Decline { reason: "currency_not_supported".into(), provider_code: None }))
+    );
 }
 
 #[test]
 fn what_we_got_wrong_declines_nobody() {
     let unknown = json!({"error": {"type": "invalid_request_error", "code": "parameter_unknown", "param": "x"}});
     assert!(is_failed(read(400, &unknown)));
-    let reused = json!({"error": {"type": "idempotency_error", "message": "other parameters"}});
-    assert!(is_failed(read(400, &reused)));
     assert!(is_later(read(401, &json!({"error": {"type": "invalid_request_error"}}))));
 }
 
 #[test]
 fn a_provider_that_cannot_answer_is_asked_again() {
-    for status in [409, 429, 500, 502, 503] {
+    for status in [409, 429] {
         assert!(is_later(read(status, &Value::Null)), "{status}");
     }
-    assert!(is_later(read(200, &json!({"id": "pi_1", "status": "processing"}))));
-    assert!(is_later(read_charge(200, None, b"<html>")));
-    let error = read_charge(429, Some("7"), b"").expect_err("not answered");
+    for status in [500, 502, 503] {
+        assert!(is_spent(read(status, &Value::Null)), "{status}: the key keeps it");
+    }
+    assert!(is_spent(read(400, &json!({"error": {"type": "idempotency_error", "message": "other parameters"}}))));
+    assert!(is_later(read_intent(&Answer { status: 200, retry_after: None, body: b"<html>".to_vec() }, &asked())));
+    let limited = Answer { status: 429, retry_after: Some("7".into()), body: vec![] };
+    let error = read_intent(&limited, &asked()).expect_err("not answered");
     assert!(matches!(error, ProviderError::Later { retry_after_seconds: Some(7), .. }));
 }
 
 #[test]
-fn an_intent_that_waits_for_somebody_is_declined() {
-    let action = json!({"id": "pi_1", "status": "requires_action"});
-    assert_eq!(read(200, &action), declined("authentication_required", Some("pi_1")));
-    let method = json!({"id": "pi_1", "status": "requires_payment_method",
-        "last_payment_error": {"type": "card_error", "code": "card_declined", "decline_code": "lost_card"}});
-    assert_eq!(read(200, &method), declined("lost_card", Some("pi_1")));
-}
-
-#[test]
-fn a_charge_whose_key_is_forgotten_is_found() {
-    let search = |data: Value| read_search(200, None, json!({ "data": data }).to_string().as_bytes());
-    assert_eq!(search(json!([])), Ok(None));
-    let failed = json!({"id": "pi_1", "status": "canceled"});
-    let paid = json!({"id": "pi_2", "status": "succeeded"});
-    assert_eq!(search(json!([failed, paid])), Ok(Some(Charged::Captured { reference: "pi_2".into() })));
-    assert!(is_later(read_search(503, None, b"")));
-    assert!(ask_search(&charge()).path.contains("0190a5e4%2D7b3a"));
-}
-
-#[test]
-fn a_refund_is_asked_for_once_and_found_again() {
-    let refund = Refund { order_id: charge().order_id, charge: "pi_1".into(), amount: charge().amount };
-    let ask = ask_refund(&refund);
-    assert_eq!(ask.key.as_deref(), Some("towpath-refund-0190a5e4-7b3a-7c5d-8e9f-0123456789ab"));
-    assert!(ask.body.starts_with("payment%5Fintent=pi%5F1&amount=1999&"), "{}", ask.body);
-    let read = |status, body: Value| read_refund(status, None, body.to_string().as_bytes(), "pi_1");
-    assert_eq!(read(200, json!({"id": "re_1", "status": "succeeded"})), Ok("re_1".into()));
-    assert_eq!(read(200, json!({"id": "re_1", "status": "pending"})), Ok("re_1".into()));
+fn a_refund_says_where_it_stands() {
+    let refund = |status: &str| json!({"id": "re_1", "status": status, "amount": 1999, "currency": "eur"});
+    let state = |body: Value| read_refund(&answer(200, &body), &asked()).map(|given| given.state);
+    assert_eq!(state(refund("succeeded")), Ok(GivenState::Succeeded));
+    assert_eq!(state(refund("pending")), Ok(GivenState::Pending));
+    assert_eq!(state(refund("requires_action")), Ok(GivenState::Pending));
+    assert_eq!(state(refund("canceled")), Ok(GivenState::Failed { code: "canceled".into() }));
+    let mut failed = refund("failed");
+    failed["failure_reason"] = "lost_or_stolen_card".into();
+    assert_eq!(state(failed), Ok(GivenState::Failed { code: "lost_or_stolen_card".into() }));
+    assert!(is_failed(state(json!({"id": "re_1", "status": "succeeded", "amount": 1, "currency": "eur"}))));
+    let read = |status, body: Value| read_refund(&answer(status, &body), &asked());
     let again = json!({"error": {"type": "invalid_request_error", "code": "charge_already_refunded"}});
-    assert_eq!(read(400, again), Ok("already_refunded:pi_1".into()));
-    assert!(is_failed(read(200, json!({"id": "re_1", "status": "failed"}))));
+    assert!(is_spent(read(400, again)), "the list of refunds tells which");
     assert!(is_failed(read(404, json!({"error": {"code": "resource_missing"}}))));
-    assert!(is_later(read(500, Value::Null)));
+    assert!(is_spent(read(500, Value::Null)));
+}
+
+#[test]
+fn the_refund_that_counts_is_found() {
+    let refund = |id: &str, status: &str| json!({"id": id, "status": status, "amount": 1999, "currency": "eur"});
+    let read = |data: Value| read_refunds(&answer(200, &json!({"data": data, "has_more": false})), &asked());
+    assert_eq!(read(json!([])), Ok(None));
+    assert_eq!(read(json!([refund("re_1", "failed")])), Ok(None));
+    let found = read(json!([refund("re_2", "canceled"), refund("re_1", "pending")]));
+    assert_eq!(found, Ok(Some(Given { reference: "re_1".into(), state: GivenState::Pending })));
+    assert!(is_later(read_refunds(&answer(503, &Value::Null), &asked())));
 }

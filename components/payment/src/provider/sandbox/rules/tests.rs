@@ -1,0 +1,275 @@
+//! The sandbox's answers, read by the same functions that read Stripe's.
+
+use proptest::prelude::*;
+use towpath_sdk::Id;
+
+use super::*;
+use crate::provider::{
+    ProviderError, Refund,
+    outcomes::{DECLINED as NOTHING_TOLD, Decline},
+    stripe::{Created, Given, GivenState, Standing, read_created, read_intent, read_refund, read_refunds},
+};
+
+fn money() -> Money {
+    Money::new(1999, "EUR".parse().expect("a currency"))
+}
+
+fn asked() -> Units {
+    Units::of(money()).expect("payable")
+}
+
+fn charge(payment_method: &str) -> Charge {
+    Charge {
+        order_id: "0190a5e4-7b3a-7c5d-8e9f-0123456789ab".parse().expect("an id"),
+        money: money(),
+        units: asked(),
+        payment_method: payment_method.into(),
+    }
+}
+
+fn intent(payment_method: &str, status: IntentStatus) -> Seen {
+    let reference = "pi".into();
+    Seen {
+        intent: Some(Intent { reference, money: money(), payment_method: payment_method.into(), status }),
+        ..Seen::default()
+    }
+}
+
+fn refunded(payment_method: &str, status: RefundStatus) -> Seen {
+    let refund = Some(RefundEntry { reference: "re".into(), status });
+    Seen { refund, ..intent(payment_method, IntentStatus::Succeeded) }
+}
+
+fn create(payment_method: &str) -> Call {
+    Call::Create { charge: charge(payment_method), key: "key".into() }
+}
+
+fn confirm() -> Call {
+    Call::Confirm { intent: "pi".into(), key: "key".into() }
+}
+
+fn refund() -> Call {
+    let refund = Refund { order_id: charge("").order_id, intent: "pi".into(), units: asked() };
+    Call::Refund { refund, key: "key".into() }
+}
+
+fn decision(call: &Call, seen: &Seen) -> Decision {
+    decide(call, seen, "1")
+}
+
+fn confirmed(payment_method: &str) -> Result<Standing, ProviderError> {
+    read_intent(&decision(&confirm(), &intent(payment_method, IntentStatus::Unconfirmed)).answer, &asked())
+}
+
+fn declined(reason: &str, code: &str) -> Result<Standing, ProviderError> {
+    Ok(Standing::Declined(Decline { reason: reason.into(), provider_code: Some(code.into()) }))
+}
+
+#[test]
+fn an_intent_is_created_without_charging_anybody() {
+    for name in PAYING.iter().chain(DECLINED.iter().map(|(name, _)| name)) {
+        let decision = decision(&create(name), &Seen::default());
+        assert_eq!(read_created(&decision.answer, &asked()), Ok(Created::Intent("sandbox_pi_1".into())), "{name}");
+        assert!(matches!(decision.change, Change::Create { .. }));
+    }
+}
+
+#[test]
+fn every_test_name_that_pays_pays() {
+    for name in PAYING {
+        assert_eq!(confirmed(name), Ok(Standing::Captured), "{name}");
+    }
+}
+
+#[test]
+fn every_test_name_that_is_declined_is_declined_as_at_stripe() {
+    for (name, code) in DECLINED {
+        let told = DECLINES.iter().find(|(known, ..)| known == code).map(|(_, _, told)| *told);
+        assert_eq!(confirmed(name), declined(told.expect("in the table"), code), "{name}");
+        let with_brand = name.replacen("pm_card_chargeDeclined", "pm_card_visa_chargeDeclined", 1);
+        assert_eq!(card(&with_brand), Card::Declined(code));
+    }
+    assert_eq!(confirmed("pm_card_chargeDeclined"), declined("card_declined", "generic_decline"));
+    assert_eq!(
+        confirmed("pm_card_chargeDeclinedInsufficientFunds"),
+        declined("insufficient_funds", "insufficient_funds")
+    );
+    assert_eq!(confirmed("pm_card_chargeDeclinedLostCard"), declined(NOTHING_TOLD, "lost_card"));
+    assert_eq!(
+        confirmed("pm_card_authenticationRequired"),
+        declined("authentication_required", "authentication_required")
+    );
+}
+
+#[test]
+fn every_decline_code_of_stripe_can_be_tried() {
+    for (code, _, told) in DECLINES {
+        let name = format!("{DECLINED_WITH}{code}");
+        assert_eq!(confirmed(&name), declined(told, code));
+        // A look says the same as the answer that got lost.
+        let look = Call::Look { intent: "pi".into() };
+        let seen = intent(&name, IntentStatus::Declined);
+        assert_eq!(read_intent(&decision(&look, &seen).answer, &asked()), declined(told, code));
+    }
+}
+
+#[test]
+fn a_payment_method_that_nobody_knows_gets_no_intent() {
+    for unknown in ["", "pm_card_visaa", "pm_1Nabc", "pm_card_chargeDeclinedX", "visa", "pm_sandbox_decline_x"] {
+        let decision = decision(&create(unknown), &Seen::default());
+        let expected =
+            Decline { reason: "invalid_payment_method".into(), provider_code: Some("resource_missing".into()) };
+        assert_eq!(read_created(&decision.answer, &asked()), Ok(Created::Declined(expected)), "{unknown}");
+        assert_eq!((decision.change, decision.keep), (Change::Nothing, None));
+    }
+}
+
+#[test]
+fn an_amount_or_currency_that_stripe_refuses_is_refused() {
+    for (amount, currency, reason) in [
+        (1, "EUR", "amount_too_small"),
+        (1_000_000_000_000, "EUR", "amount_too_large"),
+        (100, "IRR", "currency_not_supported"),
+    ] {
+        let money = Money::new(amount, currency.parse().expect("a currency"));
+        let call = Call::Create { charge: Charge { money, ..charge("pm_card_visa") }, key: "key".into() };
+        let created = read_created(&decision(&call, &Seen::default()).answer, &asked());
+        assert!(matches!(created, Ok(Created::Declined(decline)) if decline.reason == reason), "{reason}");
+    }
+}
+
+#[test]
+fn the_same_key_gets_the_same_answer_a_failure_too() {
+    let seen = intent("pm_card_visa", IntentStatus::Unconfirmed);
+    let failed = decision(&confirm(), &Seen { mode: Mode::Fails, ..seen.clone() });
+    assert_eq!((failed.answer.status, &failed.change), (500, &Change::Nothing));
+    let saved = Saved {
+        request: failed.keep.expect("a failure is kept"),
+        status: failed.answer.status,
+        body: String::from_utf8(failed.answer.body.clone()).expect("text"),
+    };
+    // Stripe is well again, and the key is not.
+    let again = decision(&confirm(), &Seen { saved: Some(saved.clone()), ..seen.clone() });
+    assert_eq!(again, Decision { answer: failed.answer, change: Change::Nothing, keep: None });
+    assert!(matches!(read_intent(&again.answer, &asked()), Err(ProviderError::Spent { .. })));
+    // The look-up shows that nothing happened; another key charges.
+    let look = decision(&Call::Look { intent: "pi".into() }, &seen);
+    assert_eq!(read_intent(&look.answer, &asked()), Ok(Standing::Unconfirmed));
+    assert_eq!(confirmed("pm_card_visa"), Ok(Standing::Captured));
+}
+
+#[test]
+fn a_key_with_another_body_is_refused_and_changes_nothing() {
+    let saved = Saved { request: "/v1/payment_intents amount=1".into(), status: 200, body: "{}".into() };
+    for call in [create("pm_card_visa"), confirm(), refund()] {
+        let seen = Seen { saved: Some(saved.clone()), ..intent("pm_card_visa", IntentStatus::Unconfirmed) };
+        let refused = decision(&call, &seen);
+        assert_eq!((refused.answer.status, refused.change, refused.keep), (400, Change::Nothing, None));
+        assert!(matches!(read_created(&refused.answer, &asked()), Err(ProviderError::Spent { .. })));
+    }
+}
+
+#[test]
+fn a_key_in_use_and_too_many_requests_are_for_later() {
+    assert_eq!(in_use().status, 409);
+    assert!(matches!(read_intent(&in_use(), &asked()), Err(ProviderError::Later { .. })));
+    let seen = Seen { mode: Mode::Limits, ..intent("pm_card_visa", IntentStatus::Unconfirmed) };
+    let limited = decision(&confirm(), &seen);
+    assert_eq!((limited.answer.status, limited.keep, limited.change), (429, None, Change::Nothing));
+    let later = read_intent(&limited.answer, &asked());
+    assert!(matches!(later, Err(ProviderError::Later { retry_after_seconds: Some(2), .. })));
+}
+
+#[test]
+fn an_intent_is_charged_or_cancelled_whichever_is_first() {
+    let cancel = Call::Cancel { intent: "pi".into() };
+    let after = |call: &Call, status| {
+        let decision = decision(call, &intent("pm_card_visa", status));
+        (read_intent(&decision.answer, &asked()).expect("final"), decision.change)
+    };
+    let unconfirmed = after(&cancel, IntentStatus::Unconfirmed);
+    assert_eq!(unconfirmed.0, Standing::Cancelled);
+    assert!(matches!(unconfirmed.1, Change::Cancel { .. }));
+    assert_eq!(after(&cancel, IntentStatus::Succeeded), (Standing::Captured, Change::Nothing));
+    assert_eq!(after(&cancel, IntentStatus::Cancelled), (Standing::Cancelled, Change::Nothing));
+    assert_eq!(after(&cancel, IntentStatus::Declined).0, Standing::Cancelled);
+    assert_eq!(after(&confirm(), IntentStatus::Cancelled), (Standing::Cancelled, Change::Nothing));
+    assert_eq!(after(&confirm(), IntentStatus::Succeeded), (Standing::Captured, Change::Nothing));
+}
+
+#[test]
+fn refunds_succeed_at_once_or_later_or_fail_by_the_name_of_the_card() {
+    let at_once = |name| decision(&refund(), &intent(name, IntentStatus::Succeeded));
+    let looked = |name, status| {
+        let decision = decision(&Call::LookAtRefund { reference: "re".into() }, &refunded(name, status));
+        read_refund(&decision.answer, &asked()).expect("final").state
+    };
+    let state = |name| read_refund(&at_once(name).answer, &asked()).map(|given| given.state);
+    let failed = GivenState::Failed { code: "expired_or_canceled_card".into() };
+    assert_eq!(state("pm_card_visa"), Ok(GivenState::Succeeded));
+    assert_eq!(looked("pm_card_visa", RefundStatus::Succeeded), GivenState::Succeeded);
+    assert_eq!(state(PENDING_REFUND), Ok(GivenState::Pending));
+    assert_eq!(looked(PENDING_REFUND, RefundStatus::Pending), GivenState::Succeeded);
+    assert_eq!(state(REFUND_FAILS), Ok(GivenState::Succeeded));
+    assert_eq!(looked(REFUND_FAILS, RefundStatus::Succeeded), failed);
+    assert_eq!(state(PENDING_REFUND_FAILS), Ok(GivenState::Pending));
+    assert_eq!(looked(PENDING_REFUND_FAILS, RefundStatus::Pending), failed);
+}
+
+#[test]
+fn a_second_refund_finds_the_first() {
+    let seen = refunded("pm_card_visa", RefundStatus::Succeeded);
+    let again = decision(&refund(), &seen);
+    assert_eq!(again.change, Change::Nothing);
+    assert!(matches!(read_refund(&again.answer, &asked()), Err(ProviderError::Spent { .. })));
+    let list = decision(&Call::ListRefunds { intent: "pi".into() }, &seen);
+    let expected = Given { reference: "re".into(), state: GivenState::Succeeded };
+    assert_eq!(read_refunds(&list.answer, &asked()), Ok(Some(expected)));
+    let none = decision(&Call::ListRefunds { intent: "pi".into() }, &intent("pm_card_visa", IntentStatus::Succeeded));
+    assert_eq!(read_refunds(&none.answer, &asked()), Ok(None));
+    let unpaid = decision(&refund(), &intent("pm_card_visa", IntentStatus::Declined));
+    assert_eq!(unpaid.change, Change::Nothing);
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let (name, intent) = ("pi".to_owned(), "pi".to_owned());
+    prop_oneof![
+        Just(create("pm_card_visa")),
+        Just(confirm()),
+        Just(Call::Cancel { intent }),
+        Just(refund()),
+        Just(Call::Look { intent: name }),
+    ]
+}
+
+proptest! {
+    /// Whatever is called in whatever order and mode, an intent is charged once at most, and never after it was cancelled.
+    #[test]
+    fn an_intent_is_charged_once_at_most(calls in proptest::collection::vec((call(), 0..5_u8), 0..20)) {
+        let mut seen = intent("pm_card_visa", IntentStatus::Unconfirmed);
+        let (mut charges, mut refunds, mut cancelled) = (0, 0, false);
+        for (call, mode) in calls {
+            seen.mode = [Mode::Normal, Mode::Normal, Mode::Slow, Mode::Fails, Mode::Limits][usize::from(mode)];
+            let change = decide(&call, &seen, &Id::new().to_string()).change;
+            let status = seen.intent.as_mut().map(|intent| &mut intent.status).expect("an intent");
+            match change {
+                Change::Confirm { .. } => {
+                    prop_assert!(!cancelled);
+                    charges += 1;
+                    *status = IntentStatus::Succeeded;
+                }
+                Change::Cancel { .. } => {
+                    prop_assert_eq!(charges, 0);
+                    cancelled = true;
+                    *status = IntentStatus::Cancelled;
+                }
+                Change::Refund { refund, status, .. } => {
+                    refunds += 1;
+                    seen.refund = Some(RefundEntry { reference: refund, status });
+                }
+                Change::Nothing | Change::Create { .. } | Change::MoveRefund { .. } => {}
+            }
+        }
+        prop_assert!(charges <= 1 && refunds <= charges);
+    }
+}
