@@ -37,6 +37,10 @@ fn runs(pid: i64) -> bool {
 fn client(home: &Home, replica: usize) -> Client {
     let status = home.towpath(&["status", "--json"]).expect(0, &[]).json();
     assert_eq!(status["url"], status["urls"][0]);
+    assert_eq!(
+        status["payment_provider"], "sandbox",
+        "a stack that nobody told otherwise sells for nothing, and says so"
+    );
     Client::new(status["urls"][replica].as_str().unwrap()).unwrap()
 }
 

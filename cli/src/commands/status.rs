@@ -1,6 +1,8 @@
-//! `towpath status`: every part with its state, process and address, and what the relays say of themselves.
+//! `towpath status`: every part with its state, process and address, what the relays say of themselves, and whether anybody is
+//! paid.
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -17,6 +19,11 @@ use crate::screen::{Row, table};
 /// Exit status while a part is not ready, as of `systemctl status` for a service that doesn't run.
 const NOT_RUNNING: u8 = 3;
 
+/// How long the edge may take to say who is paid.
+const EDGE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The edge's header that says that the payment provider is the sandbox.
+const PAYMENT_PROVIDER: &str = "towpath-payment-provider";
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   towpath status                              a table
@@ -26,8 +33,8 @@ const NOT_RUNNING: u8 = 3;
   towpath status --json | jq .readiness       what each relay says of itself
   towpath status >/dev/null && echo ready     exit status 0: every part is ready, and no relay's /readyz is 503; 3: not so")]
 pub(crate) struct Args {
-    /// Print {\"url\", \"urls\": [], \"parts\": [{\"name\", \"pid\", \"state\", \"address\"}], \"readiness\": {RELAY: what its
-    /// /readyz says}}
+    /// Print {\"url\", \"urls\": [], \"payment_provider\", \"parts\": [{\"name\", \"pid\", \"state\", \"address\"}],
+    /// \"readiness\": {RELAY: what its /readyz says}}
     #[arg(long)]
     json: bool,
 }
@@ -37,6 +44,8 @@ struct Report<'a> {
     /// The first of them.
     url: Option<&'a str>,
     urls: &'a [String],
+    /// `sandbox` where nobody is paid; null where somebody is, or the edge doesn't answer.
+    payment_provider: Option<&'a str>,
     parts: Vec<PartReport<'a>>,
     readiness: BTreeMap<&'a str, &'a Value>,
 }
@@ -58,13 +67,20 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     };
     let urls = running.map_or(&[][..], |state| &state.urls);
     let relays = readiness_of(running).await;
+    let provider = match urls.first() {
+        Some(url) => payment_provider(url).await,
+        None => None,
+    };
     if args.json {
-        print(&serde_json::to_string_pretty(&report(urls, &rows, &relays))?)?;
+        print(&serde_json::to_string_pretty(&report(urls, provider.as_deref(), &rows, &relays))?)?;
     } else {
         match running {
             None => say(&format!("No stack runs under {}.", home.path().display())),
             Some(state) if state.urls.is_empty() => say("Towpath runs without a host."),
             Some(_) => urls.iter().try_for_each(|url| print(url))?,
+        }
+        if let Some(provider) = &provider {
+            say(&format!("The payment provider is the {provider}: nobody is paid."));
         }
         for line in table(&rows) {
             print(&line)?;
@@ -101,6 +117,13 @@ fn said(relay: &str, readiness: &Readiness) -> Vec<String> {
     [title].into_iter().chain(readiness.missing().into_iter().map(|line| format!("  {line}"))).collect()
 }
 
+/// What the edge says about who is paid: it is part of every answer about orders, that of an order that nobody placed too.
+async fn payment_provider(url: &str) -> Option<String> {
+    let client = reqwest::Client::builder().timeout(EDGE_TIMEOUT).build().ok()?;
+    let answer = client.get(format!("{url}/v1/orders/nobody")).send().await.ok()?;
+    Some(answer.headers().get(PAYMENT_PROVIDER)?.to_str().ok()?.to_owned())
+}
+
 /// The parts of a state as lines of the table.
 pub(crate) fn rows(state: &State) -> Vec<Row> {
     let rows = state.parts.iter().map(|part| Row {
@@ -127,15 +150,21 @@ fn never_started(services: &Services) -> Vec<Row> {
     rows.collect()
 }
 
-fn report<'a>(urls: &'a [String], rows: &'a [Row], relays: &'a BTreeMap<String, Readiness>) -> Report<'a> {
+fn report<'a>(
+    urls: &'a [String],
+    payment_provider: Option<&'a str>,
+    rows: &'a [Row],
+    relays: &'a BTreeMap<String, Readiness>,
+) -> Report<'a> {
     let parts = rows.iter().map(|row| PartReport {
         name: &row.name,
         pid: row.pid,
         state: row.state.word(),
         address: &row.address,
     });
-    let readiness = relays.iter().map(|(relay, readiness)| (relay.as_str(), &readiness.said));
-    Report { url: urls.first().map(String::as_str), urls, parts: parts.collect(), readiness: readiness.collect() }
+    let readiness = relays.iter().map(|(relay, readiness)| (relay.as_str(), &readiness.said)).collect();
+    let url = urls.first().map(String::as_str);
+    Report { url, urls, payment_provider, parts: parts.collect(), readiness }
 }
 
 #[cfg(test)]
@@ -156,10 +185,11 @@ mod tests {
             serde_json::json!({"status": "degraded", "dependencies": {"redis": {"up": false, "detail": "away"}}});
         let relays = BTreeMap::from([("relay".to_owned(), Readiness::read(true, said.clone()).unwrap())]);
         let rows = [row];
-        let json = serde_json::to_value(report(&urls, &rows, &relays)).unwrap();
+        let json = serde_json::to_value(report(&urls, Some("sandbox"), &rows, &relays)).unwrap();
         let wanted = serde_json::json!({
             "url": "http://127.0.0.1:3000",
             "urls": ["http://127.0.0.1:3000", "http://127.0.0.1:3001"],
+            "payment_provider": "sandbox",
             "parts": [{"name": "postgres-order", "pid": 7, "state": "ready", "address": "127.0.0.1:5434"}],
             "readiness": {"relay": said},
         });

@@ -111,6 +111,18 @@ pub fn answer(service: &str, answer: Answer) -> Result<Response, Problem> {
     Ok(response)
 }
 
+/// The header of every answer about orders and payments that says who is paid, where it is nobody.
+pub const PAYMENT_PROVIDER: &str = "towpath-payment-provider";
+
+/// The response of a service, with the header that says that nobody is paid while the payment provider is the sandbox.
+#[must_use]
+pub fn named(response: Response, service: &str, payment_provider: &str) -> Response {
+    match (service, payment_provider.trim()) {
+        ("order" | "payment", "sandbox") => response.header(PAYMENT_PROVIDER, "sandbox"),
+        _ => response,
+    }
+}
+
 /// The response to a client whose service gave none: 503 `unavailable` if nothing happened and trying again helps, 503
 /// `outcome_unknown` if the request may have been carried out, 502 `service_failed` if the response broke off.
 #[must_use]
@@ -256,6 +268,17 @@ mod tests {
         assert_eq!(away.get_header("retry-after"), Some("1"));
         let away = answered(503, &[said, ("retry-after", "7")]).expect("an answer");
         assert_eq!((away.get_header("retry-after"), away.body()), (Some("7"), &b"{}"[..]));
+    }
+
+    #[test]
+    fn who_sells_for_nothing_says_so() {
+        let header = |service: &str, provider: &str| {
+            let response = named(Response::new(200), service, provider);
+            response.get_header(PAYMENT_PROVIDER).map(str::to_owned)
+        };
+        assert_eq!(header("order", "sandbox").as_deref(), Some("sandbox"));
+        assert_eq!(header("payment", " sandbox ").as_deref(), Some("sandbox"));
+        assert_eq!((header("order", "stripe"), header("product", "sandbox")), (None, None));
     }
 
     #[test]

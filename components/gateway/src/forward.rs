@@ -10,6 +10,7 @@ use crate::{domain, limit};
 /// 429 beyond the rate limit; 502 and 503 where the service gives no response of its own.
 pub(crate) async fn forward(context: &Context, request: &Request, service: &'static str) -> Result<Response, Problem> {
     limit::check(context, request).await?;
+    let payment_provider = context.variable("payment_provider").await?;
     let target = match request.raw_query() {
         "" => request.path().to_owned(),
         query => format!("{}?{query}", request.path()),
@@ -19,7 +20,7 @@ pub(crate) async fn forward(context: &Context, request: &Request, service: &'sta
     let method = request.http_method();
     let answer = peer.send(method.clone(), &target, headers, request.body().clone()).await;
     let answer = answer.map_err(|error| domain::unanswered(service, method, &error))?;
-    Ok(domain::answer(service, answer)?
+    Ok(domain::named(domain::answer(service, answer)?, service, &payment_provider)
         .header("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
         .header("referrer-policy", "no-referrer"))
 }
