@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use towpath_stack::home::Home;
 use towpath_stack::terminal::say;
 
-use crate::commands::{dlq, down, logs, migrate, part, psql, reset, rotate_tokens, status, test, up};
+use crate::commands::{dlq, down, logs, migrate, outbox, part, psql, reset, rotate_tokens, status, test, up};
 
 /// An order platform at the edge: everything that it needs, by one command.
 #[derive(Debug, Parser)]
@@ -70,6 +70,8 @@ enum Command {
     Restart(part::RestartArgs),
     /// List, show, replay and drop dead letters: events that a component did not take
     Dlq(dlq::Args),
+    /// List, show, retry and drop events that Kafka does not accept
+    Outbox(outbox::Args),
     /// Open psql on the database of a service
     Psql(psql::Args),
     /// Bring the databases of a running stack to the newest schema
@@ -119,6 +121,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Start(args) => part::start(&args, &home),
         Command::Restart(args) => part::restart(&args, &home),
         Command::Dlq(args) => dlq::command(&args, &home),
+        Command::Outbox(args) => outbox::command(&args, &home),
         Command::Psql(args) => psql::command(&args, &home),
     }
 }

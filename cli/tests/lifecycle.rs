@@ -79,6 +79,8 @@ async fn a_stack_lives_through_its_deaths() {
     home.towpath(&["migrate"]).expect(0, &[]);
     home.towpath(&["dlq", "list"]).expect(0, &["No dead letters."]);
     home.towpath(&["dlq", "show", "order.events.payment.dlq/7"]).expect(1, &["no open letter"]);
+    home.towpath(&["outbox", "list"]).expect(0, &["No key is held"]);
+    home.towpath(&["outbox", "show", "order/7"]).expect(1, &["no held event order/7"]);
     let help = home.towpath(&["dlq", "list", "--help"]).expect(0, &[]).stdout;
     assert!(help.contains("towpath dlq list") && !help.contains("towpath-relay"), "{help}");
 

@@ -38,8 +38,9 @@ fn a_stack_that_never_ran_is_stopped() {
 #[test]
 fn what_needs_a_running_stack_says_how_to_start_one() {
     let home = Home::new();
-    let lines: [&[&str]; 7] = [
+    let lines: [&[&str]; 8] = [
         &["dlq", "list"],
+        &["outbox", "list"],
         &["stop", "kafka"],
         &["start", "kafka"],
         &["restart", "relay"],
@@ -62,6 +63,7 @@ fn unknown_words_list_the_known_ones() {
     home.towpath(&["psql", "orders"]).expect(1, &["\"orders\"", "product, order, payment, inventory"]);
     home.towpath(&["up", "--port", "web=80"]).expect(1, &["no port is called web", "host"]);
     home.towpath(&["dlq", "list", "--home", "/x"]).expect(1, &["--home stands before dlq"]);
+    home.towpath(&["outbox", "list", "--home", "/x"]).expect(1, &["--home stands before outbox"]);
     home.towpath(&["up", "--port", "host=none"]).expect(2, &["no port"]);
     home.towpath(&["chaos", "--rate", "0"]).expect(2, &["a number from 0.1 to 1000 is wanted"]);
     home.towpath(&["up", "--no-host", "--runtime", "spin"]).expect(2, &["cannot be used with"]);

@@ -1,9 +1,11 @@
-//! The program `towpath-relay`: runs the relay, checks its configuration, migrates the databases of its services, or replays
-//! and drops dead letters.
+//! The program `towpath-relay`: runs the relay, checks its configuration, migrates the databases of its services, replays and
+//! drops dead letters, or moves events that Kafka refuses.
 //!
 //! It stands in the library, so that the relay is compiled once: a future's code is made by the crate that polls it.
 
 mod dlq;
+mod outbox;
+mod print;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +43,9 @@ enum Command {
     /// List, show, replay and drop dead letters: events that a component did not accept
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// List, show, retry and drop events that Kafka does not accept
+    #[command(subcommand)]
+    Outbox(outbox::Command),
     /// Print every limit of `[limits]`: its default, its range, its meaning
     Limits,
 }
@@ -66,6 +71,7 @@ pub fn main() -> ExitCode {
         }
         Command::Migrate => block_on(migrate(config)),
         Command::Dlq(command) => block_on(async { dlq::run(&config, &command).await }),
+        Command::Outbox(command) => block_on(async { outbox::run(&config, &command).await }),
         Command::Run => block_on(serve(config)),
     };
     match outcome {

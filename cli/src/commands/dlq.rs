@@ -1,17 +1,10 @@
-//! `towpath dlq`: dead letters of a running stack. The relay's program has the command; this one runs it with the
-//! environment of the stack's relay.
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+//! `towpath dlq`: dead letters of a running stack.
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use towpath_stack::checkout;
+use anyhow::Result;
 use towpath_stack::home::Home;
-use towpath_stack::secrets::Secrets;
-use towpath_stack::services::Services;
-use towpath_stack::state::{Phase, State};
-use towpath_stack::surroundings::Surroundings;
 
-use crate::edge;
+use super::relay;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -43,21 +36,5 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
-    if args.arguments.iter().any(|argument| argument.starts_with("--home")) {
-        bail!("--home stands before dlq, as in: towpath --home /tmp/other dlq list");
-    }
-    let mut relay = Command::new(edge::binary("towpath-relay")?);
-    let asks_for_help = args.arguments.iter().any(|argument| ["-h", "--help", "help"].contains(&argument.as_str()));
-    if !asks_for_help {
-        let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
-        let none = || format!("no stack runs under {}: start it with `towpath up`", home.path().display());
-        let state = state.with_context(none)?;
-        let (services, secrets) = (Services::load()?, Secrets::load(home)?);
-        let surroundings =
-            Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };
-        relay.envs(surroundings.relay(1, false)?);
-    }
-    let root = checkout::repository()?;
-    relay.env(checkout::RELAY_CONFIG, checkout::relay_config(&root)).arg0("towpath").arg("dlq").args(&args.arguments);
-    Err(relay.exec()).context("cannot run towpath-relay")
+    relay::run("dlq", &args.arguments, home)
 }

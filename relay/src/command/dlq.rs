@@ -8,6 +8,7 @@ mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::print::out;
 use crate::config::Config;
 use crate::events::dead_letters::{self, Filter, Letter, Reason};
 use anyhow::Context;
@@ -151,7 +152,7 @@ async fn read(
 ) -> anyhow::Result<bool> {
     let letters = dead_letters::list(config, &which.filter(config)?).await?;
     nothing(which, &letters);
-    print::out(&show(&letters, *json)?)?;
+    out(&show(&letters, *json)?)?;
     Ok(found(which, &letters))
 }
 
@@ -168,14 +169,14 @@ async fn settle(config: &Config, Settling { which, all, json }: &Settling, done:
     for letter in &settled {
         services.entry(&letter.service).or_default().push(&letter.id);
     }
-    print::out(&print::settled(&services, done, *json)?)?;
+    out(&print::settled(&services, done, *json)?)?;
     Ok(found(which, &settled))
 }
 
 async fn preview(config: &Config, Settling { which, all, json }: &Settling) -> anyhow::Result<bool> {
     said_which(which, *all)?;
     let letters = dead_letters::list(config, &which.filter(config)?).await?;
-    print::out(&print::list(&letters, *json)?)?;
+    out(&print::list(&letters, *json)?)?;
     found(which, &letters);
     anyhow::bail!("nothing was dropped: add --yes to drop {}", print::letters(letters.len()))
 }

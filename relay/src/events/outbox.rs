@@ -9,8 +9,16 @@
 //! only then reads the next: memory holds one batch, however long the outbox grows while Kafka is down.
 //!
 //! A batch has at most `limits.outbox_batch` events, over all shards that the publisher holds, of which one shard brings its
-//! part of them (100 at least); it ends with the event that reaches 8 MiB of data. After Kafka refused a batch, as many events
-//! go one by one. `publisher/batches.rs` decides these bounds, and `READ` in `store.rs` keeps them.
+//! part of them (100 at least); it ends with the event that reaches 8 MiB of data. `publisher/batches.rs` decides these bounds,
+//! and `READ` in `store.rs` keeps them. Each shard is read from a mark on ([`low_water`]), so that a batch costs the same
+//! however many events were published before it.
+//!
+//! # What Kafka refuses
+//!
+//! An event that is too large for its topic, or whose topic is away or forbidden, holds back its key and nothing else.
+//! Kafka's answers, and smaller and smaller batches, tell which event it is ([`refused`]). The key is written down, and its events move
+//! from the outbox into a table beside it (`publisher/held.rs`), where they wait, across restarts and takeovers. Its first
+//! event is tried again and again; a person sees and moves it by `towpath-relay outbox` ([`held`]).
 //!
 //! # Why transactions
 //!
@@ -50,13 +58,18 @@
 //! 3. A shard changes hands only when its holder releases it, between two batches, or when its holder is retired.
 
 mod heartbeat;
+pub(crate) mod held;
 mod journal;
 mod look;
+mod low_water;
 mod producer;
 mod publisher;
+mod refused;
 mod retire;
 mod shares;
 mod store;
+
+pub use store::READ;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +88,13 @@ use crate::watchdog::Watchdog;
 use look::Eye;
 use producer::Setup;
 use publisher::{End, Predecessor, Publisher};
+
+/// What a producer sends to one partition in one piece, at the most: a little less than what Kafka takes by default.
+const MAX_TOGETHER_BYTES: usize = 1_000_000;
+
+/// How long a topic that Kafka doesn't name may take to appear.
+const MIN_UNKNOWN_AFTER: Duration = Duration::from_millis(200);
+const MAX_UNKNOWN_AFTER: Duration = Duration::from_secs(3);
 
 /// Between two publishers, and between two tries at a batch.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -128,6 +148,14 @@ pub(crate) async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topi
     }
 }
 
+/// What Kafka takes in one piece from one partition's producer, by what relay.toml says of the service's topics. A topic that was
+/// set to less by hand is found out by smaller batches ([`refused`]).
+fn together(service: &Service, kafka: &KafkaConfig) -> usize {
+    let topics = service.config.publish.iter().filter_map(|topic| kafka.topics.get(topic));
+    let declared = topics.filter_map(|topic| topic.settings.get("max.message.bytes")?.parse().ok());
+    declared.fold(MAX_TOGETHER_BYTES, usize::min).max(1)
+}
+
 fn setup(service: &Service, kafka: &KafkaConfig, topics: Topics) -> Setup {
     let limits = service.limits();
     Setup {
@@ -136,6 +164,8 @@ fn setup(service: &Service, kafka: &KafkaConfig, topics: Topics) -> Setup {
         topics,
         largest: record_bytes(limits.event_bytes),
         batch: limits.outbox_batch,
+        together: together(service, kafka),
+        unknown_after: (Duration::from_millis(limits.lease_ms) / 4).clamp(MIN_UNKNOWN_AFTER, MAX_UNKNOWN_AFTER),
         timeout: Duration::from_millis(limits.lease_ms).clamp(Duration::from_secs(10), Duration::from_secs(60)),
     }
 }

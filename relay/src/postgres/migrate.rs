@@ -26,6 +26,8 @@ const RELAY: &[(&str, &str)] = &[
     ("V1__relay_tables", include_str!("../../migrations/V1__relay_tables.sql")),
     ("V2__publishers", include_str!("../../migrations/V2__publishers.sql")),
     ("V3__traces", include_str!("../../migrations/V3__traces.sql")),
+    ("V4__held_keys", include_str!("../../migrations/V4__held_keys.sql")),
+    ("V5__bounded_scans", include_str!("../../migrations/V5__bounded_scans.sql")),
     ("V8__leases", include_str!("../../migrations/V8__leases.sql")),
 ];
 /// Where each set keeps its history.

@@ -62,6 +62,7 @@ metrics! {
         gauge OUTBOX_SHARDS "towpath_relay_outbox_shards" Count ["service"] "Shards of the outbox that this relay publishes.";
         gauge OUTBOX_WAITING "towpath_relay_outbox_waiting" Count ["service"] "Events that wait to be published, counted up to 10,000. Every relay that publishes the service's outbox reports the same.";
         gauge OUTBOX_OLDEST_SECONDS "towpath_relay_outbox_oldest_seconds" Seconds ["service"] "Age of the oldest event that waits to be published. Every relay that publishes the service's outbox reports the same.";
+        gauge OUTBOX_HELD_KEYS "towpath_relay_outbox_held_keys" Count ["service"] "Keys that wait because Kafka refuses their next event, counted up to 10,000. Every relay that publishes the service's outbox reports the same.";
         counter OUTBOX_PUBLISHED "towpath_relay_outbox_published_total" Count ["service"] "Events that were published.";
         histogram OUTBOX_PUBLISH_SECONDS "towpath_relay_outbox_publish_duration_seconds" Seconds ["service"] "Time from the beginning of a unit of work to its event in Kafka.";
         counter OUTBOX_FAILURES "towpath_relay_outbox_failures_total" Count ["service" "reason"] "Failures of the publisher. `reason` is `unavailable` (Kafka or PostgreSQL), `refused` (Kafka refuses an event) or `lost` (the publisher starts over).";

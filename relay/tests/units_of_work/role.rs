@@ -59,7 +59,18 @@ async fn the_role_owns_nothing_and_creates_nothing() {
 async fn the_relays_tables_are_reached_through_their_functions_alone() {
     let setup = super::setup("").databases().await;
     let client = connect(&setup.app_url("alpha")).await.expect("the role may log in");
-    for table in ["outbox", "inbox", "idempotency", "shard_lease", "timer", "schema_history"] {
+    let tables = [
+        "outbox",
+        "inbox",
+        "idempotency",
+        "shard_lease",
+        "timer",
+        "schema_history",
+        "held_key",
+        "held_event",
+        "retention",
+    ];
+    for table in tables {
         for sql in [
             format!("SELECT * FROM towpath.{table}"),
             format!("DELETE FROM towpath.{table}"),
@@ -73,6 +84,7 @@ async fn the_relays_tables_are_reached_through_their_functions_alone() {
     for sql in [
         "SELECT towpath.purge(now(), now(), now(), 1000)",
         "SELECT towpath.outbox_settle(1::smallint, 'x', 1, ARRAY[1])",
+        "SELECT towpath.held_drop(1)",
         "CREATE TABLE towpath.x (id int)",
     ] {
         assert_eq!(sqlstate(&client.batch_execute(sql).await.expect_err(sql)), "42501", "{sql}");

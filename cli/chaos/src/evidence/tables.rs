@@ -7,7 +7,8 @@ use super::{Fence, Lease, Placed, Record, Said, Session, Timer, ids};
 use crate::service::Service;
 
 const LAST_SEQ: &str = "SELECT coalesce(max(seq), 0) FROM towpath.outbox";
-const UNPUBLISHED: &str = "SELECT count(*) FROM towpath.outbox WHERE published_at IS NULL";
+const UNPUBLISHED: &str = "
+    SELECT (SELECT count(*) FROM towpath.outbox WHERE published_at IS NULL) + (SELECT count(*) FROM towpath.held_event)";
 const HANDLED: &str = "SELECT count(*) FROM towpath.inbox";
 const PRICED: &str = "SELECT count(*) FROM app.product_prices WHERE starts_with(sku, $1)";
 const PLACED: &str = "SELECT idempotency_key, id, status FROM app.orders WHERE starts_with(idempotency_key, $1)";

@@ -1,11 +1,9 @@
 //! Letters as lines and as JSON.
-//!
-//! The content of a letter comes from others: control characters, which could steer a terminal, are replaced.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
+use crate::command::print::{cut, line, shown, table};
 use crate::events::dead_letters::{Letter, Reason};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,14 +12,6 @@ use serde_json::Value;
 
 /// `list` shows this much of a detail; `show` shows all.
 const MAX_DETAIL_CHARS: usize = 80;
-
-/// Writes data to stdout. A reader that closes the pipe (`| head`) is no error.
-pub(super) fn out(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
-}
 
 pub(super) fn letters(count: usize) -> String {
     format!("{count} letter{}", if count == 1 { "" } else { "s" })
@@ -83,14 +73,7 @@ pub(super) fn list(letters: &[Letter], json: bool) -> anyhow::Result<String> {
     }
     let mut rows = vec![["ID", "REASON", "TRIES", "TIME", "KEY", "TYPE", "DETAIL"].map(str::to_owned)];
     rows.extend(letters.iter().map(row));
-    let widths: [usize; 7] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(text, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(text)
+    table(&rows)
 }
 
 fn row(letter: &Letter) -> [String; 7] {
@@ -99,8 +82,6 @@ fn row(letter: &Letter) -> [String; 7] {
         0 => letter.attempts.to_string(),
         replays => format!("{} (replay {replays})", letter.attempts),
     };
-    let detail: String = shown(&letter.detail);
-    let cut = detail.char_indices().nth(MAX_DETAIL_CHARS).map(|(end, _)| format!("{}…", &detail[..end]));
     [
         shown(&letter.id),
         letter.reason.map_or("-", Reason::as_str).to_owned(),
@@ -108,7 +89,7 @@ fn row(letter: &Letter) -> [String; 7] {
         letter.time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}")),
         or_dash(letter.key.as_deref()),
         or_dash(letter.event_type.as_deref()),
-        cut.unwrap_or(detail),
+        cut(&letter.detail, MAX_DETAIL_CHARS),
     ]
 }
 
@@ -157,10 +138,6 @@ pub(super) fn settled(services: &BTreeMap<&str, Vec<&str>>, done: &str, json: bo
     Ok(text)
 }
 
-fn line(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(value)? + "\n")
-}
-
 fn whole_of(letter: &Letter) -> Whole<'_> {
     Whole { line: Line::of(letter), headers: headers(letter), data: data(letter) }
 }
@@ -179,10 +156,6 @@ fn data(letter: &Letter) -> BTreeMap<&'static str, Value> {
         (Err(_), Err(_)) => ("data_base64", Value::String(STANDARD.encode(value))),
     };
     BTreeMap::from([data])
-}
-
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -8,9 +8,13 @@ use metrics::gauge;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::store;
+use super::store::{self, held};
 use crate::postgres::RelayRole;
+use crate::service::Service;
 use crate::telemetry::metrics as names;
+
+/// What `/readyz` calls the keys that wait because Kafka refuses their events.
+const HELD_KEYS: &str = "held_keys";
 
 /// How a publisher gets on. One that has been stuck in one batch for longer than a lease doesn't deserve its shards:
 /// Kafka may be out of its reach and not out of another's.
@@ -48,7 +52,7 @@ impl Progress {
 /// Renews until dropped, and counts what waits. However it ends, such as because the publisher was retired, it cancels `lost`.
 pub(super) async fn beat(
     role: RelayRole,
-    service: Arc<str>,
+    service: Arc<Service>,
     id: Arc<str>,
     lease: Duration,
     progress: Arc<Progress>,
@@ -59,8 +63,11 @@ pub(super) async fn beat(
     loop {
         tokio::time::sleep(lease / 4).await;
         if let Ok((waiting, oldest)) = store::backlog(&role).await {
-            gauge!(names::OUTBOX_WAITING, "service" => Arc::clone(&service)).set(waiting as f64);
-            gauge!(names::OUTBOX_OLDEST_SECONDS, "service" => Arc::clone(&service)).set(oldest);
+            gauge!(names::OUTBOX_WAITING, "service" => Arc::clone(&service.name)).set(waiting as f64);
+            gauge!(names::OUTBOX_OLDEST_SECONDS, "service" => Arc::clone(&service.name)).set(oldest);
+        }
+        if let Ok(held) = held::summary(&role).await {
+            tell_what_is_held(&service, held.as_ref());
         }
         let stuck_for = progress.stuck_for();
         if stuck_for > lease {
@@ -92,6 +99,21 @@ pub(super) async fn beat(
             }
         }
     }
+}
+
+/// What is held is told by every relay that publishes the outbox, whichever tries it.
+fn tell_what_is_held(service: &Service, held: Option<&held::Summary>) {
+    let keys = held.map_or(0, |held| held.keys);
+    gauge!(names::OUTBOX_HELD_KEYS, "service" => Arc::clone(&service.name)).set(keys as f64);
+    let Some(held::Summary { keys, topic, seq, cause }) = held else {
+        service.standstills.clear(HELD_KEYS);
+        return;
+    };
+    let cause = format!(
+        "{keys} keys of the outbox wait: Kafka refuses event {}/{seq} of {topic}: {cause}. See `towpath-relay outbox list`",
+        service.name
+    );
+    service.standstills.note(HELD_KEYS, &cause, 0);
 }
 
 #[cfg(test)]

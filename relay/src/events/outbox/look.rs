@@ -1,10 +1,11 @@
 //! The watchdog's look at a publisher: does the oldest event of each shard that it should publish leave, and is its lease renewed?
 //!
 //! The database says what waits, and not the publisher. Shards of another living publisher are that one's; a shard that
-//! nobody living holds is everybody's.
+//! nobody living holds is everybody's. Events that Kafka refuses are no longer in the outbox: their keys are held.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
@@ -16,31 +17,6 @@ use crate::kafka::Outside;
 use crate::postgres::RelayRole;
 use crate::watchdog::{Look, Seen};
 
-/// Shards whose next event Kafka refuses, and until when they rest. The publisher knows it, and says so.
-#[derive(Debug, Default)]
-pub(super) struct OnHold(Mutex<BTreeMap<i16, tokio::time::Instant>>);
-
-impl OnHold {
-    /// A shard rests until then.
-    pub(super) fn rest(&self, shard: i16, until: tokio::time::Instant) {
-        self.shards().insert(shard, until);
-    }
-
-    /// Those that have rested long enough are on hold no more.
-    pub(super) fn release(&self, now: tokio::time::Instant) {
-        self.shards().retain(|_, until| now < *until);
-    }
-
-    /// Whether a shard is on hold.
-    pub(super) fn has(&self, shard: i16) -> bool {
-        self.shards().contains_key(&shard)
-    }
-
-    fn shards(&self) -> MutexGuard<'_, BTreeMap<i16, tokio::time::Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 pub(super) struct Eye {
     role: RelayRole,
     outside: Outside,
@@ -48,7 +24,9 @@ pub(super) struct Eye {
     topics: Vec<String>,
     /// The publisher of now.
     id: Arc<str>,
-    on_hold: Arc<OnHold>,
+    /// How often Kafka has refused a batch of it, and how often it had at the last look.
+    answers: Arc<AtomicU64>,
+    answered: u64,
     /// A publisher that was told to stop takes its time.
     stop: CancellationToken,
     /// The oldest event of each shard, and when it was first seen as the oldest.
@@ -62,13 +40,18 @@ impl Look for Eye {
         if self.stop.is_cancelled() {
             return Seen::Waits;
         }
+        // While it finds out which events Kafka refuses, the oldest may stay for long.
+        let answered = self.answers.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.answered, answered) != answered {
+            (self.heads, self.expired_since) = (Heads::default(), None);
+            return Seen::Moves;
+        }
         let due = match store::due(&self.role, &self.id).await {
             Ok(due) => due,
             // The database is away: nothing can be published, and the publisher says so.
             Err(_) => return self.waits(),
         };
-        let on_hold = &self.on_hold;
-        let head = self.heads.see(due.heads, |shard| on_hold.has(shard), Instant::now());
+        let head = self.heads.see(due.heads, Instant::now());
         self.expired_since = due.has_expired.then(|| self.expired_since.unwrap_or_else(Instant::now));
         let head = head.map(|(shard, seq, since)| {
             (since, format!("event {seq} of shard {shard} has waited for {} s", since.elapsed().as_secs()))
@@ -97,13 +80,22 @@ impl Eye {
     ) -> Self {
         let outside = Outside::new(kafka, &setup.service);
         let topics = topics.iter().cloned().chain([setup.journal.to_string()]).collect();
-        let (id, on_hold, heads) = ("".into(), Arc::default(), Heads::default());
-        Self { role, outside, topics, id, on_hold, stop, heads, expired_since: None }
+        Self {
+            role,
+            outside,
+            topics,
+            id: "".into(),
+            answers: Arc::default(),
+            answered: 0,
+            stop,
+            heads: Heads::default(),
+            expired_since: None,
+        }
     }
 
     /// Looks at this publisher from now on. What waited under the one before still waits.
-    pub(super) fn follow(&mut self, id: Arc<str>, on_hold: Arc<OnHold>) {
-        (self.id, self.on_hold, self.expired_since) = (id, on_hold, None);
+    pub(super) fn follow(&mut self, id: Arc<str>, answers: Arc<AtomicU64>) {
+        (self.id, self.answers, self.answered, self.expired_since) = (id, answers, 0, None);
     }
 
     fn waits(&mut self) -> Seen {
@@ -119,9 +111,9 @@ struct Heads(BTreeMap<i16, (i64, Instant)>);
 impl Heads {
     /// Takes what a look saw. Answers the shard whose oldest event has been the oldest for the longest time, with its number:
     /// only such as were there at an earlier look already.
-    fn see(&mut self, heads: Vec<Head>, on_hold: impl Fn(i16) -> bool, now: Instant) -> Option<(i16, i64, Instant)> {
+    fn see(&mut self, heads: Vec<Head>, now: Instant) -> Option<(i16, i64, Instant)> {
         let before = std::mem::take(&mut self.0);
-        for head in heads.into_iter().filter(|head| !on_hold(head.shard)) {
+        for head in heads {
             let since = match before.get(&head.shard) {
                 Some((seq, since)) if *seq == head.seq => *since,
                 _ => now,
@@ -145,16 +137,10 @@ mod tests {
         let at = |seconds| began + Duration::from_secs(seconds);
         let head = |shard, seq| Head { shard, seq };
         let mut heads = Heads::default();
-        let never = |_| false;
-        assert_eq!(heads.see(vec![head(1, 10), head(2, 11)], never, at(0)), None, "they have only come");
-        assert_eq!(heads.see(vec![head(1, 12), head(2, 11)], never, at(1)), Some((2, 11, at(0))));
-        assert_eq!(heads.see(vec![head(1, 12), head(2, 13)], never, at(2)), Some((1, 12, at(1))));
-        assert_eq!(
-            heads.see(vec![head(1, 12)], |shard| shard == 1, at(3)),
-            None,
-            "Kafka refuses it, and that was said"
-        );
-        assert_eq!(heads.see(vec![head(1, 12)], never, at(4)), None, "it counts from then on");
-        assert_eq!(heads.see(vec![], never, at(5)), None);
+        assert_eq!(heads.see(vec![head(1, 10), head(2, 11)], at(0)), None, "they have only come");
+        assert_eq!(heads.see(vec![head(1, 12), head(2, 11)], at(1)), Some((2, 11, at(0))));
+        assert_eq!(heads.see(vec![head(1, 12), head(2, 13)], at(2)), Some((1, 12, at(1))));
+        assert_eq!(heads.see(vec![], at(3)), None);
+        assert_eq!(heads.see(vec![head(1, 12)], at(4)), None, "it counts from then on");
     }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{BoxFuture, ready};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
@@ -31,16 +34,39 @@ pub(super) struct Transactional {
     id: String,
 }
 
+/// An event that Kafka refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Which of the batch.
+    pub(super) index: usize,
+    /// What Kafka said.
+    pub(super) cause: String,
+    /// Whether it is this event for certain. Kafka refuses records that were sent together by one answer for all of them.
+    pub(super) certain: bool,
+}
+
 /// Why a batch isn't in Kafka.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// Kafka won't take some event of it as things are; nothing of the batch is in Kafka.
-    Refused(KafkaError),
+    /// Kafka won't take these events of it as things are; nothing of the batch is in Kafka.
+    Refused(Vec<Refusal>),
     /// Nothing of the batch is in Kafka; the same again may work.
     Later(KafkaError),
     /// The producer failed for good: it was fenced, or it isn't known whether the batch is in Kafka. The next producer finds
     /// out from the journal.
     Lost(KafkaError),
+}
+
+/// Why a transaction isn't in Kafka, or isn't known to be.
+struct Failed {
+    cause: KafkaError,
+    is_lost: bool,
+}
+
+impl From<Failed> for Trouble {
+    fn from(Failed { cause, is_lost }: Failed) -> Self {
+        if is_lost { Self::Lost(cause) } else { Self::Later(cause) }
+    }
 }
 
 impl Transactional {
@@ -53,6 +79,10 @@ impl Transactional {
             .set("transaction.timeout.ms", setup.timeout.as_millis().to_string())
             // Nothing may give up earlier than the transaction itself.
             .set("message.timeout.ms", setup.timeout.as_millis().to_string())
+            // A topic that Kafka doesn't know is one that refuses its events, and not one that is slow.
+            .set("topic.metadata.propagation.max.ms", setup.unknown_after.as_millis().to_string())
+            // Kafka takes or refuses records that arrive together as a whole: together they must not be larger than one may be.
+            .set("batch.size", setup.together.to_string())
             .set("queue.buffering.max.messages", (setup.batch + 100).to_string());
         let (client, id) = (config.create_with_context::<_, Client>(Log::new(role))?, id.to_owned());
         let opened = Self { client: Some(client), journal: setup.journal.clone(), topics: setup.topics.clone(), id };
@@ -63,24 +93,49 @@ impl Transactional {
 
     /// Publishes a batch, with its record in the journal.
     pub(super) async fn publish(&self, batch: &[Waiting]) -> Result<(), Trouble> {
-        if batch.iter().any(|event| self.topics.refused(&event.topic)) {
-            return Err(Trouble::Refused(KafkaError::MessageProduction(RDKafkaErrorCode::UnknownTopicOrPartition)));
+        let no_topic = KafkaError::MessageProduction(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let is_without = |(_, event): &(usize, &Waiting)| self.topics.refused(&event.topic);
+        let without = batch.iter().enumerate().filter(is_without);
+        let without: Vec<_> = without.map(|(index, _)| refusal(index, &no_topic, true)).collect();
+        if !without.is_empty() {
+            return Err(Trouble::Refused(without));
         }
         self.client().begin_transaction().map_err(Trouble::Lost)?;
         let seqs: Vec<i64> = batch.iter().map(|event| event.seq).collect();
         let entry = journal::entry(&seqs);
         let mut sent = Vec::with_capacity(batch.len() + 1);
+        let mut refused = Vec::new();
         let events = batch.iter().map(|event| self.send(event));
-        for delivery in events.chain([self.send_to_journal(&self.id, Some(&entry))]) {
+        for (index, delivery) in events.chain([self.send_to_journal(&self.id, Some(&entry))]).enumerate() {
             match delivery {
-                Ok(delivery) => sent.push(delivery),
-                Err(error) => return Err(self.undo(error).await),
+                Ok(delivery) => sent.push((index, delivery)),
+                // The client knows by itself that this one is too large.
+                Err(error) if index < batch.len() && is_refusal(&error) => refused.push(refusal(index, &error, true)),
+                Err(error) => return Err(self.undo(error).await.into()),
             }
         }
-        if let Err(error) = delivered(sent).await {
-            return Err(self.undo(error).await);
+        let mut sent: Sent = sent.into_iter().map(|(index, delivery)| acknowledged(index, delivery)).collect();
+        let failed = if refused.is_empty() { first_failure(&mut sent).await } else { None };
+        if failed.is_none() && refused.is_empty() {
+            return Ok(self.commit().await?);
         }
-        self.commit().await
+        // Once a record has failed, the client sends no more of the transaction, and says of the others only after the abort
+        // what became of them.
+        if let Err(error) = self.abort().await {
+            return Err(Trouble::Lost(failed.map_or(error, |(_, cause)| cause)));
+        }
+        let mut failed: Vec<_> = failed.into_iter().chain(failures(sent).await).collect();
+        failed.retain(|(index, error)| {
+            let is_refused = *index < batch.len() && is_refusal(error);
+            if is_refused {
+                refused.push(refusal(*index, error, concerns_one(error)));
+            }
+            !is_refused
+        });
+        if refused.is_empty() {
+            return Err(Trouble::Later(first_cause(failed).unwrap_or(KafkaError::Canceled)));
+        }
+        Err(Trouble::Refused(refused))
     }
 
     /// Writes one record into the journal, in a transaction of its own. Answers its offset.
@@ -93,10 +148,8 @@ impl Transactional {
             Ok(Err((error, _))) => return Err(error),
             Err(_) => return Err(KafkaError::Canceled),
         };
-        match self.commit().await {
-            Ok(()) => Ok(offset),
-            Err(Trouble::Refused(error) | Trouble::Later(error) | Trouble::Lost(error)) => Err(error),
-        }
+        self.commit().await.map_err(|failed| failed.cause)?;
+        Ok(offset)
     }
 
     fn send(&self, event: &Waiting) -> Result<DeliveryFuture, KafkaError> {
@@ -123,7 +176,7 @@ impl Transactional {
         record
     }
 
-    async fn commit(&self) -> Result<(), Trouble> {
+    async fn commit(&self) -> Result<(), Failed> {
         self.settle_down().await;
         let began = Instant::now();
         loop {
@@ -133,25 +186,29 @@ impl Transactional {
                     return Err(self.undo(KafkaError::Transaction(error)).await);
                 }
                 Err(error) if is_retriable(&error) && began.elapsed() < PATIENCE => {}
-                Err(error) => return Err(Trouble::Lost(error)),
+                Err(cause) => return Err(Failed { cause, is_lost: true }),
             }
         }
     }
 
-    /// Aborts the transaction, so that nothing of it is in Kafka.
-    async fn undo(&self, cause: KafkaError) -> Trouble {
+    /// Ends a transaction that failed, so that nothing of it is in Kafka.
+    async fn undo(&self, cause: KafkaError) -> Failed {
+        let is_lost = self.abort().await.is_err();
+        Failed { cause, is_lost }
+    }
+
+    async fn abort(&self) -> Result<(), KafkaError> {
         let began = Instant::now();
         loop {
             match self.run(|client| client.abort_transaction(TRY)).await {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(error) if is_retriable(&error) && began.elapsed() < PATIENCE => {}
                 Err(error) => {
                     tracing::debug!(%error, "a transaction couldn't be aborted");
-                    return Trouble::Lost(cause);
+                    return Err(error);
                 }
             }
         }
-        if is_refusal(&cause) { Trouble::Refused(cause) } else { Trouble::Later(cause) }
     }
 
     /// A commit flushes first, and the binding's flush sleeps for 100 ms where anything at all is left to be done. What
@@ -200,49 +257,89 @@ pub(super) struct Setup {
     pub(super) largest: usize,
     /// The most events of a batch.
     pub(super) batch: usize,
+    /// The most bytes that one partition gets in one piece.
+    pub(super) together: usize,
+    /// A topic that Kafka doesn't name for this long doesn't exist. Less than the watchdog's patience, and than
+    /// `message.timeout.ms`, which says only that Kafka is slow.
+    pub(super) unknown_after: Duration,
     /// After this Kafka aborts what a producer has left open.
     pub(super) timeout: Duration,
 }
 
-/// Waits for every acknowledgement. Where some failed, answers the first that didn't fail for another's sake.
-async fn delivered(sent: Vec<DeliveryFuture>) -> Result<(), KafkaError> {
-    let mut failed: Option<KafkaError> = None;
-    for delivery in sent {
-        let error = match delivery.await {
-            Ok(Ok(_)) => continue,
-            Ok(Err((error, _))) => error,
-            Err(_) => KafkaError::Canceled,
-        };
-        if failed.as_ref().is_none_or(|first| is_echo(first) && !is_echo(&error)) {
-            failed = Some(error);
+/// The acknowledgements of a transaction's records that are still to come.
+type Sent = FuturesUnordered<BoxFuture<'static, (usize, Result<(), KafkaError>)>>;
+
+fn acknowledged(index: usize, delivery: DeliveryFuture) -> BoxFuture<'static, (usize, Result<(), KafkaError>)> {
+    let outcome = |delivered: Result<_, _>| match delivered {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err((error, _))) => Err(error),
+        Err(_) => Err(KafkaError::Canceled),
+    };
+    delivery.map(move |delivered| (index, outcome(delivered))).boxed()
+}
+
+/// Waits until all are acknowledged, or one has failed.
+async fn first_failure(sent: &mut Sent) -> Option<(usize, KafkaError)> {
+    while let Some((index, outcome)) = sent.next().await {
+        if let Err(error) = outcome {
+            return Some((index, error));
         }
     }
-    failed.map_or(Ok(()), Err)
+    None
+}
+
+/// Waits for all. Answers those that failed.
+async fn failures(sent: Sent) -> Vec<(usize, KafkaError)> {
+    sent.filter_map(|(index, outcome)| ready(outcome.err().map(|error| (index, error)))).collect().await
+}
+
+/// The first that didn't fail for another's sake, or else the first.
+fn first_cause(failed: Vec<(usize, KafkaError)>) -> Option<KafkaError> {
+    let (echoes, causes): (Vec<_>, Vec<_>) = failed.into_iter().map(|(_, error)| error).partition(is_echo);
+    causes.into_iter().chain(echoes).next()
 }
 
 fn is_echo(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
-    matches!(error, KafkaError::MessageProduction(PurgeInflight | PurgeQueue) | KafkaError::Canceled)
+    use RDKafkaErrorCode::{InvalidDifferentRecord, PurgeInflight, PurgeQueue};
+    matches!(
+        error,
+        KafkaError::MessageProduction(PurgeInflight | PurgeQueue | InvalidDifferentRecord) | KafkaError::Canceled
+    )
+}
+
+fn refusal(index: usize, error: &KafkaError, certain: bool) -> Refusal {
+    let cause = match error {
+        KafkaError::MessageProduction(code) => code.to_string(),
+        other => other.to_string(),
+    };
+    Refusal { index, cause, certain }
 }
 
 /// Whether Kafka refused the event itself, or its topic.
 fn is_refusal(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
-        InvalidMessage, InvalidRecord, InvalidTopic, MessageSizeTooLarge, PolicyViolation, TopicAuthorizationFailed,
-        UnknownTopic, UnknownTopicOrPartition,
+        InvalidMessage, InvalidRecord, InvalidTimestamp, MessageBatchTooLarge, MessageSizeTooLarge, PolicyViolation,
     };
+    concerns_one(error)
+        || matches!(
+            error,
+            KafkaError::MessageProduction(
+                InvalidMessage
+                    | InvalidRecord
+                    | InvalidTimestamp
+                    | MessageBatchTooLarge
+                    | MessageSizeTooLarge
+                    | PolicyViolation
+            )
+        )
+}
+
+/// Whether each event that got this answer is refused itself: what concerns the topic concerns all its events.
+fn concerns_one(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{InvalidTopic, TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
     matches!(
         error,
-        KafkaError::MessageProduction(
-            InvalidMessage
-                | InvalidRecord
-                | InvalidTopic
-                | MessageSizeTooLarge
-                | PolicyViolation
-                | TopicAuthorizationFailed
-                | UnknownTopic
-                | UnknownTopicOrPartition
-        )
+        KafkaError::MessageProduction(InvalidTopic | TopicAuthorizationFailed | UnknownTopic | UnknownTopicOrPartition)
     )
 }
 

@@ -3,9 +3,11 @@
 //! A long run of `batches` looks at the `leases` in between, and goes on with the shards that are held then.
 
 mod batches;
+mod held;
 mod leases;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +20,8 @@ use uuid::Uuid;
 
 use super::BACKOFF;
 use super::heartbeat::{Progress, beat};
-use super::look::{Eye, OnHold};
+use super::look::Eye;
+use super::low_water::LowWater;
 use super::producer::{Setup, Transactional};
 use super::retire::retire;
 use super::store::{self, Held};
@@ -84,10 +87,12 @@ pub(super) struct Publisher {
     id: Arc<str>,
     producer: Option<Transactional>,
     held: Held,
-    /// Shards whose next event Kafka refuses, until when they rest.
-    on_hold: Arc<OnHold>,
-    /// As many events go one by one: Kafka refused a batch, and only of a batch of one it is known whom it refuses.
-    singly: usize,
+    /// How often Kafka has refused a batch of the outbox: it answers, whatever waits meanwhile.
+    answers: Arc<AtomicU64>,
+    /// From where each of them is read.
+    low_water: LowWater,
+    /// When the marks of these go to the database next.
+    next_keep: Instant,
     progress: Arc<Progress>,
     lost: CancellationToken,
     stop: CancellationToken,
@@ -131,8 +136,9 @@ impl Publisher {
             id: id.into(),
             producer: None,
             held: Held::new(),
-            on_hold: Arc::default(),
-            singly: 0,
+            answers: Arc::default(),
+            low_water: LowWater::default(),
+            next_keep: now,
             progress: Progress::new(),
             lost: CancellationToken::new(),
             stop: service.lifecycle.stop_publishing.clone(),
@@ -155,7 +161,7 @@ impl Publisher {
 
     /// Shows itself to the watchdog.
     pub(super) fn show(&self, eye: &mut Eye) {
-        eye.follow(Arc::clone(&self.id), Arc::clone(&self.on_hold));
+        eye.follow(Arc::clone(&self.id), Arc::clone(&self.answers));
     }
 
     /// Publishes until it is told to stop, or can't go on. `predecessor`: the one before it, and then itself.
@@ -206,7 +212,7 @@ impl Publisher {
 
     fn start_heartbeat(&self) -> DropGuard {
         let end = CancellationToken::new();
-        let (service, id) = (Arc::clone(&self.service.name), Arc::clone(&self.id));
+        let (service, id) = (Arc::clone(&self.service), Arc::clone(&self.id));
         let beating = beat(self.role.clone(), service, id, self.lease, Arc::clone(&self.progress), self.lost.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(beating));
         end.drop_guard()
@@ -250,7 +256,8 @@ impl Publisher {
 
     async fn sweep(&mut self) -> anyhow::Result<()> {
         self.next_sweep = Instant::now() + Duration::from_millis(self.service.limits().outbox_sweep_ms);
-        self.publish(self.held.keys().copied().collect()).await
+        self.publish(self.held.keys().copied().collect()).await?;
+        self.publish_held().await
     }
 
     /// Publishes what is left, then releases its shards, so that other relays need not wait for the leases to run out.
@@ -258,6 +265,7 @@ impl Publisher {
         if let Err(cause) = self.sweep().await {
             return End::Lost(cause);
         }
+        self.keep_marks().await;
         if let Err(cause) = store::retire(&self.role, &self.id, &[]).await {
             let cause = format!("{cause:#}");
             tracing::warn!(

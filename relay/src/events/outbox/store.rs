@@ -1,11 +1,14 @@
 //! The outbox in PostgreSQL: the events that wait, and who publishes them. Time is the database's.
 
+pub(super) mod held;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::low_water::InFlight;
 use super::shares::Lease;
 use crate::events::cloudevents::kafka::Attributes;
 use crate::postgres::{RelayRole, milliseconds};
@@ -30,9 +33,35 @@ pub(super) struct Waiting {
     subject: Option<String>,
     time: String,
     pub(super) trace: Option<TraceContext>,
+    /// Where its key is held: how often in a row Kafka refused the key's first event.
+    pub(super) refused: Option<i32>,
 }
 
 impl Waiting {
+    /// Its topic and key: the order of these is kept.
+    pub(super) fn place(&self) -> (String, String) {
+        (self.topic.clone(), self.key.clone())
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(seq: i64, topic: &str, key: &str) -> Self {
+        Self {
+            seq,
+            shard: 0,
+            topic: topic.into(),
+            key: key.into(),
+            data: "{}".into(),
+            age: Duration::ZERO,
+            id: seq.to_string(),
+            kind: "t".into(),
+            source: "/s".into(),
+            subject: None,
+            time: String::new(),
+            trace: None,
+            refused: None,
+        }
+    }
+
     pub(super) fn attributes(&self) -> Attributes<'_> {
         Attributes {
             id: &self.id,
@@ -61,6 +90,7 @@ impl Waiting {
             trace: parent.and_then(|parent| TraceContext::new(parent, state)),
             data: row.try_get(11)?,
             age: Duration::from_millis(age_ms.try_into().unwrap_or(0)),
+            refused: row.try_get(13)?,
         })
     }
 }
@@ -103,26 +133,50 @@ impl View {
     }
 }
 
-/// Each shard is read by its index up to a limit, so that a long outbox costs a batch little more than a short one.
-/// (BETWEEN and the order by shard leave PostgreSQL no other index to choose: the one on `seq` would lead through
-/// everything that was published.) The last condition ends a batch once its data reaches the bytes: a batch exceeds
-/// them by at most its last event.
-const READ: &str = "
-    SELECT o.seq, o.shard, o.topic, o.key, o.id, o.type, o.source, o.subject,
-           to_char(o.time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), o.traceparent, o.tracestate, o.data,
-           greatest(0, extract(epoch FROM clock_timestamp() - o.created_at) * 1000)::bigint
+/// The columns of [`Waiting`], from a row that is called `o`; what follows is `refused`.
+macro_rules! waiting {
+    () => {
+        "o.seq, o.shard, o.topic, o.key, o.id, o.type, o.source, o.subject,
+         to_char(o.time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), o.traceparent, o.tracestate, o.data,
+         greatest(0, extract(epoch FROM clock_timestamp() - o.created_at) * 1000)::bigint"
+    };
+}
+use waiting;
+
+/// Each shard is read by its index, from its mark (`low_water.rs`) up to a limit, so that a long outbox costs a batch little
+/// more than a short one, and what was published costs it nothing. (BETWEEN and the order by shard leave PostgreSQL no other
+/// index to choose: the one on `seq` would lead through everything that was published.) The last condition ends a batch
+/// once its data reaches the bytes: a batch exceeds them by at most its last event.
+pub const READ: &str = concat!(
+    "SELECT ",
+    waiting!(),
+    ", (SELECT k.refused FROM towpath.held_key AS k WHERE k.topic = o.topic AND k.key = o.key)
     FROM (
         SELECT first.seq, sum(first.bytes) OVER (ORDER BY first.seq) - first.bytes AS bytes_before
-        FROM unnest($1::smallint[]) AS held (shard)
+        FROM unnest($1::smallint[], $5::bigint[]) AS held (shard, mark)
         CROSS JOIN LATERAL (
             SELECT w.seq, octet_length(w.data) AS bytes FROM towpath.outbox AS w
-            WHERE w.shard BETWEEN held.shard AND held.shard AND w.published_at IS NULL
+            WHERE w.shard BETWEEN held.shard AND held.shard AND w.seq > held.mark AND w.published_at IS NULL
             ORDER BY w.shard, w.seq LIMIT $4
         ) AS first
         ORDER BY first.seq LIMIT $2
     ) AS batch
     JOIN towpath.outbox AS o ON o.seq = batch.seq
-    WHERE batch.bytes_before < $3 ORDER BY o.seq";
+    WHERE batch.bytes_before < $3 ORDER BY o.seq"
+);
+
+const IN_FLIGHT: &str = "SELECT last, server, writers FROM towpath.outbox_in_flight()";
+
+const MARKS: &str = "SELECT shard, published_to FROM towpath.shard_lease WHERE shard = ANY ($1)";
+
+/// A mark may go back, where the numbers of the database did.
+const KEEP_MARKS: &str = "
+    WITH mine AS (
+        SELECT l.shard, m.mark FROM towpath.shard_lease AS l
+        JOIN unnest($2::smallint[], $3::bigint[]) AS m (shard, mark) ON m.shard = l.shard
+        WHERE l.holder = $1 AND l.published_to <> m.mark ORDER BY l.shard FOR UPDATE OF l
+    )
+    UPDATE towpath.shard_lease AS l SET published_to = mine.mark FROM mine WHERE l.shard = mine.shard AND l.holder = $1";
 
 const SETTLE: &str = "
     SELECT coalesce(sum(towpath.outbox_settle(held.shard, $1, held.fence, held.seqs)), 0)::bigint
@@ -162,16 +216,32 @@ const LOOK: &str = "
     UNION ALL
     SELECT holder, NULL, shard, fence, (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM towpath.shard_lease";
 
+/// The oldest is among the first of each shard.
 const BACKLOG: &str = "
-    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
-    FROM (SELECT created_at FROM towpath.outbox WHERE published_at IS NULL LIMIT 10000) AS waiting";
+    SELECT (
+        SELECT count(*) FROM (
+            SELECT FROM towpath.shard_lease AS lease CROSS JOIN LATERAL (
+                SELECT FROM towpath.outbox AS w
+                WHERE w.shard BETWEEN lease.shard AND lease.shard AND w.seq > lease.published_to
+                    AND w.published_at IS NULL
+                ORDER BY w.shard, w.seq LIMIT 10000
+            ) AS waits LIMIT 10000
+        ) AS waiting
+    ), coalesce((
+        SELECT extract(epoch FROM clock_timestamp() - min(head.created_at))
+        FROM towpath.shard_lease AS lease CROSS JOIN LATERAL (
+            SELECT w.created_at FROM towpath.outbox AS w
+            WHERE w.shard BETWEEN lease.shard AND lease.shard AND w.seq > lease.published_to AND w.published_at IS NULL
+            ORDER BY w.shard, w.seq LIMIT 1
+        ) AS head
+    ), 0)::float8";
 
 /// The oldest event of each shard that `$1` holds, or that nobody living holds. Last, for how long its own lease lasts.
 const HEADS: &str = "
     SELECT lease.shard, head.seq, NULL::bigint FROM towpath.shard_lease AS lease
     CROSS JOIN LATERAL (
         SELECT w.seq FROM towpath.outbox AS w
-        WHERE w.shard BETWEEN lease.shard AND lease.shard AND w.published_at IS NULL
+        WHERE w.shard BETWEEN lease.shard AND lease.shard AND w.seq > lease.published_to AND w.published_at IS NULL
         ORDER BY w.shard, w.seq LIMIT 1
     ) AS head
     WHERE lease.holder = $1 OR NOT EXISTS (
@@ -225,8 +295,13 @@ pub(super) async fn cut(role: &RelayRole) -> anyhow::Result<()> {
     role.rows(CUT, &[]).await.map(drop)
 }
 
-/// Reads the next events of these shards, in the order of their numbers.
-pub(super) async fn read(role: &RelayRole, shards: &[i16], bounds: Bounds) -> anyhow::Result<Vec<Waiting>> {
+/// Reads the next events of these shards, each from its mark, in the order of their numbers.
+pub(super) async fn read(
+    role: &RelayRole,
+    shards: &[i16],
+    marks: &[i64],
+    bounds: Bounds,
+) -> anyhow::Result<Vec<Waiting>> {
     let [events, per_shard, bytes] =
         [bounds.events, bounds.events_per_shard, bounds.bytes].map(|bound| bound.try_into().unwrap_or(i64::MAX));
     let parameters = [
@@ -234,9 +309,34 @@ pub(super) async fn read(role: &RelayRole, shards: &[i16], bounds: Bounds) -> an
         (&events, Type::INT8),
         (&bytes, Type::INT8),
         (&per_shard, Type::INT8),
+        (&marks, Type::INT8_ARRAY),
     ];
     let rows = role.rows(READ, &parameters).await?;
     Ok(rows.iter().map(Waiting::read).collect::<Result<_, _>>()?)
+}
+
+/// The last number that was given out, and who may not have committed theirs yet.
+pub(super) async fn in_flight(role: &RelayRole) -> anyhow::Result<InFlight> {
+    let row = role.row(IN_FLIGHT, &[]).await?;
+    let writers: Vec<String> = row.try_get(2)?;
+    Ok(InFlight { last: row.try_get(0)?, server: row.try_get(1)?, writers: writers.into_iter().collect() })
+}
+
+/// The marks that the database has of these shards.
+pub(super) async fn marks(role: &RelayRole, shards: &[i16]) -> anyhow::Result<Vec<(i16, i64)>> {
+    let rows = role.rows(MARKS, &[(&shards, Type::INT2_ARRAY)]).await?;
+    Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, tokio_postgres::Error>>()?)
+}
+
+/// Writes the marks of shards, of those that `me` holds.
+pub(super) async fn keep_marks(role: &RelayRole, me: &str, shards: &[i16], marks: &[i64]) -> anyhow::Result<()> {
+    let parameters = [
+        (&me as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT),
+        (&shards, Type::INT2_ARRAY),
+        (&marks, Type::INT8_ARRAY),
+    ];
+    role.rows(KEEP_MARKS, &parameters).await?;
+    Ok(())
 }
 
 /// Marks events as published, where `me` still holds their shards. Answers how many it marked.

@@ -1,14 +1,16 @@
 //! Batch by batch: read, publish, mark.
 
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use metrics::{counter, histogram};
-use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
 use super::super::BACKOFF;
-use super::super::producer::Trouble;
+use super::super::producer::{Refusal, Trouble};
+use super::super::refused::split;
 use super::super::store::{self, Bounds, Waiting};
 use super::{LOST, Publisher};
 use crate::telemetry::metrics as names;
@@ -17,88 +19,164 @@ use crate::telemetry::metrics as names;
 const MAX_BATCH_BYTES: usize = 8 << 20;
 /// What one shard may bring into a batch at least: otherwise a single hot key would need a batch for every few events.
 const MIN_SHARD_EVENTS: usize = 100;
-/// How long a shard rests whose next event Kafka refuses.
-const HOLD: Duration = Duration::from_secs(5);
 /// How long a publisher that was told to stop goes on with what waits.
 const LEAVE_AFTER: Duration = Duration::from_secs(2);
+
+/// What became of one try at a batch.
+pub(super) enum Tried {
+    /// It is in Kafka, and not yet marked.
+    Published,
+    /// Kafka refuses some of it, and has nothing of it.
+    Refused(Vec<Refusal>),
+    /// Kafka has nothing of it; publishing pauses.
+    Paused,
+}
 
 impl Publisher {
     /// Publishes what waits in these shards, batch by batch.
     pub(super) async fn publish(&mut self, mut shards: Vec<i16>) -> anyhow::Result<()> {
         loop {
             let now = Instant::now();
-            if now < self.paused_until || self.is_leaving(now) {
+            if now < self.paused_until || self.is_leaving(now) || shards.is_empty() {
                 return Ok(());
             }
-            self.on_hold.release(now);
-            let open: Vec<i16> = shards.iter().copied().filter(|shard| !self.on_hold.has(*shard)).collect();
-            if open.is_empty() {
-                return Ok(());
+            if let Err(cause) = self.find_marks(&shards).await {
+                return self.later("the outbox can't be read", cause);
             }
-            let bounds = self.bounds(open.len());
-            let batch = match store::read(&self.role, &open, bounds).await {
+            let (bounds, closed) = (self.bounds(shards.len()), self.low_water.closed());
+            let batch = match store::read(&self.role, &shards, &self.low_water.of(&shards), bounds).await {
                 Ok(batch) => batch,
                 Err(cause) => return self.later("the outbox can't be read", cause),
             };
-            if batch.is_empty() {
+            let bytes: usize = batch.iter().map(|event| event.data.len()).sum();
+            let is_all = batch.len() < bounds.events_per_shard && bytes < bounds.bytes / 2;
+            let ends: Vec<(i16, i64)> = batch.iter().map(|event| (event.shard, event.seq)).collect();
+            if !self.clear(batch).await? {
+                return Ok(());
+            }
+            for (shard, seq) in ends {
+                self.low_water.done(shard, seq, closed);
+            }
+            if is_all {
+                shards.iter().for_each(|shard| self.low_water.done(*shard, i64::MAX, closed));
                 self.progress.end();
                 return Ok(());
             }
-            self.progress.begin();
-            let read_at = Instant::now();
-            let Some(producer) = &self.producer else { return Ok(()) };
-            match producer.publish(&batch).await {
-                Ok(()) => self.settle(&batch, read_at).await?,
-                Err(Trouble::Refused(error)) => {
-                    self.refused(&batch, &error);
-                    continue;
-                }
-                Err(Trouble::Later(error)) => return self.later("Kafka doesn't take the outbox", error.into()),
-                Err(Trouble::Lost(error)) => return Err(anyhow!(error).context("Kafka")),
-            }
-            let bytes: usize = batch.iter().map(|event| event.data.len()).sum();
-            self.singly = self.singly.saturating_sub(1);
-            if batch.len() < bounds.events_per_shard && bytes < bounds.bytes / 2 {
-                return Ok(());
-            }
-            drop(batch);
             if Instant::now() >= self.next_look {
                 self.look().await?;
+                self.publish_held().await?;
                 shards = self.held.keys().copied().collect();
             }
         }
     }
 
-    /// Told to stop, it goes on for a while: what is published now doesn't have to wait until others hold the shards.
-    fn is_leaving(&mut self, now: Instant) -> bool {
-        self.stop.is_cancelled() && now >= *self.leaves_at.get_or_insert(now + LEAVE_AFTER)
-    }
-
-    fn bounds(&self, shards: usize) -> Bounds {
-        let events = if self.singly > 0 { 1 } else { self.setup.batch };
-        Bounds { events, events_per_shard: (events / shards).max(MIN_SHARD_EVENTS).min(events), bytes: MAX_BATCH_BYTES }
-    }
-
-    /// Marks a batch that is in Kafka. Tries until it has worked: until then nothing else is published.
-    async fn settle(&mut self, batch: &[Waiting], read_at: Instant) -> anyhow::Result<()> {
-        let mut failures = BACKOFF.failures();
-        loop {
-            match store::settle(&self.role, &self.id, &self.held, batch).await {
-                Ok(marked) if marked == batch.len() as i64 => break,
-                Ok(marked) => return Err(anyhow!("only {marked} of {} events were still ours", batch.len())),
-                Err(cause) => {
-                    tracing::warn!(
-                        service = &*self.service.name,
-                        cause = format!("{cause:#}"),
-                        "marking published events failed; retrying before the next batch"
-                    );
-                    tokio::time::sleep(failures.next()).await;
+    /// Publishes a batch of the outbox, or holds what can't be. `false`: some of it still waits, and publishing pauses.
+    async fn clear(&mut self, batch: Vec<Waiting>) -> anyhow::Result<bool> {
+        if batch.is_empty() {
+            return Ok(true);
+        }
+        self.progress.begin();
+        let (held, open): (Vec<_>, Vec<_>) = batch.into_iter().partition(|event| event.refused.is_some());
+        if !self.hold(&[], &held).await? {
+            return Ok(false);
+        }
+        // The last part is the next: those that come first in the order of numbers stand at the end.
+        let mut left = vec![open];
+        // The keys that wait since this batch, each with the number of its refused event.
+        let mut waiting: HashMap<_, i64> = HashMap::new();
+        while let Some(part) = left.pop() {
+            let is_behind = |event: &Waiting| waiting.get(&event.place()).is_some_and(|refused| event.seq > *refused);
+            let (behind, part): (Vec<_>, Vec<_>) = part.into_iter().partition(is_behind);
+            if !self.hold(&[], &behind).await? {
+                return Ok(false);
+            }
+            if part.is_empty() {
+                continue;
+            }
+            let began = Instant::now();
+            match self.attempt(&part).await? {
+                Tried::Published => self.settle(&part, began).await?,
+                Tried::Paused => return Ok(false),
+                Tried::Refused(refusals) => {
+                    self.answers.fetch_add(1, Ordering::Relaxed);
+                    let split = split(part, &refusals);
+                    if !self.hold(&split.refused, &split.behind).await? {
+                        return Ok(false);
+                    }
+                    waiting.extend(split.refused.iter().map(|(event, _)| (event.place(), event.seq)));
+                    left.extend(split.parts.into_iter().rev());
                 }
             }
             if self.lost.is_cancelled() {
                 return Err(anyhow!(LOST));
             }
         }
+        Ok(true)
+    }
+
+    /// Tries to publish events in one transaction of Kafka.
+    pub(super) async fn attempt(&mut self, batch: &[Waiting]) -> anyhow::Result<Tried> {
+        self.progress.begin();
+        let Some(producer) = &self.producer else { return Ok(Tried::Paused) };
+        match producer.publish(batch).await {
+            Ok(()) => Ok(Tried::Published),
+            Err(Trouble::Refused(refusals)) => Ok(Tried::Refused(refusals)),
+            Err(Trouble::Later(error)) => {
+                self.later("Kafka doesn't take the outbox", error.into())?;
+                Ok(Tried::Paused)
+            }
+            Err(Trouble::Lost(error)) => Err(anyhow!(error).context("Kafka")),
+        }
+    }
+
+    /// Told to stop, it goes on for a while: what is published now doesn't have to wait until others hold the shards.
+    pub(super) fn is_leaving(&mut self, now: Instant) -> bool {
+        self.stop.is_cancelled() && now >= *self.leaves_at.get_or_insert(now + LEAVE_AFTER)
+    }
+
+    pub(super) fn bounds(&self, shards: usize) -> Bounds {
+        let events = self.setup.batch;
+        Bounds { events, events_per_shard: (events / shards).max(MIN_SHARD_EVENTS).min(events), bytes: MAX_BATCH_BYTES }
+    }
+
+    /// Reads the marks of shards that are new here.
+    async fn find_marks(&mut self, shards: &[i16]) -> anyhow::Result<()> {
+        let new: Vec<i16> = shards.iter().copied().filter(|shard| !self.low_water.knows(*shard)).collect();
+        if !new.is_empty() {
+            self.low_water.see(store::in_flight(&self.role).await?);
+            let marks = store::marks(&self.role, &new).await?;
+            marks.into_iter().for_each(|(shard, mark)| self.low_water.begin(shard, mark));
+        }
+        Ok(())
+    }
+
+    /// Marks a batch that is in Kafka. Tries until it has worked: until then nothing else is published.
+    async fn settle(&mut self, batch: &[Waiting], began: Instant) -> anyhow::Result<()> {
+        let mut failures = BACKOFF.failures();
+        loop {
+            match store::settle(&self.role, &self.id, &self.held, batch).await {
+                Ok(marked) if marked == batch.len() as i64 => break,
+                Ok(marked) => return Err(anyhow!("only {marked} of {} events were still ours", batch.len())),
+                Err(cause) => self.marking_failed(&cause, failures.next()).await?,
+            }
+        }
+        self.published(batch, began);
+        Ok(())
+    }
+
+    /// Waits before what is in Kafka is marked again.
+    pub(super) async fn marking_failed(&self, cause: &anyhow::Error, wait: Duration) -> anyhow::Result<()> {
+        tracing::warn!(
+            service = &*self.service.name,
+            cause = format!("{cause:#}"),
+            "marking published events failed; retrying before the next batch"
+        );
+        tokio::time::sleep(wait).await;
+        if self.lost.is_cancelled() { Err(anyhow!("it was retired by another relay")) } else { Ok(()) }
+    }
+
+    /// A batch is in Kafka, and marked.
+    pub(super) fn published(&mut self, batch: &[Waiting], began: Instant) {
         self.progress.end();
         if !self.failures.is_none() {
             self.failures.reset();
@@ -106,30 +184,9 @@ impl Publisher {
         }
         let seconds = histogram!(names::OUTBOX_PUBLISH_SECONDS, "service" => self.name());
         for event in batch {
-            seconds.record(event.age + read_at.elapsed());
+            seconds.record(event.age + began.elapsed());
         }
         counter!(names::OUTBOX_PUBLISHED, "service" => self.name()).increment(batch.len() as u64);
-        Ok(())
-    }
-
-    /// Kafka refuses an event, and with it those that were sent together with it. Where it is known which, its shard rests
-    /// and the others go on. Order per key stands above getting on.
-    fn refused(&mut self, batch: &[Waiting], error: &KafkaError) {
-        let [event] = batch else {
-            self.singly = batch.len();
-            return;
-        };
-        self.singly = self.singly.saturating_sub(1);
-        self.on_hold.rest(event.shard, Instant::now() + HOLD);
-        counter!(names::OUTBOX_FAILURES, "service" => self.name(), "reason" => "refused").increment(1);
-        tracing::error!(
-            service = &*self.service.name,
-            seq = event.seq,
-            topic = event.topic,
-            shard = event.shard,
-            cause = %error,
-            "Kafka refuses an event; its shard waits and the relay retries"
-        );
     }
 
     /// Pauses, longer each time.

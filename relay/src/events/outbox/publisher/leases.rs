@@ -17,6 +17,8 @@ use crate::telemetry::metrics as names;
 
 /// How often the publisher looks at the leases without a wake-up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the marks of the shards go to the database: a relay that takes a shard over reads so much again.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 impl Publisher {
     /// Looks at the leases and does what follows. What goes wrong is tried again at the next look.
@@ -52,6 +54,9 @@ impl Publisher {
         if let Err(cause) = self.follow(&plan).await {
             return self.later("the leases can't be changed", cause);
         }
+        if let Err(cause) = self.look_at_numbers().await {
+            return self.later("the numbers of the outbox can't be read", cause);
+        }
         self.service.road.outbox.store(true, Ordering::Relaxed);
         let after: Vec<i16> = self.held.keys().copied().collect();
         if after == held_before {
@@ -66,8 +71,38 @@ impl Publisher {
         Ok(())
     }
 
+    /// Moves the marks on, by what has been committed since the last look.
+    async fn look_at_numbers(&mut self) -> anyhow::Result<()> {
+        let held = &self.held;
+        self.low_water.keep(|shard| held.contains_key(&shard));
+        if !self.low_water.see(store::in_flight(&self.role).await?) {
+            tracing::info!(
+                service = &*self.service.name,
+                "the numbers of the outbox began anew; reading it from the marks in the database"
+            );
+        }
+        if Instant::now() >= self.next_keep {
+            self.keep_marks().await;
+        }
+        Ok(())
+    }
+
+    /// Writes the marks into the database. Where that fails, others read what this one has read.
+    pub(super) async fn keep_marks(&mut self) {
+        self.next_keep = Instant::now() + KEEP_EVERY;
+        let (shards, marks) = self.low_water.marks();
+        if let Err(cause) = store::keep_marks(&self.role, &self.id, &shards, &marks).await {
+            tracing::debug!(
+                service = &*self.service.name,
+                cause = format!("{cause:#}"),
+                "the marks couldn't be written"
+            );
+        }
+    }
+
     async fn follow(&mut self, plan: &Plan) -> anyhow::Result<()> {
         if !plan.release.is_empty() {
+            self.keep_marks().await;
             store::release(&self.role, &self.id, &plan.release).await?;
             self.held.retain(|shard, _| !plan.release.contains(shard));
             self.tell_others();
