@@ -20,7 +20,7 @@ mod call;
 mod job;
 mod lease;
 mod look;
-mod retention;
+pub(crate) mod retention;
 
 use std::sync::Arc;
 
@@ -30,7 +30,9 @@ use crate::relay::Relay;
 pub(crate) fn start(relay: &Relay) {
     for service in relay.services.values().filter(|service| service.database().is_ok()) {
         let callers = &service.lifecycle.callers;
-        service.spawn(callers, "retention", retention::delete_old_rows(Arc::clone(service)));
+        for table in retention::Table::ALL {
+            service.spawn(callers, "retention", retention::delete_old_rows(Arc::clone(service), table));
+        }
         for timer in &service.config.timers {
             service.spawn(callers, "timer", call::keep_calling(Arc::clone(service), timer.clone()));
         }

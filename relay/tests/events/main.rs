@@ -9,10 +9,12 @@ mod clocks;
 mod dead_letters;
 mod delivery;
 mod dlq_command;
+mod held;
 mod kafka;
 mod kafka_away;
 mod leaders;
 mod outbox;
+mod outbox_command;
 mod processes;
 mod rebalance;
 mod retention;
@@ -23,6 +25,7 @@ mod topics;
 mod trap;
 mod traps;
 mod watchdog;
+mod weight;
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use towpath_wire::headers::{TOWPATH_TRACEPARENT, TRACESTATE};
 use uuid::Uuid;
 
 use crate::kafka::{key_and_number, records, records_now};
-use crate::support::{ServiceSetup, Setup, answer, eventually};
+use crate::support::{Setup, answer, eventually};
 use crate::{TOPIC, assert_same, by_key, event, in_order, publishing, say};
 
 #[tokio::test]
@@ -123,30 +123,41 @@ async fn what_is_in_kafka_is_not_published_again_after_a_crash() {
     assert_eq!(seen, BTreeMap::from([("k".into(), vec![0, 1, 2, 3]), ("l".into(), vec![1, 2])]));
 }
 
+/// Numbers are taken in one order and committed in another.
 #[tokio::test]
-async fn an_event_that_kafka_refuses_holds_up_its_shard_and_no_other() {
-    crate::show_logs();
-    // Kafka takes less than the relay does.
-    let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC);
-    let setup = Setup::new().service(alpha).declare(TOPIC).databases().await;
-    let mut config = setup.config("relay");
-    let topics = &mut config.kafka.as_mut().expect("Kafka").topics;
-    let settings = &mut topics.get_mut(&setup.topic(TOPIC)).expect("the topic").settings;
-    settings.insert("max.message.bytes".into(), "5000".into());
-    let relay = setup.start_with(config).await;
-    let large =
-        json!({"topic": setup.topic(TOPIC), "key": "large", "type": "t", "data": {"n": 0, "x": "x".repeat(9000)}});
-    say(&relay, &[large]).await;
-    let events: Vec<Value> = (0..64).map(|n| event(&setup, &format!("key-{n}"), n)).collect();
-    say(&relay, &events).await;
-    // Keys that share its shard wait with it: some of 64, and never all.
-    eventually("other shards are published", async || {
-        let left = waiting(&setup).await.err().unwrap_or(0);
-        if (1..=30).contains(&left) { Ok(()) } else { Err(left) }
+async fn an_event_that_is_committed_long_after_later_ones_is_published() {
+    let setup = publishing("outbox_sweep_ms = 100").await;
+    let relay = setup.start().await;
+    let slow = setup.admin("alpha").await;
+    let append = "SELECT towpath.outbox_append(ARRAY[$1], ARRAY['slow'], ARRAY['1'], ARRAY['t'], ARRAY[NULL], \
+                  ARRAY['{\"n\": 7}'], '/alpha', now(), NULL, NULL)";
+    slow.batch_execute("BEGIN").await.expect("begins");
+    slow.query(append, &[&setup.topic(TOPIC)]).await.expect("appends");
+    let seq: i64 = slow.query_one("SELECT last_value FROM towpath.outbox_seq_seq", &[]).await.expect("a number").get(0);
+    for n in 0..5 {
+        let events: Vec<Value> = (0..64).map(|key| event(&setup, &format!("key-{key}"), n)).collect();
+        say(&relay, &events).await;
+    }
+    records(&setup.servers.kafka, &setup.topic(TOPIC), 5 * 64).await;
+    // A relay that stops writes down how far it has come.
+    let marks = "SELECT max(published_to) FROM towpath.shard_lease";
+    assert!(relay.stop().await);
+    let admin = setup.admin("alpha").await;
+    let mark: i64 = admin.query_one(marks, &[]).await.expect("the marks").get(0);
+    assert!(mark < seq, "the mark {mark} passes {seq}, which isn't committed");
+    let relay = setup.start().await;
+    say(&relay, &[event(&setup, "key-0", 5)]).await;
+    records(&setup.servers.kafka, &setup.topic(TOPIC), 5 * 64 + 1).await;
+    slow.batch_execute("COMMIT").await.expect("commits");
+    let seen = records(&setup.servers.kafka, &setup.topic(TOPIC), 5 * 64 + 2).await;
+    assert_eq!(seen.iter().filter(|record| key_and_number(record) == ("slow", 7)).count(), 1);
+    // Once it has ended, the marks go on beyond it.
+    eventually("the marks pass it", async || {
+        say(&relay, &[event(&setup, "key-0", 6)]).await;
+        let mark: i64 = admin.query_one(marks, &[]).await.expect("the marks").get(0);
+        if mark > seq { Ok(()) } else { Err(mark) }
     })
     .await;
-    let seen = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
-    assert!(seen.iter().all(|record| record.key.as_deref() != Some(b"large")));
 }
 
 /// Every connection to the database ends at once, again and again: units of work repeat themselves by their inbox ids,

@@ -14,7 +14,8 @@ use crate::kafka::{key_and_number, records, records_now};
 use crate::shards::shared;
 use crate::subscriber::{Heard, Subscriber};
 use crate::support::{Setup, eventually, send_signal};
-use crate::{TOPIC, assert_same, by_key, event, in_order, say_numbers, subscribing};
+use crate::weight::fill;
+use crate::{TOPIC, assert_same, by_key, event, in_order, publishing, say_numbers, subscribing};
 
 struct Relay {
     child: Child,
@@ -54,6 +55,14 @@ impl Relay {
 
     fn signal(&self, signal: Signal) {
         send_signal(self.child.id().expect("it runs"), signal);
+    }
+
+    /// The memory that it has in use, in MiB.
+    fn resident_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id().expect("it runs"));
+        let status = std::fs::read_to_string(path).expect("Linux says so");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") >> 10
     }
 
     async fn say(&self, setup: &Setup, keys: usize, n: usize) {
@@ -176,4 +185,31 @@ async fn killed_at_any_moment_nothing_is_lost_doubled_or_out_of_order() {
     let seen = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
     assert_same(&by_key(seen.iter().map(key_and_number)), &expected);
     subscriber.accepts_all(&expected).await;
+}
+
+/// A long outage of Kafka has filled the outbox: one batch at a time is in memory, however many wait.
+#[tokio::test]
+async fn memory_stays_flat_while_a_full_outbox_is_published() {
+    let events: i32 = std::env::var("TOWPATH_TEST_WAITING").map_or(Ok(200_000), |text| text.parse()).expect("a number");
+    // It looks at its leases twice a second, in between batches that are full.
+    let setup = publishing("lease_ms = 1500").await;
+    let admin = setup.admin("alpha").await;
+    fill(&setup, &admin, events, 400).await;
+    let relay = Relay::start(&setup, "drains").await;
+    let mut seen: Vec<(i64, u64)> = Vec::new();
+    let mut left = i64::from(events);
+    // Each tenth is waited for by itself, so that a slow machine has time for all of it.
+    while left > 0 {
+        let next = left - i64::from(events) / 10;
+        left = eventually("events leave", async || {
+            let sql = "SELECT count(*) FROM towpath.outbox WHERE published_at IS NULL";
+            let now: i64 = admin.query_one(sql, &[]).await.expect("counts").get(0);
+            if now <= next.max(0) { Ok(now) } else { Err(now) }
+        })
+        .await;
+        seen.push((left, relay.resident_mib()));
+    }
+    println!("events left, and MiB in use: {seen:?}");
+    let (first, last) = (seen[1].1, seen[seen.len() - 1].1);
+    assert!(last <= first + 24, "it grows: {seen:?}");
 }
