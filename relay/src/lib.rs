@@ -12,6 +12,7 @@ pub mod events;
 mod failure;
 mod health;
 pub mod kafka;
+mod key_places;
 mod keys;
 mod lifecycle;
 mod panics;

@@ -11,6 +11,7 @@ use towpath_wire::Code;
 
 use crate::config::{Limits, ServiceConfig};
 use crate::failure::{Failure, Result};
+use crate::key_places::KeyPlaces;
 use crate::lifecycle::Lifecycle;
 use crate::panics::caught;
 use crate::postgres::{Database, RelayRole};
@@ -29,6 +30,8 @@ pub struct Service {
     pub(crate) config: ServiceConfig,
     /// Wakes its outbox publisher.
     pub(crate) outbox_wake: OutboxWake,
+    /// Places for its units of work, by the keys that they publish.
+    pub(crate) key_places: KeyPlaces,
     /// Places for its requests.
     pub requests: Arc<Semaphore>,
     /// Places for its waiting queries.
@@ -93,6 +96,7 @@ impl Service {
             name,
             instance: instance.into(),
             outbox_wake: OutboxWake::default(),
+            key_places: KeyPlaces::new(config.postgres.as_ref().map_or(1, |postgres| postgres.pool_size)),
             requests: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
             waiting: Arc::new(Semaphore::new(config.limits.waiting_queries)),
             redis: redis.clone(),

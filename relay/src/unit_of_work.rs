@@ -65,6 +65,8 @@ async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceCo
     check::request(&service, &request)?;
     let database = service.database()?;
     let unit = Unit::new(&service, request, &trace)?;
+    let wait = Duration::from_millis(service.limits().lock_timeout_ms);
+    let _places = service.key_places.take(&unit.request.events, wait).await?;
     let ended = match until_done(&service, database, &unit).await {
         Ok(ended) => ended,
         Err(failure) => return Err(judged(&database.app, failure).await),

@@ -7,6 +7,7 @@ mod support;
 mod commit;
 mod connections;
 mod gate;
+mod hot_key;
 mod migrations;
 mod order;
 mod role;
