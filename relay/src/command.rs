@@ -36,7 +36,7 @@ struct Cli {
 enum Command {
     /// Run the relay until SIGTERM or SIGINT; a second signal drops the work that is in flight
     Run,
-    /// Check the configuration and print every fault in it
+    /// Check the configuration and print every fault in it, and warnings of what is probably not meant
     Check,
     /// Create or update the databases of all services: roles, the relay's tables, the services' migrations
     Migrate,
@@ -66,6 +66,9 @@ pub fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Check | Command::Limits => {
+            for warning in &config.warnings {
+                eprintln!("warning: {warning}");
+            }
             println!("{} is valid: {} services", cli.config.display(), config.services.len());
             return ExitCode::SUCCESS;
         }
@@ -108,6 +111,13 @@ async fn migrate(config: Config) -> anyhow::Result<bool> {
 async fn serve(config: Config) -> anyhow::Result<bool> {
     let signals = signals()?;
     let telemetry = telemetry::init(&config)?;
+    for warning in &config.warnings {
+        tracing::warn!(
+            key = warning.path,
+            cause = warning.message,
+            "a value in relay.toml is probably not what is meant"
+        );
+    }
     let graceful = crate::run(config, signals).await;
     telemetry.flush().await;
     graceful

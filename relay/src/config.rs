@@ -4,7 +4,11 @@
 //! misspelt limit that is silently ignored is no limit. `${NAME}` inside any string is an environment variable; a secret may
 //! also be `{ file = "path" }`, relative to the file that names it.
 
+mod checks;
+mod event_type;
+pub(crate) mod kept;
 mod limits;
+pub(crate) mod own_topics;
 mod read;
 mod reader;
 mod secret;
@@ -16,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use event_type::EventType;
 pub use limits::Limits;
 pub use reader::Fault;
 pub use secret::{PostgresUrl, Secret};
@@ -37,6 +42,8 @@ pub struct Config {
     pub kafka: Option<KafkaConfig>,
     /// The services, by name.
     pub services: BTreeMap<String, ServiceConfig>,
+    /// What works, and is probably not meant.
+    pub warnings: Vec<Fault>,
 }
 
 /// `[relay]`
@@ -169,7 +176,7 @@ pub struct SubscriptionConfig {
     /// The topic.
     pub topic: String,
     /// The types that are delivered; `None`: all. Others are skipped.
-    pub types: Option<Vec<String>>,
+    pub types: Option<Vec<EventType>>,
     /// Appended to the component's URL.
     pub route: String,
 }
@@ -178,7 +185,7 @@ impl SubscriptionConfig {
     /// Whether an event of this type is delivered.
     #[must_use]
     pub fn wants(&self, kind: &str) -> bool {
-        self.types.as_ref().is_none_or(|types| types.iter().any(|t| t == kind))
+        self.types.as_ref().is_none_or(|types| types.iter().any(|wanted| wanted.is(kind)))
     }
 }
 
@@ -209,13 +216,7 @@ impl Faults {
         let mut text = format!("{}: {count} fault{}", self.file, if count == 1 { "" } else { "s" });
         for fault in &self.faults {
             text.push_str("\n  ");
-            if let Some(line) = fault.line {
-                text.push_str(&format!("line {line}: "));
-            }
-            if !fault.path.is_empty() {
-                text.push_str(&format!("{}: ", fault.path));
-            }
-            text.push_str(&fault.message);
+            text.push_str(&fault.to_string());
         }
         text
     }

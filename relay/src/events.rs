@@ -61,7 +61,12 @@ fn start_topics(relay: &Arc<Relay>, topics: Topics) {
     let life = relay.lifecycle.clone();
     let relay = Arc::clone(relay);
     relay.lifecycle.clone().background.spawn(async move {
-        let make = || topics::keep_trying(&relay.config, &topics, &relay.health, &life.stop_calling);
+        let longer = |topics::KeptLonger { service, topic, said }| {
+            if let Some(service) = relay.services.get(&service) {
+                service.kept_longer().insert(topic, said);
+            }
+        };
+        let make = || topics::keep_trying(&relay.config, &topics, &relay.health, &life.stop_calling, longer);
         let _ = life.forced.run_until_cancelled(outlive("topics", make)).await;
     });
 }

@@ -10,9 +10,10 @@ mod record;
 mod threads;
 pub mod topics;
 
-pub(crate) use client::{Log, REQUEST_TIMEOUT, client, producer, record_bytes};
+pub(crate) use crate::config::own_topics::record_bytes;
+pub(crate) use client::{Log, REQUEST_TIMEOUT, client, consumer, is_unreadable, producer, reader};
 pub(crate) use eye::Eye;
 pub(crate) use outside::{GroupSeen, Outside, PartitionSeen};
-pub(crate) use record::send;
 pub use record::{Record, RecordHeader};
+pub(crate) use record::{Taken, reads_headers, send};
 pub(crate) use threads::{blocking, dispose, on_a_thread};

@@ -1,7 +1,8 @@
 //! One service, as the relay serves it: its configuration, its database, its cache, and its places for requests.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -44,6 +45,8 @@ pub struct Service {
     pub(crate) wakeups: Wakeups,
     /// Dead letters that nobody has replayed or dropped, as far as this relay has seen.
     pub(crate) dead_letters: AtomicU64,
+    /// Topics that keep events for longer than its inbox remembers them, and what to change.
+    kept_longer: Mutex<BTreeMap<String, String>>,
     /// Whether its events flow since the relay started.
     pub(crate) road: Road,
     /// Its parts that stand still.
@@ -102,6 +105,7 @@ impl Service {
             redis: redis.clone(),
             wakeups: wakeups.clone(),
             dead_letters: AtomicU64::new(0),
+            kept_longer: Mutex::default(),
             road: Road::of(config),
             standstills: Standstills::default(),
             lifecycle: lifecycle.clone(),
@@ -120,6 +124,11 @@ impl Service {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.config.limits
+    }
+
+    /// Topics that keep events for longer than its inbox remembers them, with what to change.
+    pub(crate) fn kept_longer(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.kept_longer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its database.

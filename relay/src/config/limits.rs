@@ -135,6 +135,8 @@ limits! {
     delivery_lanes: usize = 32, 1, 10_000;
     /// Events of one service that are fetched and not done; beyond it the relay pauses partitions.
     delivery_buffer: usize = 1_000, 1, 1_000_000;
+    /// The largest record that is delivered: key, headers and data. A larger one becomes a dead letter that refers to it.
+    delivery_bytes: usize = 8 << 20, 64 << 10, 64 << 20;
     /// Session timeout: Kafka gives a relay's partitions to others if it hears nothing of the relay for this long. Kafka
     /// refuses less than its own group.min.session.timeout.ms, 6 s by default.
     delivery_session_ms: u64 = 6_000, 1_000, 600_000;

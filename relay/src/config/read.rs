@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::checks;
 use super::reader::{Fault, Reader, Section};
 use super::{
-    ComponentConfig, Config, KafkaConfig, Limits, LogConfig, LogFormat, PostgresConfig, PostgresUrl, RedisConfig,
-    RelayConfig, Secret, ServiceConfig, SubscriptionConfig, TelemetryConfig, TimerConfig, TopicConfig,
+    ComponentConfig, Config, EventType, KafkaConfig, Limits, LogConfig, LogFormat, PostgresConfig, PostgresUrl,
+    RedisConfig, RelayConfig, Secret, ServiceConfig, SubscriptionConfig, TelemetryConfig, TimerConfig, TopicConfig,
 };
 
 /// Shorter tokens could be guessed.
@@ -29,11 +30,11 @@ pub(super) fn config(
     }
     if !syntax.is_empty() {
         // What stands after a syntax error may belong elsewhere: its faults would be noise.
-        return Err(reader.into_faults());
+        return Err(reader.into_found().0);
     }
     let config = whole(Section::root(&reader, table.get_ref()));
-    let faults = reader.into_faults();
-    if faults.is_empty() { Ok(config) } else { Err(faults) }
+    let (faults, warnings) = reader.into_found();
+    if faults.is_empty() { Ok(Config { warnings, ..config }) } else { Err(faults) }
 }
 
 /// Every key that the reader asks a text for, as a path. For the test of docs/relay-toml.md.
@@ -46,6 +47,7 @@ pub(super) fn keys(text: &str) -> std::collections::BTreeSet<String> {
 }
 
 fn whole(root: Section<'_, '_>) -> Config {
+    let reader = root.reader();
     let limits = limits(&root, &Limits::default());
     let kafka = kafka(&root);
     let mut services = BTreeMap::new();
@@ -61,7 +63,9 @@ fn whole(root: Section<'_, '_>) -> Config {
     check_tokens_differ(&root, &services);
     let (relay, log, telemetry, redis) = (relay(&root), log(&root), telemetry(&root), redis(&root));
     root.finish();
-    Config { relay, log, telemetry, limits, redis, kafka, services }
+    let config = Config { relay, log, telemetry, limits, redis, kafka, services, warnings: Vec::new() };
+    checks::check(reader, &config);
+    config
 }
 
 fn limits(parent: &Section<'_, '_>, base: &Limits) -> Limits {
@@ -76,6 +80,7 @@ fn limits(parent: &Section<'_, '_>, base: &Limits) -> Limits {
     if limits.delivery_backoff_ms > limits.delivery_backoff_max_ms {
         section.fault("delivery_backoff_ms", "is longer than delivery_backoff_max_ms");
     }
+    checks::limits(&section, &limits);
     section.finish();
     limits
 }
@@ -160,6 +165,9 @@ fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
         return None;
     }
     let brokers = section.required("brokers", "\"127.0.0.1:29092\"");
+    if !brokers.is_empty() && !brokers.split(',').all(|broker| is_address(broker.trim())) {
+        section.fault("brokers", "must be host:port,host:port");
+    }
     let prefix = section.text("prefix").unwrap_or_else(|| "towpath".into());
     if !is_topic_name(&prefix) || prefix.len() > 64 {
         section.fault("prefix", "must have 1 to 64 of a-z, A-Z, 0-9, ., _ and -");
@@ -174,10 +182,12 @@ fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
             replication_factor: topic.required_integer("replication_factor", 1, 1..=100) as u16,
             settings: topic.map("settings", Section::text),
         };
+        checks::topic(&topic.section("settings"), &config);
         topic.finish();
         topics.insert(name, config);
     }
     let properties = section.map("properties", Section::secret);
+    checks::properties(&section.section("properties"), &properties);
     section.finish();
     Some(KafkaConfig { brokers, prefix, topics, properties })
 }
@@ -199,6 +209,10 @@ fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<
     if !timers.is_empty() && !section.has("postgres") {
         section.fault("timers", "need [services.….postgres]: it keeps which relay calls them");
     }
+    if component.is_some() && !is_called {
+        section.warning("component", "is never called: the service has no subscription and no timer");
+    }
+    checks::limits_of_a_service(&section.section("limits"));
     let limits = limits(&section, base);
     section.finish();
     ServiceConfig { name, token, token_secondary, postgres, publish, component, subscriptions, timers, limits }
@@ -289,8 +303,11 @@ fn postgres_url(section: &Section<'_, '_>, key: &str, secret: Option<Secret>) ->
 fn publish(parent: &Section<'_, '_>, kafka: Option<&KafkaConfig>) -> Vec<String> {
     let section = parent.section("publish");
     let topics = section.texts("topics").unwrap_or_default();
-    for topic in &topics {
+    for (index, topic) in topics.iter().enumerate() {
         check_topic(&section, "topics", topic, kafka);
+        if topics[..index].contains(topic) {
+            section.fault("topics", format!("names {topic:?} twice"));
+        }
     }
     section.finish();
     topics
@@ -328,11 +345,7 @@ fn subscriptions(parent: &Section<'_, '_>, kafka: Option<&KafkaConfig>) -> Vec<S
         if !topic.is_empty() {
             check_topic(&section, "topic", &topic, kafka);
         }
-        let types = section.texts("types");
-        if types.as_ref().is_some_and(Vec::is_empty) {
-            section.fault("types", "is empty, so nothing would be delivered; leave it out to get all");
-        }
-        let subscription = SubscriptionConfig { topic, types, route: route(&section) };
+        let subscription = SubscriptionConfig { topic, types: types(&section), route: route(&section) };
         if let Some(kind) = subscriptions.iter().find_map(|other| overlap(other, &subscription)) {
             section.fault_here(format!("{kind} of this topic has a route already; an event goes to one route"));
         }
@@ -342,6 +355,30 @@ fn subscriptions(parent: &Section<'_, '_>, kafka: Option<&KafkaConfig>) -> Vec<S
     subscriptions
 }
 
+/// Every fault of them, and those that have none.
+fn types(section: &Section<'_, '_>) -> Option<Vec<EventType>> {
+    let texts = section.texts("types")?;
+    if texts.is_empty() {
+        section.fault("types", "is empty, so nothing would be delivered; leave it out to get all");
+    }
+    let mut types: Vec<EventType> = Vec::new();
+    for text in texts {
+        match EventType::parse(&text) {
+            Err(fault) => section.fault("types", fault),
+            Ok(kind) => {
+                if let Some(other) = types.iter().find(|other| other.overlaps(&kind)) {
+                    section.fault(
+                        "types",
+                        format!("holds {:?} and {text:?}, which mean the same type", other.to_string()),
+                    );
+                }
+                types.push(kind);
+            }
+        }
+    }
+    Some(types)
+}
+
 /// What both subscriptions would get.
 fn overlap(a: &SubscriptionConfig, b: &SubscriptionConfig) -> Option<String> {
     if a.topic != b.topic {
@@ -349,7 +386,10 @@ fn overlap(a: &SubscriptionConfig, b: &SubscriptionConfig) -> Option<String> {
     }
     match (&a.types, &b.types) {
         (None, _) | (_, None) => Some("every type".into()),
-        (Some(a), Some(b)) => a.iter().find(|kind| b.contains(kind)).map(|kind| format!("{kind:?}")),
+        (Some(a), Some(b)) => {
+            let both = b.iter().find(|kind| a.iter().any(|other| other.overlaps(kind)));
+            both.map(|kind| format!("{:?}", kind.to_string()))
+        }
     }
 }
 
@@ -383,6 +423,11 @@ fn route(section: &Section<'_, '_>) -> String {
 fn is_http_url(url: &str) -> bool {
     url.parse::<http::Uri>()
         .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some() && uri.query().is_none())
+}
+
+/// `host:port`
+fn is_address(text: &str) -> bool {
+    text.parse::<http::uri::Authority>().is_ok_and(|address| address.port_u16().is_some() && !text.contains('@'))
 }
 
 fn is_service_name(name: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
@@ -28,12 +29,25 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
 /// What all sections share.
 pub(super) struct Reader<'a> {
     text: &'a str,
     directory: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
     faults: RefCell<Vec<Fault>>,
+    warnings: RefCell<Vec<Fault>>,
     /// The path of every key that was asked for, for the test of docs/relay-toml.md.
     #[cfg(test)]
     pub(super) asked: RefCell<BTreeSet<String>>,
@@ -46,6 +60,7 @@ impl<'a> Reader<'a> {
             directory,
             environment,
             faults: RefCell::default(),
+            warnings: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
         }
@@ -59,10 +74,14 @@ impl<'a> Reader<'a> {
         (self.environment)(name)
     }
 
-    pub(super) fn into_faults(self) -> Vec<Fault> {
-        let mut faults = self.faults.into_inner();
-        faults.sort_by_key(|fault| fault.line.unwrap_or(usize::MAX));
-        faults
+    /// What was found: faults, and what works but is probably not meant.
+    pub(super) fn into_found(self) -> (Vec<Fault>, Vec<Fault>) {
+        let sorted = |found: RefCell<Vec<Fault>>| {
+            let mut found = found.into_inner();
+            found.sort_by_key(|fault| fault.line.unwrap_or(usize::MAX));
+            found
+        };
+        (sorted(self.faults), sorted(self.warnings))
     }
 
     pub(super) fn line_at(&self, offset: usize) -> usize {
@@ -71,6 +90,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn fault(&self, line: Option<usize>, path: impl Into<String>, message: impl Into<String>) {
         self.faults.borrow_mut().push(Fault { line, path: path.into(), message: message.into() });
+    }
+
+    pub(super) fn warning(&self, line: Option<usize>, path: impl Into<String>, message: impl Into<String>) {
+        self.warnings.borrow_mut().push(Fault { line, path: path.into(), message: message.into() });
     }
 
     /// Puts variables in; `Err` is the first variable that isn't set, or what is wrong with the text.
@@ -147,6 +170,12 @@ impl<'r, 'a> Section<'r, 'a> {
     pub(super) fn fault(&self, key: &str, message: impl Into<String>) {
         let line = self.peek(key).map(|value| self.line_of(value)).or(self.line);
         self.reader.fault(line, self.path_of(key), message);
+    }
+
+    /// Something about one of its keys that works, and is probably not meant.
+    pub(super) fn warning(&self, key: &str, message: impl Into<String>) {
+        let line = self.peek(key).map(|value| self.line_of(value)).or(self.line);
+        self.reader.warning(line, self.path_of(key), message);
     }
 
     fn peek(&self, key: &str) -> Option<&'r Spanned<DeValue<'a>>> {

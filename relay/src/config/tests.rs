@@ -228,10 +228,95 @@ fn each_bad_value_is_one_fault_that_names_its_key() {
         ("types = [\"a.made\"]", "types = []", "services.alpha.subscriptions[0].types", "empty"),
         ("types = [\"a.lost\"]", "", "services.alpha.subscriptions[1]", "every type"),
         ("types = [\"a.lost\"]", "types = [\"a.made\"]", "services.alpha.subscriptions[1]", "a.made"),
+        ("types = [\"a.lost\"]", "types = [\"a.*\"]", "services.alpha.subscriptions[1]", "\"a.*\" of this topic"),
+        (
+            "types = [\"a.lost\"]",
+            "types = [\"a.lost\", \"a.lost\"]",
+            "services.alpha.subscriptions[1].types",
+            "same type",
+        ),
+        ("types = [\"a.lost\"]", "types = [\"b.*\", \"b.c\"]", "services.alpha.subscriptions[1].types", "same type"),
+        ("types = [\"a.lost\"]", "types = [\"\"]", "services.alpha.subscriptions[1].types", "empty type"),
+        ("types = [\"a.lost\"]", "types = [\" a.lost\"]", "services.alpha.subscriptions[1].types", "space"),
+        ("types = [\"a.lost\"]", "types = [\"a*\"]", "services.alpha.subscriptions[1].types", "after a dot"),
+        ("types = [\"a.lost\"]", "types = [\"*\"]", "services.alpha.subscriptions[1].types", "leave types out"),
+        ("topics = [\"a.events\"]", "topics = [\"a.events\", \"a.events\"]", "services.alpha.publish.topics", "twice"),
+        ("brokers = \"127.0.0.1:9092\"", "brokers = \"127.0.0.1\"", "kafka.brokers", "host:port"),
+        ("brokers = \"127.0.0.1:9092\"", "brokers = \"a:1,,b:2\"", "kafka.brokers", "host:port"),
+        ("\"sasl.password\"", "\"sasl.pasword\"", "kafka.properties.\"sasl.pasword\"", "doesn't have this setting"),
+        ("\"sasl.password\"", "\"isolation.level\"", "kafka.properties.\"isolation.level\"", "by the relay itself"),
+        (
+            "\"retention.ms\" = \"1000\"",
+            "\"retention.ms\" = \"a week\"",
+            "kafka.topics.\"a.events\".settings.\"retention.ms\"",
+            "whole number",
+        ),
+        (
+            "\"retention.ms\" = \"1000\"",
+            "\"min.insync.replicas\" = \"4\"",
+            "kafka.topics.\"a.events\".settings.\"min.insync.replicas\"",
+            "replication_factor (3)",
+        ),
+        (
+            "\"retention.ms\" = \"1000\"",
+            "\"retention.ms\" = \"1209600000\"",
+            "services.alpha.limits.inbox_retention_ms",
+            "raise inbox_retention_ms to 12",
+        ),
+        ("steps = 3", "header_bytes = 9000", "services.alpha.limits.header_bytes", "under [limits]"),
+        ("steps = 3", "event_bytes = 70_000", "services.alpha.limits.event_bytes", "body_bytes (65536)"),
+        (
+            "steps = 3",
+            "delivery_bytes = 65_536",
+            "services.alpha.limits.delivery_bytes",
+            "event of alpha on \"a.events\"",
+        ),
+        (
+            "[services.alpha]\n",
+            "[kafka.topics.\"a.events.alpha.dlq\"]\npartitions = 1\nreplication_factor = 1\n[services.alpha]\n",
+            "kafka.topics.\"a.events.alpha.dlq\"",
+            "makes for alpha itself",
+        ),
         ("every_ms = 5000", "every_ms = 1", "services.alpha.timers[0].every_ms", "from 100"),
     ] {
         one_fault(old, new, path, part);
     }
+}
+
+#[test]
+fn what_works_and_is_hardly_meant_is_a_warning() {
+    assert_eq!(parse(WHOLE).unwrap().warnings, []);
+    let topic = "[kafka.topics.\"b.events\"]\npartitions = 1\nreplication_factor = 1\n[services.alpha]\n";
+    for (old, new, path, part) in [
+        ("[services.alpha]\n", topic, "kafka.topics.\"b.events\"", "no service"),
+        ("steps = 3", "lock_timeout_ms = 5000", "services.alpha.limits.lock_timeout_ms", "never comes"),
+        ("steps = 3", "wait_look_ms = 60000", "services.alpha.limits.wait_look_ms", "never comes"),
+        ("steps = 3", "delivery_lanes = 5000", "services.alpha.limits.delivery_lanes", "delivery_buffer (1000)"),
+        (
+            "\"retention.ms\" = \"1000\"",
+            "\"retention.ms\" = \"-1\"",
+            "services.alpha.limits.inbox_retention_ms",
+            "keeps events for ever",
+        ),
+        (
+            "\"retention.ms\" = \"1000\"",
+            "\"max.message.bytes\" = \"5000\"",
+            "kafka.topics.\"a.events\".settings.\"max.message.bytes\"",
+            "Kafka refuses larger ones",
+        ),
+    ] {
+        assert!(WHOLE.contains(old), "{old} is in the text");
+        let warnings = parse(&WHOLE.replacen(old, new, 1)).unwrap().warnings;
+        assert_eq!(warnings.len(), 1, "{old} -> {new}: {warnings:#?}");
+        assert!(warnings[0].path == path && warnings[0].message.contains(part), "{}", warnings[0]);
+    }
+    let uncalled = format!("{LEAST}[services.alpha.component]\nurl = \"http://h:1/x\"\ntoken = \"0123456789abcdef\"\n");
+    let warnings = parse(&uncalled).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(
+        warnings[0].to_string(),
+        "line 6: services.alpha.component: is never called: the service has no subscription and no timer"
+    );
 }
 
 #[test]
@@ -291,6 +376,7 @@ fn the_application_of_this_repository_is_right() {
     let variable = |name: &str| {
         let value = match name {
             name if name.ends_with("LISTEN") => format!("127.0.0.1:{}", 7000 + name.len()),
+            "TOWPATH_KAFKA" => "127.0.0.1:29092".into(),
             "TOWPATH_REDIS_URL" => "redis://127.0.0.1:6379".into(),
             "TOWPATH_COMPONENTS_URL" => "http://127.0.0.1:3000".into(),
             "OTEL_EXPORTER_OTLP_ENDPOINT" => return None,
@@ -300,6 +386,7 @@ fn the_application_of_this_repository_is_right() {
         Some(value)
     };
     let config = Config::parse("relay.toml", &text, &root, &variable).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.warnings, []);
     for service in config.services.values() {
         let folder = service.postgres.as_ref().and_then(|postgres| postgres.migrations.as_ref());
         assert!(folder.is_none_or(|folder| folder.is_dir()), "{folder:?}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::KafkaConfig;
 
@@ -37,6 +37,34 @@ pub(crate) fn client(kafka: &KafkaConfig, role: &str) -> ClientConfig {
     config
 }
 
+/// The largest answer of a broker that a consumer takes: all that the client can be set to. A record that Kafka took is read,
+/// whatever its size, also where a topic's `max.message.bytes` was raised; what is too large for the relay is left to the
+/// reader to decide. Beyond this the client could not read on in the partition.
+const LARGEST_ANSWER: &str = "2147483647";
+
+/// The settings of consumers.
+#[must_use]
+pub(crate) fn consumer(kafka: &KafkaConfig, role: &str) -> ClientConfig {
+    let mut config = client(kafka, role);
+    config
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("receive.message.max.bytes", LARGEST_ANSWER)
+        // Memory: what is fetched ahead. A single record may be larger.
+        .set("queued.min.messages", "1000")
+        .set("queued.max.messages.kbytes", (8 << 10).to_string())
+        .set("fetch.max.bytes", (4 << 20).to_string());
+    config
+}
+
+/// The settings of consumers that belong to no group.
+#[must_use]
+pub(crate) fn reader(kafka: &KafkaConfig, role: &str) -> ClientConfig {
+    let mut config = consumer(kafka, role);
+    config.set("group.id", format!("{}.{role}", kafka.prefix)).set("fetch.wait.max.ms", "20");
+    config
+}
+
 /// The settings of producers: idempotent, acknowledged by every in-sync replica. `largest` is the largest record.
 #[must_use]
 pub(crate) fn producer(kafka: &KafkaConfig, role: &str, largest: usize) -> ClientConfig {
@@ -48,14 +76,27 @@ pub(crate) fn producer(kafka: &KafkaConfig, role: &str, largest: usize) -> Clien
         // The partitioner of Kafka's own clients: the same key goes to the same partition for every producer.
         .set("partitioner", "murmur2_random")
         .set("message.max.bytes", largest.to_string())
-        .set("queue.buffering.max.kbytes", (64 << 10).to_string());
+        .set("queue.buffering.max.kbytes", (64 << 10).max(largest.div_ceil(1 << 10)).to_string());
     config
 }
 
-/// The largest record of an event with this much data: the data, headers and the record's frame.
+/// Whether a consumer says that it can't read what stands in a partition: the codec, the checksum, or what it unpacks to. It doesn't
+/// go on behind it by itself.
 #[must_use]
-pub(crate) fn record_bytes(event_bytes: usize) -> usize {
-    event_bytes + (64 << 10)
+pub(crate) fn is_unreadable(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        BadCompression, BadMessage, CriticalSystemResource, MessageSizeTooLarge, NotImplemented,
+        UnsupportedCompressionType,
+    };
+    const CODES: [RDKafkaErrorCode; 6] = [
+        BadCompression,
+        BadMessage,
+        CriticalSystemResource,
+        MessageSizeTooLarge,
+        NotImplemented,
+        UnsupportedCompressionType,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| CODES.contains(&code))
 }
 
 /// Client context: writes what librdkafka reports to the log.

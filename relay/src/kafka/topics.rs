@@ -25,11 +25,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::config::kept::{self, Kept};
+use crate::config::own_topics::{self, LETTER_BYTES};
 use crate::config::{Config, KafkaConfig, ServiceConfig};
 use crate::health::Board;
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
 
 pub(crate) use known::Topics;
+pub use crate::config::own_topics::{dead_letters, retries};
 
 /// Partitions of a journal. Publishers spread over them, so that one that dies inside a transaction holds up few.
 pub const JOURNAL_PARTITIONS: u32 = 4;
@@ -37,22 +40,10 @@ pub const JOURNAL_PARTITIONS: u32 = 4;
 const KAFKA_RECORD_BYTES: usize = 1_048_588;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
-/// The dead letter topic of a service that subscribes to `topic`.
-#[must_use]
-pub fn dead_letters(topic: &str, service: &str) -> String {
-    format!("{topic}.{service}.dlq")
-}
-
-/// The topic of replayed dead letters of a service that subscribes to `topic`.
-#[must_use]
-pub fn retries(topic: &str, service: &str) -> String {
-    format!("{topic}.{service}.retry")
-}
-
 /// The journal of a service's publishers.
 #[must_use]
 pub(crate) fn journal(kafka: &KafkaConfig, service: &str) -> String {
-    format!("{}.{service}.outbox", kafka.prefix)
+    own_topics::journal(&kafka.prefix, service)
 }
 
 /// The consumer group of a service.
@@ -67,19 +58,44 @@ struct Wanted {
     name: String,
     partitions: u32,
     replication_factor: u16,
+    /// An existing topic should have them too.
     settings: BTreeMap<String, String>,
+    /// What it is created with beside them.
+    made_with: BTreeMap<String, String>,
+}
+
+/// A topic that keeps events for longer than the inbox of a service remembers them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptLonger {
+    /// The service.
+    pub service: String,
+    /// The topic.
+    pub topic: String,
+    /// What that means and what to change, as a sentence about the topic.
+    pub said: String,
 }
 
 /// Creates missing topics until all are there, or `stop` is cancelled. A topic that Kafka refuses stays alone: `topics` and
 /// `/readyz` say so until it is there.
-pub(crate) async fn keep_trying(config: &Config, topics: &Topics, health: &Board, stop: &CancellationToken) {
+///
+/// `longer` is told of each topic that keeps events for longer than an inbox remembers them.
+pub(crate) async fn keep_trying(
+    config: &Config,
+    topics: &Topics,
+    health: &Board,
+    stop: &CancellationToken,
+    longer: impl Fn(KeptLonger),
+) {
     let Some(kafka) = &config.kafka else { return };
     let mut open = wanted(config, kafka);
     let mut failures = BACKOFF.failures();
     let mut last_cause = String::new();
     loop {
         let (seen, cause) = match look(config, kafka, &open).await {
-            Ok(seen) => (seen, String::new()),
+            Ok(looked) => {
+                looked.longer.into_iter().for_each(&longer);
+                (looked.seen, String::new())
+            }
             Err(cause) => (BTreeMap::new(), format!("{cause:#}")),
         };
         open.retain(|topic| tell(&topic.name, seen.get(&topic.name), topics, health));
@@ -123,20 +139,28 @@ enum Seen {
     Refused(RDKafkaErrorCode),
 }
 
-/// Creates missing topics, and logs where existing ones differ from relay.toml.
+/// What a look at the topics found.
+struct Looked {
+    seen: BTreeMap<String, Seen>,
+    longer: Vec<KeptLonger>,
+}
+
+/// Creates missing topics, and logs where existing ones differ from relay.toml. Answers which topics keep events for longer than
+/// an inbox remembers them: also those that were created, if relay.toml says so.
 ///
 /// # Errors
 /// If Kafka doesn't answer, or refuses a topic.
-pub async fn ensure(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<()> {
-    for (topic, seen) in look(config, kafka, &wanted(config, kafka)).await? {
+pub async fn ensure(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<Vec<KeptLonger>> {
+    let looked = look(config, kafka, &wanted(config, kafka)).await?;
+    for (topic, seen) in looked.seen {
         if let Seen::Refused(code) = seen {
             anyhow::bail!("the topic {topic} was refused: {}", KafkaError::AdminOp(code));
         }
     }
-    Ok(())
+    Ok(looked.longer)
 }
 
-async fn look(config: &Config, kafka: &KafkaConfig, wanted: &[Wanted]) -> anyhow::Result<BTreeMap<String, Seen>> {
+async fn look(config: &Config, kafka: &KafkaConfig, wanted: &[Wanted]) -> anyhow::Result<Looked> {
     let admin: AdminClient<Log> = kafka::client(kafka, "admin").create_with_context(Log::new("admin"))?;
     let admin = std::sync::Arc::new(admin);
     let existing = partitions(&admin).await?;
@@ -149,39 +173,61 @@ async fn look(config: &Config, kafka: &KafkaConfig, wanted: &[Wanted]) -> anyhow
         }
     }
     let there: Vec<&Wanted> = wanted.iter().filter(|topic| seen.get(&topic.name) == Some(&Seen::There)).collect();
-    check_settings(&admin, config, &there).await;
+    let longer = check_settings(&admin, config, &there).await;
     kafka::dispose(admin);
-    Ok(seen)
+    Ok(Looked { seen, longer })
 }
 
 fn wanted(config: &Config, kafka: &KafkaConfig) -> Vec<Wanted> {
     let mut all = Vec::new();
     let largest = config.services.values().map(|service| kafka::record_bytes(service.limits.event_bytes)).max();
-    let sized = |extra: usize| {
-        let bytes = largest.unwrap_or_default() + extra;
-        (bytes > KAFKA_RECORD_BYTES).then(|| ("max.message.bytes".to_owned(), bytes.to_string()))
-    };
+    let largest = largest.unwrap_or_default();
     for (name, topic) in &kafka.topics {
-        let mut settings: BTreeMap<String, String> = sized(0).into_iter().collect();
+        let sized = (largest > KAFKA_RECORD_BYTES).then(|| ("max.message.bytes".to_owned(), largest.to_string()));
+        let mut settings: BTreeMap<String, String> = sized.into_iter().collect();
         settings.extend(topic.settings.clone());
+        let made_with = kept::settings(inboxes(config, name), &topic.settings);
         let (partitions, replication_factor) = (topic.partitions, topic.replication_factor);
-        all.push(Wanted { name: name.clone(), partitions, replication_factor, settings });
+        all.push(Wanted { name: name.clone(), partitions, replication_factor, settings, made_with });
     }
     for service in config.services.values() {
         for (topic, replication_factor) in subscribed(service, kafka) {
+            // Whatever the topic takes, with what a letter adds.
+            let declared =
+                kafka.topics.get(topic).and_then(|topic| topic.settings.get("max.message.bytes")?.parse().ok());
+            let most = declared.unwrap_or(KAFKA_RECORD_BYTES).max(largest) + LETTER_BYTES;
+            let sized = BTreeMap::from([("max.message.bytes".to_owned(), most.to_string())]);
             let name = dead_letters(topic, &service.name);
-            let settings = sized(64 << 10).into_iter().chain([("retention.ms".into(), "-1".into())]).collect();
-            all.push(Wanted { name, partitions: 1, replication_factor, settings });
-            let settings = sized(64 << 10).into_iter().collect();
-            all.push(Wanted { name: retries(topic, &service.name), partitions: 1, replication_factor, settings });
+            let settings = BTreeMap::from([("retention.ms".into(), "-1".into())]);
+            all.push(Wanted { name, partitions: 1, replication_factor, settings, made_with: sized.clone() });
+            let mut made_with = kept::settings(inbox(service).into_iter(), &BTreeMap::new());
+            made_with.extend(sized);
+            let name = retries(topic, &service.name);
+            all.push(Wanted { name, partitions: 1, replication_factor, settings: BTreeMap::new(), made_with });
         }
         if let Some(replication_factor) = service.publish.iter().filter_map(|t| replicas(kafka, t)).max() {
             let name = journal(kafka, &service.name);
-            let settings = journal_settings();
-            all.push(Wanted { name, partitions: JOURNAL_PARTITIONS, replication_factor, settings });
+            let (partitions, settings, made_with) = (JOURNAL_PARTITIONS, journal_settings(), BTreeMap::new());
+            all.push(Wanted { name, partitions, replication_factor, settings, made_with });
         }
     }
     all
+}
+
+/// How long the inboxes remember that hear a topic.
+fn inboxes<'a>(config: &'a Config, topic: &'a str) -> impl Iterator<Item = u64> {
+    config.services.values().filter(move |service| hears(service, topic)).filter_map(inbox)
+}
+
+/// How long a service's inbox remembers, if it has one.
+fn inbox(service: &ServiceConfig) -> Option<u64> {
+    service.postgres.is_some().then_some(service.limits.inbox_retention_ms)
+}
+
+/// Whether a service hears a topic, as a subscription names it or for its replayed letters.
+fn hears(service: &ServiceConfig, topic: &str) -> bool {
+    let is_heard = |heard: &str| heard == topic || retries(heard, &service.name) == topic;
+    service.subscriptions.iter().any(|subscription| is_heard(&subscription.topic))
 }
 
 /// Only the last record of each publisher counts: small segments, compacted often.
@@ -222,7 +268,7 @@ async fn create(admin: &AdminClient<Log>, missing: &[&Wanted]) -> anyhow::Result
         .map(|topic| {
             let replication = TopicReplication::Fixed(topic.replication_factor.into());
             let new = NewTopic::new(&topic.name, topic.partitions as i32, replication);
-            topic.settings.iter().fold(new, |new, (name, value)| new.set(name, value))
+            topic.settings.iter().chain(&topic.made_with).fold(new, |new, (name, value)| new.set(name, value))
         })
         .collect();
     let options =
@@ -280,18 +326,31 @@ fn compare(topic: &Wanted, actual: u32) {
     }
 }
 
-/// Logs where settings differ, and where Kafka keeps events longer than the inbox keeps their ids.
-async fn check_settings(admin: &AdminClient<Log>, config: &Config, wanted: &[&Wanted]) {
+/// Logs where settings differ, and where Kafka keeps events longer than the inbox remembers them.
+async fn check_settings(admin: &AdminClient<Log>, config: &Config, wanted: &[&Wanted]) -> Vec<KeptLonger> {
     let specifiers: Vec<ResourceSpecifier<'_>> =
         wanted.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-    let Ok(resources) = admin.describe_configs(&specifiers, &options).await else { return };
+    let resources = match admin.describe_configs(&specifiers, &options).await {
+        Ok(resources) => resources,
+        Err(error) => {
+            unread("all", &error);
+            return Vec::new();
+        }
+    };
+    let mut longer = Vec::new();
     for (topic, resource) in wanted.iter().zip(resources) {
-        let Ok(resource) = resource else { continue };
-        let value = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
+        let resource = match resource {
+            Ok(resource) => resource,
+            Err(code) => {
+                unread(&topic.name, &KafkaError::AdminOp(code));
+                continue;
+            }
+        };
+        let value = |name: &str| resource.get(name).and_then(|entry| entry.value.as_deref());
         for (setting, declared) in &topic.settings {
             let actual = value(setting);
-            if actual.as_ref().is_some_and(|actual| actual != declared) {
+            if actual.is_some_and(|actual| actual != declared) {
                 tracing::warn!(
                     topic = topic.name,
                     setting,
@@ -301,25 +360,29 @@ async fn check_settings(admin: &AdminClient<Log>, config: &Config, wanted: &[&Wa
                 );
             }
         }
-        check_retention(config, &topic.name, value("retention.ms").and_then(|text| text.parse().ok()));
+        longer.extend(kept_longer(config, &topic.name, Kept::of(value)));
     }
+    longer
 }
 
-fn check_retention(config: &Config, topic: &str, retention_ms: Option<i64>) {
-    let Some(retention_ms) = retention_ms else { return };
-    for service in config.services.values().filter(|s| s.subscriptions.iter().any(|sub| sub.topic == topic)) {
-        let inbox_retention_ms = service.limits.inbox_retention_ms;
-        if u64::try_from(retention_ms).is_ok_and(|kept| kept < inbox_retention_ms) {
-            continue;
-        }
-        tracing::warn!(
-            topic,
-            service = service.name,
-            retention_ms,
-            inbox_retention_ms,
-            "Kafka keeps events longer than the inbox keeps their ids"
-        );
+fn unread(topic: &str, error: &KafkaError) {
+    tracing::warn!(
+        topic,
+        cause = %error,
+        "the settings of a topic can't be read; the relay doesn't know how long Kafka keeps its events"
+    );
+}
+
+/// The services whose inbox remembers less of a topic than Kafka keeps.
+fn kept_longer(config: &Config, topic: &str, kept: Kept) -> Vec<KeptLonger> {
+    let mut longer = Vec::new();
+    for service in config.services.values().filter(|service| hears(service, topic)) {
+        let Some(said) = inbox(service).and_then(|remembered| kept.longer_than(remembered)) else { continue };
+        let (service, said) = (service.name.clone(), said.to_string());
+        tracing::warn!(topic, service, cause = said, "Kafka keeps events longer than the inbox keeps their ids");
+        longer.push(KeptLonger { service, topic: topic.to_owned(), said });
     }
+    longer
 }
 
 #[cfg(test)]
@@ -365,6 +428,10 @@ mod tests {
         let expected =
             [("x", 3, 2), ("x.alpha.dlq", 1, 2), ("x.alpha.retry", 1, 2), ("p.alpha.outbox", JOURNAL_PARTITIONS, 2)];
         assert_eq!(seen, expected);
+        assert_eq!(wanted[0].made_with["retention.ms"], "604800000", "less than the inbox, with its segments");
+        assert_eq!((wanted[2].made_with["retention.ms"].as_str(), wanted[2].made_with.len()), ("604800000", 3));
+        let more = KAFKA_RECORD_BYTES + LETTER_BYTES;
+        assert_eq!(wanted[1].made_with["max.message.bytes"], more.to_string(), "what the topic takes, and more");
         assert_eq!(wanted[1].settings["retention.ms"], "-1");
         assert_eq!(wanted[3].settings["cleanup.policy"], "compact");
     }

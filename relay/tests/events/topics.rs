@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -61,6 +61,70 @@ async fn relays_that_start_together_make_them_together() {
     let relays = futures::future::join_all((0..4).map(|_| setup.start())).await;
     say_numbers(&setup, &relays[0], 10, 0, 3).await;
     subscriber.accepts_all(&in_order(10, 3)).await;
+}
+
+/// A setting of a topic, as the broker tells it.
+async fn setting(setup: &Setup, topic: &str, name: &str) -> String {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let answer = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let resource = answer.expect("Kafka answers").remove(0).expect("the topic");
+    resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default()
+}
+
+/// A setup whose subscriber has a database, and so an inbox.
+async fn with_an_inbox(component: &str) -> Setup {
+    let subscription = "[[services.beta.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"";
+    let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC);
+    let beta = ServiceSetup::new("beta").database().component(component).toml(subscription);
+    Setup::new().service(alpha).service(beta).declare(TOPIC).databases().await
+}
+
+#[tokio::test]
+async fn topics_that_the_relay_makes_keep_nothing_longer_than_the_inbox_remembers() {
+    let subscriber = Subscriber::start().await;
+    let setup = with_an_inbox(&subscriber.url).await;
+    let config = setup.config("relay");
+    let made = topics::ensure(&config, config.kafka.as_ref().expect("Kafka")).await.expect("makes them");
+    assert_eq!(made, []);
+    let topic = setup.topic(TOPIC);
+    for heard in [topic.clone(), topics::retries(&topic, "beta")] {
+        let number = async |name| setting(&setup, &heard, name).await.parse::<u64>().expect("a number");
+        let kept = number("retention.ms").await + number("segment.ms").await;
+        assert!(kept < config.services["beta"].limits.inbox_retention_ms, "{heard}: {kept}");
+    }
+    let letters = topics::dead_letters(&topic, "beta");
+    assert_eq!(setting(&setup, &letters, "retention.ms").await, "-1", "letters stay until somebody decides");
+    let most = async |topic: &str| setting(&setup, topic, "max.message.bytes").await.parse::<u64>().expect("a number");
+    assert!(most(&letters).await >= most(&topic).await + (64 << 10), "a letter has room for what it adds");
+}
+
+#[tokio::test]
+async fn a_topic_that_keeps_events_longer_than_the_inbox_is_named_with_what_to_change() {
+    let subscriber = Subscriber::start().await;
+    let setup = with_an_inbox(&subscriber.url).await;
+    // As somebody made it with Kafka's own defaults: a week, and segments of a week.
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let topic = setup.topic(TOPIC);
+    let new = NewTopic::new(&topic, 4, TopicReplication::Fixed(1))
+        .set("retention.ms", "604800000")
+        .set("segment.ms", "604800000");
+    admin.create_topics(&[new], &AdminOptions::new()).await.expect("makes it");
+    let relay = setup.start().await;
+    let ready = eventually("it is named", async || {
+        let ready = relay.readiness().await;
+        if ready["kept_longer"].is_object() { Ok(ready) } else { Err(ready) }
+    })
+    .await;
+    let said = ready["kept_longer"][format!("beta.{topic}")].as_str().expect("the topic");
+    for part in ["for up to 14 d", "remembers them for 8 d", "raise inbox_retention_ms to 1210500000"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(setting(&setup, &topic, "segment.ms").await, "604800000", "it is left as it is");
+    say_numbers(&setup, &relay, 2, 0, 1).await;
+    subscriber.accepts(2).await;
+    assert_eq!(relay.readiness().await["status"], "ready", "no reason to take it out of use");
 }
 
 /// Creates a topic as an operator would.

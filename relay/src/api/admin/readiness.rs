@@ -31,6 +31,10 @@ pub(super) struct Readiness {
     /// Open dead letters per service, if there are any.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     dead_letters: BTreeMap<String, u64>,
+    /// Topics that keep events for longer than a service's inbox remembers them, such as `beta.things`, if any do. What
+    /// that means, and what to change. No reason to take the relay out of use.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    kept_longer: BTreeMap<String, String>,
     /// What stands still, such as `order.deliveries`, if anything does.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     standing: BTreeMap<String, Told>,
@@ -62,7 +66,8 @@ impl Readiness {
         }
         let open = |s: &Arc<Service>| (s.name.to_string(), s.dead_letters.load(Ordering::Relaxed));
         let dead_letters = relay.services.values().map(open).filter(|(_, open)| *open > 0).collect();
-        Self { status, dependencies, starting, dead_letters, standing }
+        let kept_longer = relay.services.values().flat_map(|service| kept_longer(service)).collect();
+        Self { status, dependencies, starting, dead_letters, kept_longer, standing }
     }
 
     pub(super) fn code(&self) -> StatusCode {
@@ -97,6 +102,11 @@ fn status(
     } else {
         Status::Degraded
     }
+}
+
+fn kept_longer(service: &Service) -> Vec<(String, String)> {
+    let topics = service.kept_longer();
+    topics.iter().map(|(topic, said)| (format!("{}.{topic}", service.name), format!("it {said}"))).collect()
 }
 
 fn told(service: &Service) -> impl Iterator<Item = (String, Told)> {

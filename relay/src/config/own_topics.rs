@@ -1,0 +1,28 @@
+//! The names of the relay's own topics, and how large records get. [`crate::kafka::topics`] says what the topics hold.
+
+/// The dead letter topic of a service that subscribes to `topic`.
+#[must_use]
+pub fn dead_letters(topic: &str, service: &str) -> String {
+    format!("{topic}.{service}.dlq")
+}
+
+/// The topic of replayed dead letters of a service that subscribes to `topic`.
+#[must_use]
+pub fn retries(topic: &str, service: &str) -> String {
+    format!("{topic}.{service}.retry")
+}
+
+/// The journal of a service's publishers. `prefix`: that of `[kafka]`.
+#[must_use]
+pub(crate) fn journal(prefix: &str, service: &str) -> String {
+    format!("{prefix}.{service}.outbox")
+}
+
+/// The largest record of an event with this much data: the data, headers and the record's frame.
+#[must_use]
+pub(crate) fn record_bytes(event_bytes: usize) -> usize {
+    event_bytes + (64 << 10)
+}
+
+/// What a dead letter adds to its event, at most.
+pub(crate) const LETTER_BYTES: usize = 64 << 10;
