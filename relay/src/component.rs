@@ -19,7 +19,7 @@ use crate::config::ComponentConfig;
 use verdict::retry_after;
 
 pub use headers::encode;
-pub(crate) use headers::put;
+pub(crate) use headers::{encoded_bytes, put};
 pub(crate) use verdict::{Answer, Verdict};
 
 /// After this long without a connection the relay leaves the component's events and timers to other relays. Longer than a

@@ -20,12 +20,12 @@ use rdkafka::producer::FutureProducer;
 
 use crate::config::KafkaConfig;
 use crate::kafka::topics::{self, Topics};
-use crate::kafka::{self, Log, record_bytes};
+use crate::kafka::{self, Log};
 use crate::panics::outlive;
 use crate::relay::Relay;
 
-/// What a dead letter's headers add to an event.
-const DEAD_LETTER_BYTES: usize = 64 << 10;
+/// Dead letters go out in batches that any topic takes, so that Kafka refuses none for the sake of others.
+const DEAD_LETTER_BATCH: &str = "16384";
 /// A dead letter that isn't acknowledged within this is sent again by its lane.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -72,9 +72,9 @@ fn start_topics(relay: &Arc<Relay>, topics: Topics) {
 }
 
 fn dead_letter_producer(relay: &Relay, kafka: &KafkaConfig) -> anyhow::Result<FutureProducer<Log>> {
-    let largest = relay.services.values().map(|service| record_bytes(service.limits().event_bytes)).max();
     let role = "dead-letters";
-    let mut config = kafka::producer(kafka, role, largest.unwrap_or_default() + DEAD_LETTER_BYTES);
+    let mut config = kafka::producer(kafka, role, dead_letters::largest_letter(&relay.config));
+    config.set("batch.size", DEAD_LETTER_BATCH);
     config.set("message.timeout.ms", SEND_TIMEOUT.as_millis().to_string());
     Ok(config.create_with_context(Log::new(role))?)
 }

@@ -9,8 +9,9 @@ use super::relay;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The relay writes an event to a dead letter topic when its component refuses it for good (400, 409, 422 or another 4xx that
-concerns the event), fails on it every time (500 and most other 5xx), or when it is no CloudEvent. It stays there until you
-decide. A wrong token or route (401, 403, 404, 405, 3xx) makes no dead letters: those events wait until it is mended.
+concerns the event), fails on it every time (500 and most other 5xx), or when it is no CloudEvent or too large to deliver. It
+stays there until you decide. A letter that is too large for its topic says in which record its data stand; a replay reads them
+there, unless Kafka has deleted them. A wrong token or route (401, 403, 404, 405, 3xx) makes no dead letters: those events wait until it is mended.
 
   list     one line for each (--json: one object)
   show     everything: reason, headers, data

@@ -1,7 +1,7 @@
 //! `towpath-relay dlq`: the command line for dead letters. [`crate::events::dead_letters`] does the work.
 //!
 //! Prints data to stdout and messages to stderr. Replays or drops nothing unless ids, a filter or `--all` select the
-//! letters. Exits with status 1 if an id that was asked for isn't open.
+//! letters. Exits with status 1 if an id that was asked for isn't open, or a letter can't be replayed.
 
 mod print;
 mod time;
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::print::out;
 use crate::config::Config;
-use crate::events::dead_letters::{self, Filter, Letter, Reason};
+use crate::events::dead_letters::{self, Filter, Letter, Reason, Settled};
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
@@ -24,7 +24,10 @@ use jiff::Timestamp;
   dlq show alpha.events.beta.dlq/7              one letter with headers and data
   dlq replay alpha.events.beta.dlq/7            deliver it to that service again
   dlq replay --service beta                     all letters of a service, in order per key
-  dlq drop --key 0198f3 --reason refused --yes  drop for good")]
+  dlq drop --key 0198f3 --reason refused --yes  drop for good
+
+A letter that is too large for its topic refers to its record: it has the data nowhere else. A replay reads that record, and
+says so if Kafka has deleted it; such a letter can only be dropped.")]
 pub(crate) enum Command {
     /// List open letters
     List(Reading),
@@ -131,29 +134,30 @@ fn known(what: &str, wanted: Option<&String>, all: &[&String]) -> anyhow::Result
     anyhow::bail!("no {what} {wanted:?} has subscriptions: there are {}", all.join(", "))
 }
 
-/// Runs a subcommand. Answers whether every id that was asked for was found.
+/// Runs a subcommand. Answers whether every id that was asked for was found, and every letter settled.
 ///
 /// # Errors
 /// If Kafka doesn't answer, or nothing selects the letters.
 pub(crate) async fn run(config: &Config, command: &Command) -> anyhow::Result<bool> {
     match command {
-        Command::List(reading) => read(config, reading, print::list).await,
-        Command::Show(reading) => read(config, reading, print::whole).await,
+        Command::List(Reading { which, json }) => {
+            let letters = dead_letters::list(config, &which.filter(config)?).await?;
+            shown(which, &letters, &print::list(&letters, *json)?)
+        }
+        Command::Show(Reading { which, json }) => {
+            let letters = dead_letters::show(config, &which.filter(config)?).await?;
+            shown(which, &letters, &print::whole(&letters, *json)?)
+        }
         Command::Replay(settling) => settle(config, settling, "replayed").await,
         Command::Drop { settling, yes: true } => settle(config, settling, "dropped").await,
         Command::Drop { settling, yes: false } => preview(config, settling).await,
     }
 }
 
-async fn read(
-    config: &Config,
-    Reading { which, json }: &Reading,
-    show: fn(&[Letter], bool) -> anyhow::Result<String>,
-) -> anyhow::Result<bool> {
-    let letters = dead_letters::list(config, &which.filter(config)?).await?;
-    nothing(which, &letters);
-    out(&show(&letters, *json)?)?;
-    Ok(found(which, &letters))
+fn shown(which: &Which, letters: &[Letter], text: &str) -> anyhow::Result<bool> {
+    nothing(which, letters);
+    out(text)?;
+    Ok(found(which, letters))
 }
 
 async fn settle(config: &Config, Settling { which, all, json }: &Settling, done: &str) -> anyhow::Result<bool> {
@@ -161,16 +165,25 @@ async fn settle(config: &Config, Settling { which, all, json }: &Settling, done:
     let filter = which.filter(config)?;
     let settled = match done {
         "replayed" => dead_letters::replay(config, &filter).await,
-        _ => dead_letters::drop(config, &filter).await,
+        _ => dead_letters::drop(config, &filter).await.map(|done| Settled { done, ..Settled::default() }),
     };
-    let settled = settled.context("some letters may be done; `dlq list` shows which are still open")?;
-    nothing(which, &settled);
+    let Settled { done: settled, deleted } =
+        settled.context("some letters may be done; `dlq list` shows which are still open")?;
+    let all: Vec<Letter> = settled.iter().chain(&deleted).cloned().collect();
+    nothing(which, &all);
     let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for letter in &settled {
         services.entry(&letter.service).or_default().push(&letter.id);
     }
     out(&print::settled(&services, done, *json)?)?;
-    Ok(found(which, &settled))
+    for letter in &deleted {
+        let record = letter.refers_to.as_ref().map(ToString::to_string).unwrap_or_default();
+        eprintln!(
+            "{} can't be replayed: it refers to the record {record}, and Kafka has deleted that; `dlq drop` drops it",
+            letter.id
+        );
+    }
+    Ok(found(which, &all) && deleted.is_empty())
 }
 
 async fn preview(config: &Config, Settling { which, all, json }: &Settling) -> anyhow::Result<bool> {

@@ -5,6 +5,11 @@
 //! service gets them again, in order per key, with all that deliveries have: back-off, and another dead letter if it still
 //! doesn't accept. Between a replayed event and newer ones of its key there is no order: those were delivered without it.
 //!
+//! No size keeps a letter from being written. Where Kafka doesn't take the event with what a letter adds, or the relay doesn't
+//! deliver an event of that size at all, the letter refers to its record ([`headers::RECORD`]) instead of holding it. A replay
+//! then writes down where the record stands, and whoever delivers it reads it there; what Kafka has deleted meanwhile can only be
+//! dropped.
+//!
 //! A record behind the letters says which were replayed or dropped. It is written in the same Kafka transaction as the replay,
 //! under one transactional id per service: two people at once settle no letter twice, and an interrupted command has either
 //! done a batch or not.
@@ -12,12 +17,15 @@
 mod book;
 pub mod headers;
 mod letter;
+mod origin;
 mod read;
 mod reason;
+mod tally;
 mod watch;
 
 use std::collections::BTreeSet;
 
+use anyhow::Context;
 use bytes::Bytes;
 use jiff::Timestamp;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -25,20 +33,25 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::config::own_topics::LETTER_BYTES;
 use crate::config::{Config, KafkaConfig};
-use crate::kafka::{self, Log, REQUEST_TIMEOUT, Record, blocking, record_bytes};
+use crate::kafka::{self, Log, REQUEST_TIMEOUT, Record, blocking};
 use book::{ACTION, Book, SETTLED};
-use read::{Place, places, read};
-
-pub use reason::Reason;
+use read::{Place, places, read, whole};
 
 pub use letter::Letter;
+pub use origin::Origin;
+pub use reason::Reason;
 
-pub(crate) use letter::{Cause, record};
+pub(crate) use letter::{Cause, Form, record};
+pub(crate) use origin::{Found, read as read_origin};
 pub(crate) use watch::watch;
 
 /// Letters that are settled in one transaction.
 const BATCH: usize = 200;
+/// The largest letter that a replay copies: more than any relay writes.
+const MAX_REPLAYED: usize = 80 << 20;
+
 /// Which letters are meant: all of these hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -68,40 +81,57 @@ impl Filter {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     Replay,
     Drop,
 }
 
-/// The open letters, oldest first per topic.
+/// What became of letters.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// They were replayed or dropped. Without data.
+    pub done: Vec<Letter>,
+    /// They can't be replayed, only dropped: they refer to records that Kafka has deleted.
+    pub deleted: Vec<Letter>,
+}
+
+/// The open letters, oldest first per topic. Without their data.
 ///
 /// # Errors
 /// Where Kafka doesn't answer.
 pub async fn list(config: &Config, filter: &Filter) -> anyhow::Result<Vec<Letter>> {
+    read_open(config, filter, Letter::outlined).await
+}
+
+/// The open letters, oldest first per topic, with everything that they hold.
+///
+/// # Errors
+/// Where Kafka doesn't answer.
+pub async fn show(config: &Config, filter: &Filter) -> anyhow::Result<Vec<Letter>> {
+    let wanted = filter.clone();
+    read_open(config, filter, move |letter| if wanted.takes(&letter) { letter } else { letter.outlined() }).await
+}
+
+async fn read_open(
+    config: &Config,
+    filter: &Filter,
+    keep: impl Fn(Letter) -> Letter + Clone + Send + 'static,
+) -> anyhow::Result<Vec<Letter>> {
     let kafka = kafka_of(config)?;
     let mut found = Vec::new();
     for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
-        let book = read(kafka, &place.letters).await?;
+        let book = read(kafka, &place.letters, keep.clone()).await?;
         found.extend(book.open().filter(|letter| filter.takes(letter)).cloned());
     }
     Ok(found)
 }
 
-/// One open letter, by its id.
-///
-/// # Errors
-/// Where Kafka doesn't answer.
-pub async fn show(config: &Config, id: &str) -> anyhow::Result<Option<Letter>> {
-    let filter = Filter { ids: [id.to_owned()].into(), ..Filter::default() };
-    Ok(list(config, &filter).await?.pop())
-}
-
-/// Delivers open letters to their services again. Answers which.
+/// Delivers open letters to their services again. Answers which, and which can't be.
 ///
 /// # Errors
 /// Where Kafka doesn't answer; batches that were done before stay done.
-pub async fn replay(config: &Config, filter: &Filter) -> anyhow::Result<Vec<Letter>> {
+pub async fn replay(config: &Config, filter: &Filter) -> anyhow::Result<Settled> {
     settle(config, filter, Action::Replay).await
 }
 
@@ -110,34 +140,57 @@ pub async fn replay(config: &Config, filter: &Filter) -> anyhow::Result<Vec<Lett
 /// # Errors
 /// Where Kafka doesn't answer; batches that were done before stay done.
 pub async fn drop(config: &Config, filter: &Filter) -> anyhow::Result<Vec<Letter>> {
-    settle(config, filter, Action::Drop).await
+    Ok(settle(config, filter, Action::Drop).await?.done)
 }
 
-async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Result<Vec<Letter>> {
+async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Result<Settled> {
     let kafka = kafka_of(config)?;
-    let largest = config.services.values().map(|service| record_bytes(service.limits.event_bytes)).max();
-    let mut settled = Vec::new();
+    let mut settled = Settled::default();
     for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
         // Fences other commands that settle letters of this service, so that what is read next stays true.
-        let producer = open(kafka, &place.service, largest.unwrap_or_default() + (64 << 10)).await?;
-        let mut book = read(kafka, &place.letters).await?;
-        let wanted: Vec<Letter> = book.open().filter(|letter| filter.takes(letter)).cloned().collect();
+        let producer = open(kafka, &place.service).await?;
+        let book = read(kafka, &place.letters, Letter::outlined).await?;
+        let mut wanted: Vec<Letter> = book.open().filter(|letter| filter.takes(letter)).cloned().collect();
+        if action == Action::Replay {
+            let mut there = readable(kafka, &wanted).await?.into_iter();
+            let (readable, deleted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|_| there.next().unwrap_or(false));
+            wanted = readable;
+            settled.deleted.extend(deleted);
+        }
         for batch in wanted.chunks(BATCH) {
-            settle_batch(&producer, &place, &book, batch, action).await?;
-            settled.extend(batch.iter().cloned());
+            settle_batch(kafka, &producer, &place, &book, batch, action).await?;
+            settled.done.extend(batch.iter().cloned());
         }
         kafka::dispose(producer);
         if !wanted.is_empty() {
-            book = read(kafka, &place.letters).await?;
+            let book = read(kafka, &place.letters, Letter::outlined).await?;
             trim(kafka, &place.letters, &book).await;
         }
     }
     Ok(settled)
 }
 
-async fn open(kafka: &KafkaConfig, service: &str, largest: usize) -> anyhow::Result<FutureProducer<Log>> {
+/// The largest letter that holds its event, of any service. Kafka may take less.
+pub(crate) fn largest_letter(config: &Config) -> usize {
+    let delivered = config.services.values().map(|service| service.limits.delivery_bytes).max();
+    delivered.unwrap_or_default() + LETTER_BYTES
+}
+
+/// Whether Kafka still has what each letter refers to.
+async fn readable(kafka: &KafkaConfig, letters: &[Letter]) -> anyhow::Result<Vec<bool>> {
+    let mut there = Vec::with_capacity(letters.len());
+    for letter in letters {
+        there.push(match &letter.refers_to {
+            Some(origin) => origin::is_there(kafka, origin).await?,
+            None => true,
+        });
+    }
+    Ok(there)
+}
+
+async fn open(kafka: &KafkaConfig, service: &str) -> anyhow::Result<FutureProducer<Log>> {
     let role = format!("dlq-{service}");
-    let mut config = kafka::producer(kafka, &role, largest);
+    let mut config = kafka::producer(kafka, &role, MAX_REPLAYED);
     config
         .set("transactional.id", format!("{}.{service}.dlq", kafka.prefix))
         .set("transaction.timeout.ms", "15000")
@@ -149,6 +202,7 @@ async fn open(kafka: &KafkaConfig, service: &str, largest: usize) -> anyhow::Res
 }
 
 async fn settle_batch(
+    kafka: &KafkaConfig,
     producer: &FutureProducer<Log>,
     place: &Place,
     book: &Book,
@@ -158,9 +212,17 @@ async fn settle_batch(
     producer.begin_transaction()?;
     let name = match action {
         Action::Replay => {
-            for letter in batch {
-                kafka::send(producer, &letter.replayed(&place.retries)).await?;
+            let offsets = batch.iter().map(|letter| letter.record.offset).collect();
+            let mut letters = whole(kafka, &place.letters, offsets)?;
+            let mut sent = 0;
+            while let Some(letter) = letters.recv().await {
+                let letter = letter?;
+                let sending = kafka::send(producer, &letter.replayed(&place.retries)).await;
+                sending.with_context(|| format!("replaying {} into {}", letter.id, place.retries))?;
+                sent += 1;
             }
+            // What is settled below must have been replayed.
+            anyhow::ensure!(sent == batch.len(), "{} holds {sent} of {} letters now", place.letters, batch.len());
             "replayed"
         }
         Action::Drop => "dropped",

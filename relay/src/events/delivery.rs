@@ -14,7 +14,9 @@
 //! | any other 5xx, such as 500 after a trap | delivers it `limits.delivery_attempts` times in all, then writes a dead letter |
 //! | anything else, such as 400, 409 or 422: it will never take this event | writes a dead letter at once |
 //!
-//! An event counts as done only once its dead letter is acknowledged by every in-sync replica.
+//! An event counts as done only once its dead letter is acknowledged by every in-sync replica. What is no event, or is larger
+//! than `limits.delivery_bytes`, becomes a dead letter without a delivery ([`content`]); no size keeps a letter from being
+//! written ([`letter`]).
 //!
 //! # Invariants
 //!
@@ -35,15 +37,18 @@
 //! would spare a restarted relay a session timeout, but hold the partitions of one that stops for good.
 
 mod consumer;
+mod content;
 mod group;
 mod intake;
 mod lane;
 mod lanes;
+mod letter;
 mod look;
 mod membership;
 mod partition;
 mod routes;
 mod tracker;
+mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +86,13 @@ pub(crate) async fn deliver(
     }
     let mut watchdog = Watchdog::new(Arc::clone(&service), "consumer", session * 2);
     while !stop.is_cancelled() {
-        let group = Arc::new(Group::new(Arc::clone(&service), component.clone(), dead_letters.clone(), session));
+        let group = Arc::new(Group::new(
+            Arc::clone(&service),
+            Arc::clone(&kafka),
+            component.clone(),
+            dead_letters.clone(),
+            session,
+        ));
         let poll = consumer::Poll {
             group: Arc::clone(&group),
             kafka: Arc::clone(&kafka),
@@ -95,6 +106,7 @@ pub(crate) async fn deliver(
         let failed = tokio::select! {
             ended = thread => ended.map_err(|cause| format!("{cause:#}")).and_then(|ended| ended.map_err(|error| error.to_string())),
             () = watchdog.until_stuck(&mut eye) => Ok(()),
+            () = unreadable::skip(&group) => Ok(()),
         };
         // The thread that stands still is left alone: it ends once it comes round, and has nothing to deliver until then.
         group.abandon();

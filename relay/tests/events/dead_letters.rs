@@ -117,8 +117,9 @@ async fn letters_are_listed_replayed_in_order_and_dropped() {
     let all = dead_letters::list(&config, &Filter::default()).await.expect("lists");
     assert_eq!(all.len(), 4);
     assert!(all.iter().all(|l| (l.service.as_str(), l.reason, l.status) == ("beta", Some(Reason::Refused), Some(409))));
-    let one = dead_letters::show(&config, &all[1].id).await.expect("shows").expect("the letter");
-    assert_eq!(one, all[1]);
+    let one = Filter { ids: [all[1].id.clone()].into(), ..Filter::default() };
+    let one = dead_letters::show(&config, &one).await.expect("shows");
+    assert_eq!((one.len(), &one[0].id, one[0].record.value.as_deref()), (1, &all[1].id, Some(&b"{\"n\":1}"[..])));
     let none = [
         Filter { key: Some("key-0".into()), ..Filter::default() },
         Filter { service: Some("alpha".into()), ..Filter::default() },
@@ -133,7 +134,7 @@ async fn letters_are_listed_replayed_in_order_and_dropped() {
     assert_eq!(dead_letters::drop(&config, &first).await.expect("drops").len(), 1);
     // They are refused once more, and become letters again that know it.
     let replayed = dead_letters::replay(&config, &Filter { service: Some("beta".into()), ..Filter::default() }).await;
-    assert_eq!(replayed.expect("replays"), all[1..]);
+    assert_eq!(replayed.expect("replays").done, all[1..]);
     let again = eventually("they are letters again", async || {
         let open = dead_letters::list(&config, &Filter::default()).await.expect("lists");
         if open.len() == 3 { Ok(open) } else { Err(open.len()) }
@@ -141,7 +142,7 @@ async fn letters_are_listed_replayed_in_order_and_dropped() {
     .await;
     assert!(again.iter().all(|letter| letter.replays == 1 && letter.origin.contains(".retry/")));
     subscriber.answer_status(StatusCode::OK);
-    assert_eq!(dead_letters::replay(&config, &Filter::default()).await.expect("replays").len(), 3);
+    assert_eq!(dead_letters::replay(&config, &Filter::default()).await.expect("replays").done.len(), 3);
     subscriber.accepts(7).await;
     let accepted: Vec<usize> =
         subscriber.accepted().into_iter().filter(|(key, _)| key == "key-1").map(|(_, n)| n).collect();
@@ -166,6 +167,50 @@ async fn two_people_at_once_replay_no_letter_twice() {
     subscriber.accepts_all(&in_order(2, 20)).await;
     let calls = subscriber.calls().into_iter().filter(|call| call.key == "key-1").count();
     assert_eq!(calls, 40, "refused once and replayed once");
+}
+
+/// What two people settle again and again, while more letters land: each is settled once or still there.
+#[tokio::test]
+async fn no_letter_is_lost_that_lands_while_others_are_settled() {
+    const EVENTS: usize = 150;
+    let subscriber = Subscriber::start().await;
+    let (setup, relay) = refusing(&subscriber, StatusCode::CONFLICT, "").await;
+    let said = std::sync::atomic::AtomicBool::new(false);
+    let speaking = async {
+        say_numbers(&setup, &relay, 2, 0, EVENTS).await;
+        subscriber.hears(2 * EVENTS).await;
+        said.store(true, Ordering::SeqCst);
+    };
+    let config = setup.config("cli");
+    let dropping = async || {
+        let mut dropped = Vec::new();
+        while !said.load(Ordering::SeqCst) {
+            // One person's command ends the other's, between two batches or in the middle of one.
+            if let Ok(letters) = dead_letters::drop(&config, &Filter::default()).await {
+                dropped.extend(letters.into_iter().map(|letter| letter.event_id));
+            }
+        }
+        dropped
+    };
+    let ((), one, other) = tokio::join!(speaking, dropping(), dropping());
+    let settled: std::collections::BTreeSet<_> = one.iter().chain(&other).flatten().collect();
+    assert_eq!(settled.len(), one.len() + other.len(), "no letter is settled by both");
+    assert!(!settled.is_empty(), "letters were settled while others landed");
+    eventually("each letter is settled or open", async || {
+        let open = dead_letters::list(&config, &Filter::default()).await.expect("lists");
+        let open: Vec<_> = open.into_iter().filter_map(|letter| letter.event_id).collect();
+        assert!(open.iter().all(|id| !settled.contains(id)), "what was settled is not open");
+        if open.len() + settled.len() == EVENTS { Ok(()) } else { Err((open.len(), settled.len())) }
+    })
+    .await;
+    // Nothing stands before the first open letter: it was deleted.
+    assert_eq!(dead_letters::drop(&config, &Filter::default()).await.expect("drops").len(), EVENTS - settled.len());
+    let topic = topics::dead_letters(&setup.topic(TOPIC), "beta");
+    eventually("the topic is empty", async || {
+        let left = records_now(&setup.servers.kafka, &topic).await;
+        if left.is_empty() { Ok(()) } else { Err(left.len()) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -187,6 +187,48 @@ async fn retry_after_is_honoured() {
     assert!((Duration::from_secs(1)..Duration::from_secs(15)).contains(&waited), "{waited:?}");
 }
 
+/// A component that asks for the same short time again and again is asked less and less.
+#[tokio::test]
+async fn waits_grow_beyond_what_a_component_asks_for() {
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "delivery_backoff_ms = 500\ndelivery_backoff_max_ms = 4000").await;
+    subscriber.answer(|heard: Heard| async move {
+        match heard.before {
+            0..4 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")]).into_response(),
+            _ => StatusCode::NO_CONTENT.into_response(),
+        }
+    });
+    let relay = setup.start().await;
+    say(&relay, &[event(&setup, "k", 1)]).await;
+    subscriber.accepts(1).await;
+    let calls = subscriber.calls();
+    let waits: Vec<Duration> = calls.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    // What was asked for, and from the fourth wait on what has doubled up to 4 s, with jitter from its half on.
+    let least = [1, 1, 1, 2].map(Duration::from_secs);
+    assert!(waits.len() == 4 && waits.iter().zip(least).all(|(wait, least)| *wait >= least), "{waits:?}");
+}
+
+#[tokio::test]
+async fn a_star_stands_for_every_type_that_begins_with_its_words() {
+    let subscriber = Subscriber::start().await;
+    let subscription = "[[services.beta.subscriptions]]\ntopic = \"TOPIC(things)\"\ntypes = [\"thing.*\"]\nroute = \"/a\"\n\
+                        [[services.beta.subscriptions]]\ntopic = \"TOPIC(things)\"\ntypes = [\"part.lost\"]\nroute = \"/b\"";
+    let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC);
+    let beta = ServiceSetup::new("beta").component(&subscriber.url).toml(subscription);
+    let setup = Setup::new().service(alpha).service(beta).declare(TOPIC).databases().await;
+    let relay = setup.start().await;
+    let kinds = ["thing", "thing.made", "things.made", "part.lost", "part.found", "thing.part.lost"];
+    for (n, kind) in kinds.into_iter().enumerate() {
+        let event = json!({"topic": setup.topic(TOPIC), "key": "k", "type": kind, "data": {"n": n}});
+        say(&relay, &[event]).await;
+    }
+    subscriber.accepts(3).await;
+    everything_is_committed(&setup, kinds.len()).await;
+    let calls = subscriber.calls();
+    let seen: Vec<(&str, usize)> = calls.iter().map(|call| (call.path.as_str(), call.n)).collect();
+    assert_eq!(seen, [("/a", 1), ("/b", 3), ("/a", 5)]);
+}
+
 #[tokio::test]
 async fn types_that_nobody_subscribed_are_skipped() {
     let subscriber = Subscriber::start().await;

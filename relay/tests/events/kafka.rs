@@ -10,12 +10,13 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use towpath_relay::kafka::Record;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Far more than anything takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The records of a topic, once there are `count`. In the order of each partition.
 pub(crate) async fn records(brokers: &str, topic: &str, count: usize) -> Vec<Record> {
     let records = read(brokers, topic, Some(count)).await;
-    assert!(records.len() >= count, "{topic}: {} of {count} records after {DEADLINE:?}", records.len());
+    assert!(records.len() >= count, "{topic}: {} of {count} records after {PATIENCE:?}", records.len());
     records
 }
 
@@ -44,7 +45,7 @@ fn read_blocking(brokers: &str, topic: &str, count: Option<usize>) -> Vec<Record
     let partitions = loop {
         let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("Kafka answers");
         match metadata.topics()[0].partitions().len() {
-            0 => assert!(began.elapsed() < DEADLINE, "{topic}: no such topic after {DEADLINE:?}"),
+            0 => assert!(began.elapsed() < PATIENCE, "{topic}: no such topic after {PATIENCE:?}"),
             some => break some,
         }
         std::thread::yield_now();
@@ -56,7 +57,7 @@ fn read_blocking(brokers: &str, topic: &str, count: Option<usize>) -> Vec<Record
     consumer.assign(&list).expect("assigns");
     let mut ends = vec![false; partitions];
     let mut records = Vec::new();
-    while began.elapsed() < DEADLINE {
+    while began.elapsed() < PATIENCE {
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => records.push(Record::of(&message)),
             Some(Err(KafkaError::PartitionEOF(partition))) => ends[partition as usize] = true,
@@ -87,7 +88,7 @@ pub(crate) async fn produce(brokers: &str, topic: &str, key: Option<&str>, heade
     }
     let mut record = FutureRecord::to(topic).headers(all).payload(value);
     record.key = key;
-    producer.send(record, DEADLINE).await.expect("Kafka takes it");
+    producer.send(record, PATIENCE).await.expect("Kafka takes it");
 }
 
 /// What an event of a stranger has at least.
@@ -108,7 +109,7 @@ pub(crate) async fn committed(brokers: &str, group: &str, topic: &str, partition
             .expect("a consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&topic, 0, partitions - 1);
-        let committed = consumer.committed_offsets(list, DEADLINE).expect("Kafka answers");
+        let committed = consumer.committed_offsets(list, PATIENCE).expect("Kafka answers");
         committed.elements().iter().map(|element| element.offset().to_raw().unwrap_or(-1)).collect()
     })
     .await

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -101,7 +101,7 @@ impl Subscriber {
         let address = listener.local_addr().expect("an address");
         let accept: Answer = Arc::new(|_| async { StatusCode::NO_CONTENT.into_response() }.boxed());
         let shared = Shared { log: Arc::default(), answer: Arc::new(Mutex::new(accept)) };
-        let app = Router::new().fallback(handle).with_state(shared.clone());
+        let app = Router::new().fallback(handle).layer(DefaultBodyLimit::disable()).with_state(shared.clone());
         let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
         Self { url: format!("http://{address}"), shared, server }
     }

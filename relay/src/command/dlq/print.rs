@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 
-/// `list` shows this much of a detail; `show` shows all.
-const MAX_DETAIL_CHARS: usize = 80;
+/// `list` shows this much of a key, a type or a detail; `show` shows all.
+const MAX_CELL_CHARS: usize = 80;
 
 pub(super) fn letters(count: usize) -> String {
     format!("{count} letter{}", if count == 1 { "" } else { "s" })
@@ -32,6 +32,12 @@ struct Line<'a> {
     time: Option<String>,
     origin: &'a str,
     replays: u32,
+    /// Where the whole event stands, if the letter refers to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<String>,
+    /// How many bytes it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 impl<'a> Line<'a> {
@@ -49,6 +55,8 @@ impl<'a> Line<'a> {
             time: letter.time.map(|time| time.to_string()),
             origin: &letter.origin,
             replays: letter.replays,
+            record: letter.refers_to.as_ref().map(ToString::to_string),
+            bytes: letter.bytes,
         }
     }
 }
@@ -77,10 +85,14 @@ pub(super) fn list(letters: &[Letter], json: bool) -> anyhow::Result<String> {
 }
 
 fn row(letter: &Letter) -> [String; 7] {
-    let or_dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), shown);
+    let or_dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), short);
     let tries = match letter.replays {
         0 => letter.attempts.to_string(),
         replays => format!("{} (replay {replays})", letter.attempts),
+    };
+    let detail = match letter.bytes {
+        Some(bytes) => format!("[{bytes} bytes] {}", letter.detail),
+        None => letter.detail.clone(),
     };
     [
         shown(&letter.id),
@@ -89,8 +101,13 @@ fn row(letter: &Letter) -> [String; 7] {
         letter.time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}")),
         or_dash(letter.key.as_deref()),
         or_dash(letter.event_type.as_deref()),
-        cut(&letter.detail, MAX_DETAIL_CHARS),
+        short(&detail),
     ]
+}
+
+/// As much of a text as a table has room for.
+fn short(text: &str) -> String {
+    cut(text, MAX_CELL_CHARS)
 }
 
 /// All of each letter, for a person or as a JSON object per line.
@@ -112,6 +129,15 @@ pub(super) fn whole(letters: &[Letter], json: bool) -> anyhow::Result<String> {
         writeln!(text, "  {:8} {}", "key", letter.key.as_deref().map_or_else(|| "-".to_owned(), shown))?;
         for (name, value) in headers(letter) {
             writeln!(text, "  {}: {}", shown(name), value.as_deref().map_or_else(|| "-".to_owned(), shown))?;
+        }
+        if let Some(record) = &letter.refers_to {
+            let bytes = letter.bytes.unwrap_or_default();
+            writeln!(
+                text,
+                "  {:8} not in the letter: {bytes} bytes, in the record {}",
+                "data",
+                shown(&record.to_string())
+            )?;
         }
         for value in data(letter).values() {
             let pretty = match value {
@@ -187,6 +213,8 @@ mod tests {
             key: Some("k".into()),
             event_id: Some("e-1".into()),
             event_type: None,
+            refers_to: None,
+            bytes: None,
             record,
         }
     }
@@ -217,6 +245,20 @@ mod tests {
         wanted.sort_unstable();
         assert_eq!(names, wanted);
         assert_eq!((&json["reason"], &json["status"]), (&"failed".into(), &500.into()));
+    }
+
+    #[test]
+    fn a_letter_that_refers_to_its_record_says_where_it_is_and_how_large() {
+        let mut letter = letter(b"");
+        letter.record.value = None;
+        (letter.refers_to, letter.bytes) = ("t/0/3".parse().ok(), Some(5_242_880));
+        let table = list(&[letter.clone()], false).unwrap();
+        assert!(table.contains("[5242880 bytes] 500: "), "{table}");
+        let text = whole(&[letter.clone()], false).unwrap();
+        assert!(text.contains("data     not in the letter: 5242880 bytes, in the record t/0/3"), "{text}");
+        let json: Value = serde_json::from_str(&whole(&[letter], true).unwrap()).unwrap();
+        assert_eq!((&json["record"], &json["bytes"]), (&"t/0/3".into(), &5_242_880.into()));
+        assert!(json.get("data").is_none(), "{json}");
     }
 
     #[test]

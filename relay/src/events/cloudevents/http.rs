@@ -6,11 +6,20 @@ use ::http::{HeaderMap, HeaderValue};
 use towpath_wire::headers;
 
 use super::{Event, SPECVERSION};
-use crate::component::put;
+use crate::component::{encoded_bytes, put};
 
 pub use crate::component::encode;
 
 impl Event {
+    /// What its attributes take in the head of a request, roughly.
+    pub(crate) fn head_bytes(&self) -> usize {
+        let header = |name: &str, value: &str| "ce-: \r\n".len() + name.len() + encoded_bytes(value.as_bytes());
+        let named = [("id", &self.id), ("source", &self.source), ("type", &self.kind)];
+        let named: usize = named.iter().map(|(name, value)| header(name, value)).sum();
+        let others: usize = self.attributes.iter().map(|(name, value)| header(name, value)).sum();
+        named + others + self.content_type.as_ref().map_or(0, String::len)
+    }
+
     /// Puts its attributes and its trace context into the headers of a request, whose body is then `self.data`.
     pub fn write_http(&self, to: &mut HeaderMap) {
         put(to, headers::CE_SPECVERSION, SPECVERSION);

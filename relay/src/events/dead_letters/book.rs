@@ -17,7 +17,26 @@ pub(super) const SETTLED: &str = "towpath-dlq-settled";
 pub(super) const ACTION: &str = "towpath-dlq-action";
 
 /// One event, wherever it was written down.
-type Identity = (Option<String>, Option<String>, Option<String>, Option<String>);
+pub(super) type Identity = (Option<String>, Option<String>, Option<String>, Option<String>);
+
+/// What the record of an [`Identity`] and a record that settles letters say it by.
+pub(super) const READ: [&str; 5] = [headers::TOPIC, headers::PARTITION, headers::OFFSET, "ce_id", SETTLED];
+
+/// What a record of a dead letter topic is.
+pub(super) enum Entry {
+    /// A letter.
+    Letter(Identity),
+    /// Letters at these offsets are settled.
+    Settles(Vec<i64>),
+}
+
+/// Tells a letter from a record that settles letters.
+pub(super) fn entry(record: &Record) -> Entry {
+    match record.header(SETTLED) {
+        Some(settled) => Entry::Settles(number_ranges::decode(settled).unwrap_or_default()),
+        None => Entry::Letter(identity(record)),
+    }
+}
 
 /// The letters of one topic.
 #[derive(Debug, Default)]
@@ -32,22 +51,20 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Reads the next record of the topic.
-    pub(super) fn read(&mut self, record: Record) {
-        self.end = record.offset + 1;
-        if let Some(settled) = record.header(SETTLED) {
-            for offset in number_ranges::decode(settled).unwrap_or_default() {
-                self.close(offset);
-            }
-            return;
-        }
-        let (identity, offset) = (identity(&record), record.offset);
+    /// Reads the next record of the topic. Keeps a letter as `keep` leaves it.
+    pub(super) fn read(&mut self, record: Record, keep: impl FnOnce(Letter) -> Letter) {
+        let offset = record.offset;
+        self.end = offset + 1;
+        let identity = match entry(&record) {
+            Entry::Settles(offsets) => return offsets.into_iter().for_each(|offset| self.close(offset)),
+            Entry::Letter(identity) => identity,
+        };
         match self.known.get(&identity) {
             Some(first) => self.places.entry(*first).or_default().push(offset),
             None => {
                 self.known.insert(identity, offset);
                 self.places.insert(offset, vec![offset]);
-                self.open.insert(offset, Letter::of(record));
+                self.open.insert(offset, keep(Letter::of(record)));
             }
         }
     }
@@ -61,11 +78,6 @@ impl Book {
     /// The open letters, in the order in which they were given up.
     pub(super) fn open(&self) -> impl Iterator<Item = &Letter> {
         self.open.values()
-    }
-
-    /// How many are open.
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
     }
 
     /// Where these letters stand, as a record that settles them says it.
@@ -88,22 +100,26 @@ fn identity(record: &Record) -> Identity {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::Bytes;
 
     use super::*;
 
-    fn letter(offset: i64, origin: i64) -> Record {
+    pub(in super::super) fn letter(offset: i64, origin: i64) -> Record {
         let header = |name: &str, value: String| (name.to_owned(), Some(Bytes::from(value)));
         record(offset, vec![header(headers::TOPIC, "t".into()), header(headers::OFFSET, origin.to_string())])
     }
 
-    fn settles(offset: i64, letters: &str) -> Record {
+    pub(in super::super) fn settles(offset: i64, letters: &str) -> Record {
         record(offset, vec![(SETTLED.into(), Some(Bytes::from(letters.to_owned())))])
     }
 
     fn record(offset: i64, headers: Vec<(String, Option<Bytes>)>) -> Record {
         Record { topic: "t.s.dlq".into(), partition: 0, offset, timestamp_ms: None, key: None, value: None, headers }
+    }
+
+    fn read(book: &mut Book, record: Record) {
+        book.read(record, |letter| letter);
     }
 
     fn open(book: &Book) -> Vec<i64> {
@@ -115,9 +131,11 @@ mod tests {
         let mut book = Book::default();
         [letter(0, 10), letter(1, 11), letter(2, 12), settles(3, "0,2"), letter(5, 13)]
             .into_iter()
-            .for_each(|record| book.read(record));
-        assert_eq!((open(&book), book.settled_before(), book.len()), (vec![1, 5], 1, 2));
-        [settles(6, "1-5"), settles(7, "nonsense"), settles(8, "99")].into_iter().for_each(|record| book.read(record));
+            .for_each(|record| read(&mut book, record));
+        assert_eq!((open(&book), book.settled_before()), (vec![1, 5], 1));
+        [settles(6, "1-5"), settles(7, "nonsense"), settles(8, "99")]
+            .into_iter()
+            .for_each(|record| read(&mut book, record));
         assert_eq!(
             (open(&book), book.settled_before()),
             (vec![], 9),
@@ -128,14 +146,14 @@ mod tests {
     #[test]
     fn an_event_that_was_written_twice_is_one_letter() {
         let mut book = Book::default();
-        [letter(0, 10), letter(1, 11), letter(2, 10)].into_iter().for_each(|record| book.read(record));
+        [letter(0, 10), letter(1, 11), letter(2, 10)].into_iter().for_each(|record| read(&mut book, record));
         assert_eq!(open(&book), [0, 1]);
         let first: Vec<Letter> = book.open().take(1).cloned().collect();
         assert_eq!(book.places_of(&first), "0,2");
-        [settles(3, "0,2")].into_iter().for_each(|record| book.read(record));
+        [settles(3, "0,2")].into_iter().for_each(|record| read(&mut book, record));
         assert_eq!(open(&book), [1]);
         // The same event may become a letter again, after it was replayed by hand.
-        [letter(4, 10)].into_iter().for_each(|record| book.read(record));
+        [letter(4, 10)].into_iter().for_each(|record| read(&mut book, record));
         assert_eq!(open(&book), [1, 4]);
     }
 }

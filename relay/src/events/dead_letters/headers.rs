@@ -3,7 +3,7 @@
 /// What the names of all of them start with.
 pub(crate) const PREFIX: &str = "towpath-dlq-";
 
-/// Why: `refused`, `failed` or `malformed`.
+/// Why: one of [`Reason`](super::Reason).
 pub const REASON: &str = "towpath-dlq-reason";
 /// What the component said last, or what is wrong with the event.
 pub const DETAIL: &str = "towpath-dlq-detail";
@@ -23,3 +23,8 @@ pub const OFFSET: &str = "towpath-dlq-offset";
 pub const TIME: &str = "towpath-dlq-time";
 /// How often it had been replayed before.
 pub const REPLAYS: &str = "towpath-dlq-replays";
+/// Where the whole record stands, as `topic/partition/offset`. Only where the letter refers to its record instead of holding
+/// it: it was too large. The letter then has no data, the key only if it is short, and as many of the event's headers as fit.
+pub const RECORD: &str = "towpath-dlq-record";
+/// How many bytes key, headers and data of that record have.
+pub const BYTES: &str = "towpath-dlq-bytes";

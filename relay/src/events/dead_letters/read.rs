@@ -7,12 +7,18 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use tokio::sync::mpsc;
+
 use super::book::Book;
+use super::letter::Letter;
 use crate::config::{Config, KafkaConfig};
 use crate::kafka::{self, Log, Record, blocking, topics};
 
-/// How long reading a topic may take.
+/// How long Kafka may say nothing while a topic is read.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whole letters that wait to be replayed.
+const READ_AHEAD: usize = 4;
 
 /// A dead letter topic, and where its letters are replayed into.
 pub(super) struct Place {
@@ -38,13 +44,17 @@ pub(super) fn places(config: &Config, service: Option<&str>, topic: Option<&str>
     places
 }
 
-/// Reads a dead letter topic to its end; one that doesn't exist has no letters.
-pub(super) async fn read(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Book> {
+/// Reads a dead letter topic to its end; one that doesn't exist has no letters. Keeps each letter as `keep` leaves it.
+pub(super) async fn read(
+    kafka: &KafkaConfig,
+    topic: &str,
+    keep: impl Fn(Letter) -> Letter + Send + 'static,
+) -> anyhow::Result<Book> {
     let consumer = consumer(kafka)?;
     let topic = topic.to_owned();
     let book = blocking(move || {
         let mut book = Book::default();
-        let read = read_to_end(&consumer, &topic, |record| book.read(record));
+        let read = read_to_end(&consumer, &topic, |record| book.read(record, &keep));
         match read {
             Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::UnknownTopic
@@ -58,26 +68,75 @@ pub(super) async fn read(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Boo
     Ok(book.await?)
 }
 
+/// The letters at these offsets, whole, in their order. Reads no more of them ahead than a few.
+pub(super) fn whole(
+    kafka: &KafkaConfig,
+    topic: &str,
+    offsets: BTreeSet<i64>,
+) -> anyhow::Result<mpsc::Receiver<Result<Letter, KafkaError>>> {
+    let consumer = consumer(kafka)?;
+    let topic = topic.to_owned();
+    let (send, received) = mpsc::channel(READ_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = send_whole(&consumer, &topic, &offsets, &send) {
+            let _ = send.blocking_send(Err(error));
+        }
+    });
+    Ok(received)
+}
+
+fn send_whole(
+    consumer: &BaseConsumer<Log>,
+    topic: &str,
+    offsets: &BTreeSet<i64>,
+    to: &mpsc::Sender<Result<Letter, KafkaError>>,
+) -> Result<(), KafkaError> {
+    let Some(&first) = offsets.first() else { return Ok(()) };
+    let mut left = offsets.len();
+    read_from(consumer, topic, Offset::Offset(first), |record| {
+        if offsets.contains(&record.offset) {
+            left -= 1;
+            if to.blocking_send(Ok(Letter::of(record))).is_err() {
+                return false;
+            }
+        }
+        left > 0
+    })
+}
+
 /// A consumer that belongs to no group.
 pub(super) fn consumer(kafka: &KafkaConfig) -> Result<BaseConsumer<Log>, KafkaError> {
-    let mut config = kafka::client(kafka, "dlq");
-    config
-        .set("group.id", format!("{}.dlq", kafka.prefix))
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .set("fetch.wait.max.ms", "20");
+    let mut config = kafka::reader(kafka, "dlq");
+    config.set("enable.partition.eof", "true");
     config.create_with_context(Log::new("dlq"))
 }
 
 fn read_to_end(consumer: &BaseConsumer<Log>, topic: &str, mut take: impl FnMut(Record)) -> Result<(), KafkaError> {
+    read_from(consumer, topic, Offset::Beginning, |record| {
+        take(record);
+        true
+    })
+}
+
+/// Reads to the end, or until `take` answers that it is enough.
+fn read_from(
+    consumer: &BaseConsumer<Log>,
+    topic: &str,
+    offset: Offset,
+    mut take: impl FnMut(Record) -> bool,
+) -> Result<(), KafkaError> {
     let mut from = TopicPartitionList::new();
-    from.add_partition_offset(topic, 0, Offset::Beginning)?;
+    from.add_partition_offset(topic, 0, offset)?;
     consumer.assign(&from)?;
-    let began = Instant::now();
-    while began.elapsed() < PATIENCE {
+    let mut heard = Instant::now();
+    while heard.elapsed() < PATIENCE {
         match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(message)) => take(Record::of(&message)),
+            Some(Ok(message)) => {
+                if !take(Record::of(&message)) {
+                    return Ok(());
+                }
+                heard = Instant::now();
+            }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => {
                 let passing = error.rdkafka_error_code().is_some_and(|code| {

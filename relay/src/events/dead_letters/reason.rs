@@ -9,11 +9,18 @@ pub enum Reason {
     Failed,
     /// It isn't an event.
     Malformed,
+    /// It is larger than what the relay delivers.
+    TooLarge,
+    /// It was replayed, and Kafka had deleted its record, to which the letter referred.
+    Deleted,
+    /// Kafka's client can't read its record, such as one that is compressed by a codec that it doesn't know.
+    Unreadable,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Refused, Self::Failed, Self::Malformed];
+    pub const ALL: [Self; 6] =
+        [Self::Refused, Self::Failed, Self::Malformed, Self::TooLarge, Self::Deleted, Self::Unreadable];
 
     /// As the header says it.
     #[must_use]
@@ -22,6 +29,9 @@ impl Reason {
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::Deleted => "deleted",
+            Self::Unreadable => "unreadable",
         }
     }
 

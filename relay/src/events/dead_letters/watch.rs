@@ -1,4 +1,4 @@
-//! Counts the open dead letters of every service, for the metric and for `/readyz`.
+//! Counts the open dead letters of every service, for the metric and for `/readyz`. Holds none of them ([`Tally`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
-use super::book::{Book, SETTLED};
-use super::headers;
+use super::book::READ;
 use super::read::{Place, consumer, places};
+use super::tally::Tally;
 use crate::config::KafkaConfig;
 use crate::kafka::topics::Topics;
 use crate::kafka::{Record, on_a_thread};
@@ -58,26 +58,26 @@ impl Watcher {
             from.add_partition_offset(&place.letters, 0, Offset::Beginning)?;
         }
         consumer.assign(&from)?;
-        let mut books: BTreeMap<String, Book> = BTreeMap::new();
-        self.tell(&books);
+        let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+        self.tell(&tallies);
         while !self.stop.is_cancelled() && !abandoned.is_cancelled() {
             match consumer.poll(POLL) {
                 None => {}
-                Some(Err(KafkaError::PartitionEOF(_))) => self.tell(&books),
+                Some(Err(KafkaError::PartitionEOF(_))) => self.tell(&tallies),
                 Some(Err(error)) => tracing::debug!(%error, "following dead letters"),
                 Some(Ok(message)) => {
-                    let record = Record::of(&message);
-                    books.entry(record.topic.clone()).or_default().read(outline(record));
+                    let record = Record::outline(&message, &READ);
+                    tallies.entry(record.topic.clone()).or_default().read(&record);
                 }
             }
         }
         Ok(())
     }
 
-    fn tell(&self, books: &BTreeMap<String, Book>) {
+    fn tell(&self, tallies: &BTreeMap<String, Tally>) {
         let mut open: BTreeMap<&str, u64> = BTreeMap::new();
         for place in &self.places {
-            *open.entry(&place.service).or_default() += books.get(&place.letters).map_or(0, Book::len) as u64;
+            *open.entry(&place.service).or_default() += tallies.get(&place.letters).map_or(0, Tally::len);
         }
         for (name, open) in open {
             gauge!(DEAD_LETTERS_OPEN, "service" => name.to_owned()).set(open as f64);
@@ -86,13 +86,4 @@ impl Watcher {
             }
         }
     }
-}
-
-/// What counting needs of a record: neither the event nor why it was given up.
-fn outline(mut record: Record) -> Record {
-    let needed = [headers::TOPIC, headers::PARTITION, headers::OFFSET, "ce_id", SETTLED];
-    record.headers.retain(|(name, _)| needed.contains(&name.as_str()));
-    record.key = None;
-    record.value = None;
-    record
 }

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 use rdkafka::ClientContext;
-use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
+use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Place, bare_list, list};
 use super::intake;
 use crate::component::LEFT_TO_OTHERS_AFTER;
 use crate::config::KafkaConfig;
-use crate::kafka::{self, Log, Record, topics};
+use crate::kafka::{self, Log, Taken, topics};
 use crate::telemetry::metrics as names;
 
 /// How long a poll waits for an event. The loop looks at commits and back pressure this often.
@@ -161,6 +161,7 @@ impl Poll {
             }
             result = take_burst(&consumer, group);
             consumer.context().raise();
+            seek(&consumer, group);
             balance(&consumer, group);
             if committed_at.elapsed() >= COMMIT_EVERY {
                 committed_at = Instant::now();
@@ -188,13 +189,11 @@ impl Poll {
 
 fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result<Client, KafkaError> {
     let role = format!("deliver-{}", group.service.name);
-    let mut config = kafka::client(kafka, &role);
+    let mut config = kafka::consumer(kafka, &role);
     config
         .set("group.id", topics::group(kafka, &group.service.name))
-        .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
-        .set("isolation.level", "read_committed")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.as_millis().to_string())
         .set("heartbeat.interval.ms", (session / 6).as_millis().to_string())
@@ -206,11 +205,7 @@ fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result
         .set("fetch.min.bytes", "1")
         .set("fetch.wait.max.ms", "50")
         .set("fetch.error.backoff.ms", "100")
-        .set("fetch.queue.backoff.ms", "20")
-        // Memory: events that are fetched ahead of the lanes.
-        .set("queued.min.messages", "1000")
-        .set("queued.max.messages.kbytes", (8 << 10).to_string())
-        .set("fetch.max.bytes", (4 << 20).to_string());
+        .set("fetch.queue.backoff.ms", "20");
     config.create_with_context(Callbacks {
         group: Arc::clone(group),
         log: Log::new(role),
@@ -225,7 +220,7 @@ fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {
         match consumer.poll(wait) {
             None => break,
             Some(Ok(message)) => {
-                intake::take(group, Record::of(&message));
+                intake::take(group, Taken::of(&message, group.largest));
                 if group.is_full() {
                     break;
                 }
@@ -238,6 +233,18 @@ fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {
         }
     }
     Ok(())
+}
+
+/// Goes on behind records that the client can't read.
+fn seek(consumer: &Client, group: &Group) {
+    for ((topic, partition), offset) in group.take_seeks() {
+        let Some(state) = group.partition(&(topic.clone(), partition)) else { continue };
+        // Doesn't wait: the client fetches from there once it comes to it.
+        match consumer.seek(&topic, partition, Offset::Offset(offset), Duration::ZERO) {
+            Ok(()) => state.skip(offset - 1),
+            Err(error) => tracing::debug!(service = &*group.service.name, %error, "seeking"),
+        }
+    }
 }
 
 fn balance(consumer: &Client, group: &Group) {

@@ -11,7 +11,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::look::InPartition;
 use super::membership::Membership;
@@ -19,7 +20,8 @@ use super::partition::Partition;
 use super::routes::Routes;
 use crate::backoff::Backoff;
 use crate::component::{Answer, Component};
-use crate::kafka::{Log, Record};
+use crate::config::KafkaConfig;
+use crate::kafka::{self, Log, Record};
 use crate::service::Service;
 use crate::telemetry::metrics as names;
 
@@ -39,9 +41,14 @@ pub(super) struct Group {
     pub(super) runtime: Handle,
     pub(super) routes: Routes,
     pub(super) component: Component,
+    pub(super) kafka: Arc<KafkaConfig>,
     pub(super) dead_letters: FutureProducer<Log>,
+    /// The largest record that is delivered, in bytes.
+    pub(super) largest: usize,
     /// Places for deliveries in flight.
     pub(super) places: Semaphore,
+    /// Places for events that are read where a replayed letter says. They take as much memory as the buffer at most.
+    pub(super) references: Semaphore,
     pub(super) membership: Membership,
     pub(super) backoff: Backoff,
     /// Deliveries of an event on which the component fails.
@@ -59,6 +66,10 @@ pub(super) struct Group {
     held_back_said: Seldom,
     misconfigured_said: Seldom,
     denied_said: Seldom,
+    /// The client can't read what stands in a partition.
+    pub(super) unreadable: Notify,
+    /// Where the poll loop has to go on.
+    seeks: Mutex<Vec<(Place, i64)>>,
 }
 
 /// Lets one log line through every few seconds.
@@ -91,6 +102,7 @@ pub(super) struct Pressure {
 impl Group {
     pub(super) fn new(
         service: Arc<Service>,
+        kafka: Arc<KafkaConfig>,
         component: Component,
         dead_letters: FutureProducer<Log>,
         session: Duration,
@@ -100,8 +112,11 @@ impl Group {
             runtime: Handle::current(),
             routes: Routes::of(&service.config),
             component,
+            kafka,
             dead_letters,
+            largest: limits.delivery_bytes,
             places: Semaphore::new(limits.delivery_lanes),
+            references: Semaphore::new((BUFFER_BYTES / limits.delivery_bytes).max(1)),
             membership: Membership::new(session),
             backoff: limits.delivery_backoff(),
             attempts: limits.delivery_attempts,
@@ -114,6 +129,8 @@ impl Group {
             held_back_said: Seldom::new(),
             misconfigured_said: Seldom::new(),
             denied_said: Seldom::new(),
+            unreadable: Notify::new(),
+            seeks: Mutex::default(),
             service,
         }
     }
@@ -277,6 +294,36 @@ impl Group {
         histogram!(names::DELIVERY_LAG_SECONDS, "service" => self.name()).record(lag);
     }
 
+    /// Waits before a retry, without holding a place. `false`: the partition was taken away.
+    pub(super) async fn rest(&self, revoked: &CancellationToken, wait: Duration) -> bool {
+        let held = gauge!(names::LANES_HELD_BACK, "service" => self.name());
+        held.increment(1.0);
+        let rested = revoked.run_until_cancelled(tokio::time::sleep(wait)).await.is_some();
+        held.decrement(1.0);
+        rested
+    }
+
+    /// All partitions with the next offset that each has to fetch, where it is known.
+    pub(super) fn nexts(&self) -> Vec<(Place, Arc<Partition>, i64)> {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.partitions().clone();
+        let known = all.into_iter().filter_map(|(place, partition)| {
+            let next = partition.next().or_else(|| next.get(&place).copied())?;
+            Some((place, partition, next))
+        });
+        known.collect()
+    }
+
+    /// Has the poll loop go on at this offset of a partition: what stands before it is done.
+    pub(super) fn go_on_at(&self, place: Place, offset: i64) {
+        self.seeks.lock().unwrap_or_else(PoisonError::into_inner).push((place, offset));
+    }
+
+    /// Where the poll loop has to go on.
+    pub(super) fn take_seeks(&self) -> Vec<(Place, i64)> {
+        std::mem::take(&mut *self.seeks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Logs that a lane waits: at `warn` now and then, otherwise at `debug`.
     pub(super) fn held_back(&self, record: &Record, attempts: u32, answer: &Answer) {
         let (service, key, cause) = (&*self.service.name, record.key_text(), answer.to_string());
@@ -295,12 +342,16 @@ impl Group {
         }
     }
 
-    /// Kafka, or the client, reports an error. Most pass by themselves; missing rights don't.
+    /// Kafka, or the client, reports an error. Most pass by themselves; missing rights don't, nor does a record that the client
+    /// can't read.
     pub(super) fn heard(&self, error: &KafkaError) {
         use RDKafkaErrorCode::{
             Authentication, ClusterAuthorizationFailed, GroupAuthorizationFailed, SaslAuthenticationFailed,
             TopicAuthorizationFailed,
         };
+        if kafka::is_unreadable(error) {
+            self.unreadable.notify_one();
+        }
         let service = &*self.service.name;
         let denied = matches!(
             error.rdkafka_error_code(),

@@ -4,27 +4,25 @@ use std::sync::Arc;
 
 use tokio::time::sleep;
 
+use super::content::{self, Content};
 use super::group::Group;
 use super::lane;
 use super::partition::{LaneKey, Partition, Work};
-use crate::events::cloudevents;
-use crate::kafka::Record;
+use crate::kafka::Taken;
 use crate::panics::{AGAIN, caught};
 
-/// Puts a fetched event into its lane, and spawns a worker for a lane that has none.
-pub(super) fn take(group: &Arc<Group>, record: Record) {
-    let place = (record.topic, record.partition);
+/// Puts a fetched record into its lane, and spawns a worker for a lane that has none.
+pub(super) fn take(group: &Arc<Group>, taken: Taken) {
+    let place = (taken.record().topic.clone(), taken.record().partition);
     let Some(partition) = group.partition(&place) else { return };
-    let record = Record { topic: place.0, ..record };
-    let event = cloudevents::kafka::read(&record.headers, record.value.clone());
-    let route = event.as_ref().ok().and_then(|event| group.routes.route(&record.topic, &event.kind));
-    if event.is_ok() && route.is_none() {
+    let (record, content) = content::of(taken, &group.routes, group.largest);
+    if matches!(content, Content::Unwanted) {
         group.count("skipped");
         return partition.skip(record.offset);
     }
     let weight = group.weight(&record);
     let lane = record.key.clone();
-    if partition.push(Work { record, event, route, weight }) {
+    if partition.push(Work { record, content, weight }) {
         // Taken here: a rebalance that begins now waits for it.
         let worker = partition.worker();
         let working = work(Arc::clone(group), partition, lane);

@@ -1,45 +1,30 @@
 //! The worker of a lane: delivers the lane's events one after another, each until it is done.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderMap;
-use metrics::{counter, gauge, histogram};
-use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use metrics::histogram;
+use tokio::time::Instant;
 use towpath_wire::headers::{DELIVERY_ATTEMPT, EVENT_KEY, EVENT_TOPIC};
 use tracing::Instrument;
 
+use super::content::Content;
 use super::group::Group;
-use super::partition::{LaneKey, Partition, Work};
+use super::letter::{self, give_up};
+use super::partition::{Fate, LaneKey, Partition};
 use crate::component::{Answer, Verdict, put};
 use crate::events::cloudevents::Event;
-use crate::events::dead_letters::{self, Cause, Reason};
+use crate::events::dead_letters::{Cause, Form, Origin, Reason};
+use crate::kafka::Record;
+use crate::telemetry;
 use crate::telemetry::metrics as names;
-use crate::{kafka, telemetry};
-
-/// How long one try to produce a dead letter may take.
-const PRODUCE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How work on an event ended.
-enum Fate {
-    /// The event is done.
-    Done,
-    /// The partition was taken away: the relay that has it now delivers the event.
-    Left,
-}
 
 /// Works a lane until it is empty or the partition is taken away.
 pub(super) async fn work(group: Arc<Group>, partition: Arc<Partition>, lane: LaneKey) {
     while let Some(work) = partition.front(&lane) {
-        let fate = match (&work.event, &work.route) {
-            (Ok(event), Some(route)) => deliver(&group, &partition, &work, event, route).await,
-            (Err(malformed), _) => {
-                let cause =
-                    Cause { reason: Reason::Malformed, detail: malformed.to_string(), status: None, attempts: 0 };
-                give_up(&group, &partition, &work, &cause).await
-            }
-            (Ok(_), None) => Fate::Done,
+        let fate = match &work.content {
+            Content::Reference(origin) => follow(&group, &partition, &work.record, origin).await,
+            content => finish(&group, &partition, &work.record, content).await,
         };
         match fate {
             Fate::Done if partition.done(&lane, &work) => {}
@@ -48,26 +33,62 @@ pub(super) async fn work(group: Arc<Group>, partition: Arc<Partition>, lane: Lan
     }
 }
 
+/// Delivers what a replayed letter refers to.
+async fn follow(group: &Group, partition: &Partition, letter: &Record, origin: &Origin) -> Fate {
+    // Such events are large: few of them are in memory at a time, however many lanes have one.
+    let Some(Ok(_place)) = partition.revoked.run_until_cancelled(group.references.acquire()).await else {
+        return Fate::Left;
+    };
+    match letter::refers_to(group, partition, letter, origin).await {
+        Some((record, content)) => finish(group, partition, &record, &content).await,
+        None => Fate::Left,
+    }
+}
+
+async fn finish(group: &Group, partition: &Partition, record: &Record, content: &Content) -> Fate {
+    match content {
+        Content::Event { event, route, origin } => {
+            let work = Delivery { record, event, route, origin: origin.as_ref() };
+            deliver(group, partition, &work).await
+        }
+        Content::Unfit { cause, form } => give_up(group, partition, record, form, cause).await,
+        // `work` follows a reference, and none refers to another.
+        Content::Unwanted | Content::Reference(_) => {
+            group.count("skipped");
+            Fate::Done
+        }
+    }
+}
+
+/// An event and where it goes.
+struct Delivery<'a> {
+    record: &'a Record,
+    event: &'a Event,
+    route: &'a str,
+    /// Where the whole record stands, if not where it was fetched.
+    origin: Option<&'a Origin>,
+}
+
 /// Delivers an event until the component accepts it or it becomes a dead letter.
-async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Event, route: &str) -> Fate {
+async fn deliver(group: &Group, partition: &Partition, work: &Delivery<'_>) -> Fate {
     let (mut attempts, mut failures) = (0_u32, 0_u32);
     loop {
-        let Some(answer) = attempt(group, partition, work, event, route, attempts).await else { return Fate::Left };
+        let Some(answer) = attempt(group, partition, work, attempts).await else { return Fate::Left };
         attempts = attempts.saturating_add(1);
         let random = rand::random();
         let (result, wait) = match answer.verdict() {
             Verdict::Accepted => {
                 group.taken();
                 group.count("accepted");
-                group.record_lag(&work.record);
+                group.record_lag(work.record);
                 return Fate::Done;
             }
             Verdict::Down(named) => {
-                group.held_back(&work.record, attempts, &answer);
+                group.held_back(work.record, attempts, &answer);
                 ("held_back", group.backoff.at_least(named, attempts, random))
             }
             Verdict::Misconfigured(named) => {
-                group.misconfigured(&work.record, &answer);
+                group.misconfigured(work.record, &answer);
                 ("misconfigured", group.backoff.at_least(named, attempts, random))
             }
             Verdict::Failed => {
@@ -75,28 +96,21 @@ async fn deliver(group: &Group, partition: &Partition, work: &Work, event: &Even
                 if failures >= group.attempts {
                     return refuse(group, partition, work, Reason::Failed, &answer, attempts).await;
                 }
-                group.held_back(&work.record, attempts, &answer);
+                group.held_back(work.record, attempts, &answer);
                 ("held_back", group.backoff.jittered(failures, random))
             }
             Verdict::Refused => return refuse(group, partition, work, Reason::Refused, &answer, attempts).await,
         };
         group.count(result);
-        if !rest(group, &partition.revoked, wait).await {
+        if !group.rest(&partition.revoked, wait).await {
             return Fate::Left;
         }
     }
 }
 
 /// One delivery. `None`: the partition was taken away before the component answered.
-async fn attempt(
-    group: &Group,
-    partition: &Partition,
-    work: &Work,
-    event: &Event,
-    route: &str,
-    before: u32,
-) -> Option<Answer> {
-    let record = &work.record;
+async fn attempt(group: &Group, partition: &Partition, work: &Delivery<'_>, before: u32) -> Option<Answer> {
+    let (record, event, route) = (work.record, work.event, work.route);
     let _place = tokio::select! {
         place = group.places.acquire() => place.ok()?,
         () = partition.too_late_for(record.offset) => return None,
@@ -138,66 +152,16 @@ async fn attempt(
 async fn refuse(
     group: &Group,
     partition: &Partition,
-    work: &Work,
+    work: &Delivery<'_>,
     reason: Reason,
     answer: &Answer,
     attempts: u32,
 ) -> Fate {
     let cause = Cause { reason, detail: answer.to_string(), status: answer.status(), attempts };
-    give_up(group, partition, work, &cause).await
-}
-
-/// Writes a dead letter. The event is done only once every in-sync replica has it.
-async fn give_up(group: &Group, partition: &Partition, work: &Work, cause: &Cause) -> Fate {
-    let base = group.routes.base(&work.record.topic);
-    let letter = dead_letters::record(&group.service.name, &base, &work.record, cause);
-    let mut tries = 0;
-    loop {
-        if !group.membership.certain(&partition.aborted).await || !partition.begin(work.record.offset) {
-            return Fate::Left;
-        }
-        let sending = timeout(PRODUCE_TIMEOUT, kafka::send(&group.dead_letters, &letter));
-        let result = match partition.aborted.run_until_cancelled(sending).await {
-            None => return Fate::Left,
-            Some(Ok(Ok(()))) => break,
-            Some(Ok(Err(error))) => error.to_string(),
-            Some(Err(_)) => format!("no acknowledgement within {PRODUCE_TIMEOUT:?}"),
-        };
-        tries += 1;
-        tracing::warn!(
-            topic = letter.topic,
-            cause = result,
-            "writing a dead letter failed; its lane waits and the relay retries"
-        );
-        let wait = group.backoff.jittered(tries, rand::random());
-        if !rest(group, &partition.revoked, wait).await {
-            return Fate::Left;
-        }
-    }
-    let record = &work.record;
-    let reason = cause.reason.as_str();
-    counter!(names::DEAD_LETTERS, "service" => group.name(), "reason" => reason).increment(1);
-    group.count("dead_letter");
-    tracing::warn!(
-        service = &*group.service.name,
-        topic = record.topic,
-        partition = record.partition,
-        offset = record.offset,
-        key = record.key_text(),
-        event_id = work.event.as_ref().ok().map(|event| event.id.as_str()),
-        reason,
-        attempts = cause.attempts,
-        cause = cause.detail,
-        "an event became a dead letter"
-    );
-    Fate::Done
-}
-
-/// Waits before a retry, without holding a place. `false`: the partition was taken away.
-async fn rest(group: &Group, revoked: &CancellationToken, wait: Duration) -> bool {
-    let held = gauge!(names::LANES_HELD_BACK, "service" => group.name());
-    held.increment(1.0);
-    let rested = revoked.run_until_cancelled(tokio::time::sleep(wait)).await.is_some();
-    held.decrement(1.0);
-    rested
+    let form = match work.origin {
+        None => Form::Whole,
+        // It was too large for its letter before.
+        Some(origin) => Form::Reference { origin: origin.clone(), bytes: work.record.content_bytes() },
+    };
+    give_up(group, partition, work.record, &form, &cause).await
 }

@@ -8,20 +8,26 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::content::Content;
 use super::lanes::Lanes;
 use super::tracker::Tracker;
-use crate::events::cloudevents::{Event, Malformed};
 use crate::kafka::Record;
 
-/// An event that was fetched.
+/// A record that was fetched.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) record: Record,
-    pub(super) event: Result<Event, Malformed>,
-    /// Where to deliver it; `None` if it isn't an event.
-    pub(super) route: Option<Arc<str>>,
+    pub(super) content: Content,
     /// How much of the buffer it takes.
     pub(super) weight: usize,
+}
+
+/// How work on a record ended.
+pub(super) enum Fate {
+    /// The event is done.
+    Done,
+    /// The partition was taken away: the relay that has it now delivers the event.
+    Left,
 }
 
 /// The key of a record. Events without a key share one lane.
@@ -132,6 +138,11 @@ impl Partition {
         if self.state().ends_at.is_none_or(|last| offset <= last) {
             self.aborted.cancelled().await;
         }
+    }
+
+    /// The offset after the last fetched one; `None` before anything was fetched.
+    pub(super) fn next(&self) -> Option<i64> {
+        self.state().tracker.next()
     }
 
     /// The low-water mark.

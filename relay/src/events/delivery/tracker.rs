@@ -34,6 +34,11 @@ impl Tracker {
         self.pending.remove(&offset);
     }
 
+    /// The offset after the last fetched one; `None` before anything was fetched.
+    pub(crate) fn next(&self) -> Option<i64> {
+        self.next
+    }
+
     /// The low-water mark: every event before it is done. `None` before anything was fetched.
     pub(crate) fn low_water(&self) -> Option<i64> {
         let first = self.pending.first().copied();

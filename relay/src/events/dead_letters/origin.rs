@@ -1,0 +1,148 @@
+//! The record that a letter refers to, where the letter doesn't hold it.
+//!
+//! It stands in the topic that it was written to for as long as Kafka keeps it there; a letter that refers to it is as good as
+//! that.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::config::KafkaConfig;
+use crate::kafka::{self, Log, REQUEST_TIMEOUT, Record, Taken, blocking};
+
+/// How long reading one record may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where a record stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+}
+
+impl Origin {
+    /// Where this record stands.
+    pub(crate) fn of(record: &Record) -> Self {
+        Self { topic: record.topic.clone(), partition: record.partition, offset: record.offset }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+impl FromStr for Origin {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.rsplitn(3, '/');
+        let mut part = || parts.next().ok_or(());
+        let (offset, partition, topic) = (part()?, part()?, part()?);
+        let (offset, partition) = (offset.parse().map_err(drop)?, partition.parse().map_err(drop)?);
+        let is_place = offset >= 0 && partition >= 0 && !topic.is_empty();
+        is_place.then(|| Self { topic: topic.to_owned(), partition, offset }).ok_or(())
+    }
+}
+
+/// What was found where a record should stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The record.
+    Record(Taken),
+    /// Nothing, or a later record: Kafka has deleted it.
+    Nothing,
+    /// Something that Kafka's client can't read, with the reason.
+    Unreadable(String),
+}
+
+/// Reads a record. One with more than `most` bytes is left where it is.
+///
+/// # Errors
+/// Where Kafka doesn't answer. The same again may work.
+pub(crate) async fn read(kafka: &KafkaConfig, origin: &Origin, most: usize) -> Result<Found, KafkaError> {
+    let consumer = consumer(kafka)?;
+    let origin = origin.clone();
+    blocking(move || match read_from(&consumer, &origin, most) {
+        Err(error) if is_gone(&error) => Ok(Found::Nothing),
+        Err(error) if kafka::is_unreadable(&error) => Ok(Found::Unreadable(error.to_string())),
+        read => read,
+    })
+    .await
+}
+
+/// Whether Kafka still has it, as far as the bounds of its partition tell.
+///
+/// # Errors
+/// Where Kafka doesn't answer.
+pub(super) async fn is_there(kafka: &KafkaConfig, origin: &Origin) -> Result<bool, KafkaError> {
+    let consumer = consumer(kafka)?;
+    let origin = origin.clone();
+    blocking(move || match consumer.fetch_watermarks(&origin.topic, origin.partition, REQUEST_TIMEOUT) {
+        Ok((low, high)) => Ok((low..high).contains(&origin.offset)),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    })
+    .await
+}
+
+fn consumer(kafka: &KafkaConfig) -> Result<BaseConsumer<Log>, KafkaError> {
+    let mut config = kafka::reader(kafka, "dlq");
+    // A record that is gone is not to be taken for the one that stands there now.
+    config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
+    config.create_with_context(Log::new("dlq"))
+}
+
+fn read_from(consumer: &BaseConsumer<Log>, origin: &Origin, most: usize) -> Result<Found, KafkaError> {
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(origin.offset))?;
+    consumer.assign(&from)?;
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                let read = Taken::of(&message, most);
+                let is_there = read.record().offset == origin.offset;
+                return Ok(if is_there { Found::Record(read) } else { Found::Nothing });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::Nothing),
+            Some(Err(error)) if is_gone(&error) || kafka::is_unreadable(&error) => return Err(error),
+            // A broker that is away is waited for.
+            Some(Err(_)) | None => {}
+        }
+    }
+    Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
+}
+
+fn is_gone(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        AutoOffsetReset, OffsetOutOfRange, UnknownPartition, UnknownTopic, UnknownTopicOrPartition,
+    };
+    error.rdkafka_error_code().is_some_and(|code| {
+        [AutoOffsetReset, OffsetOutOfRange, UnknownPartition, UnknownTopic, UnknownTopicOrPartition].contains(&code)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_written_and_read() {
+        let origin = Origin { topic: "a.b".into(), partition: 3, offset: 42 };
+        assert_eq!(origin.to_string(), "a.b/3/42");
+        assert_eq!("a.b/3/42".parse(), Ok(origin));
+        for wrong in ["", "a", "a/1", "/1/2", "a/-1/2", "a/1/-2", "a/x/2", "a/1/2/"] {
+            assert_eq!(wrong.parse::<Origin>(), Err(()), "{wrong}");
+        }
+    }
+}

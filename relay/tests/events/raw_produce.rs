@@ -1,0 +1,136 @@
+//! Writes records as Kafka's protocol allows them and the client library of these tests doesn't: with any bytes as the name of a
+//! header, and compressed with zstd.
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_Produce> (version 7),
+//! <https://kafka.apache.org/documentation/#recordbatch> (magic 2), and RFC 8878 for zstd.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::eventually;
+
+const UNCOMPRESSED: i16 = 0;
+const ZSTD: i16 = 4;
+
+/// Writes one record into a partition, compressed with zstd. It has 255 bytes at most.
+pub(crate) async fn produce_zstd(
+    brokers: &str,
+    topic: &str,
+    partition: i32,
+    key: &[u8],
+    headers: &[(&[u8], &[u8])],
+    value: &[u8],
+) {
+    let record = record(key, headers, value);
+    let length = u8::try_from(record.len()).expect("a short record");
+    // A frame in a single segment whose size takes a byte, with one block, the last, that holds the bytes as they are.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, length];
+    frame.extend(&(u32::from(length) << 3 | 1).to_le_bytes()[..3]);
+    frame.extend(record);
+    send(brokers, topic, partition, ZSTD, &frame).await;
+}
+
+/// Writes one record into a partition.
+pub(crate) async fn produce_raw(
+    brokers: &str,
+    topic: &str,
+    partition: i32,
+    key: &[u8],
+    headers: &[(&[u8], &[u8])],
+    value: &[u8],
+) {
+    send(brokers, topic, partition, UNCOMPRESSED, &record(key, headers, value)).await;
+}
+
+/// Sends a batch of one record.
+async fn send(brokers: &str, topic: &str, partition: i32, codec: i16, record: &[u8]) {
+    let mut batch = Vec::new();
+    // From the attributes to the end: what the checksum covers.
+    let mut covered = Vec::new();
+    covered.extend(codec.to_be_bytes());
+    covered.extend(0_i32.to_be_bytes());
+    let now = jiff::Timestamp::now().as_millisecond();
+    covered.extend(now.to_be_bytes());
+    covered.extend(now.to_be_bytes());
+    covered.extend((-1_i64).to_be_bytes());
+    covered.extend((-1_i16).to_be_bytes());
+    covered.extend((-1_i32).to_be_bytes());
+    covered.extend(1_i32.to_be_bytes());
+    covered.extend(record);
+    batch.extend(0_i64.to_be_bytes());
+    batch.extend((covered.len() as i32 + 9).to_be_bytes());
+    batch.extend((-1_i32).to_be_bytes());
+    batch.push(2);
+    batch.extend(crc32c(&covered).to_be_bytes());
+    batch.extend(covered);
+
+    let mut request = Vec::new();
+    // Produce, version 7, correlation 7, without a client id.
+    request.extend([0_i16, 7].map(i16::to_be_bytes).concat());
+    request.extend(7_i32.to_be_bytes());
+    request.extend((-1_i16).to_be_bytes());
+    // No transaction, acknowledged by all, within 30 s; one topic with one partition.
+    request.extend([-1_i16, -1].map(i16::to_be_bytes).concat());
+    request.extend([30_000_i32, 1].map(i32::to_be_bytes).concat());
+    request.extend((topic.len() as i16).to_be_bytes());
+    request.extend(topic.as_bytes());
+    request.extend([1_i32, partition, batch.len() as i32].map(i32::to_be_bytes).concat());
+    request.extend(batch);
+
+    eventually("Kafka takes the record", async || match exchange(brokers, topic, &request).await {
+        0 => Ok(()),
+        // A topic that was just made has no leader yet.
+        code => Err(code),
+    })
+    .await;
+}
+
+/// Sends a request. Answers the error of its only partition.
+async fn exchange(brokers: &str, topic: &str, request: &[u8]) -> i16 {
+    let mut stream = TcpStream::connect(brokers).await.expect("the broker");
+    stream.write_all(&(request.len() as i32).to_be_bytes()).await.expect("a request");
+    stream.write_all(request).await.expect("a request");
+    let length = stream.read_i32().await.expect("an answer");
+    let mut answer = vec![0; length as usize];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    // Correlation, topics, the topic's name, partitions, the partition; then the error.
+    let error = 4 + 4 + 2 + topic.len() + 4 + 4;
+    i16::from_be_bytes(answer[error..error + 2].try_into().expect("two bytes"))
+}
+
+fn record(key: &[u8], headers: &[(&[u8], &[u8])], value: &[u8]) -> Vec<u8> {
+    let mut body = vec![0];
+    varint(&mut body, 0);
+    varint(&mut body, 0);
+    bytes(&mut body, key);
+    bytes(&mut body, value);
+    varint(&mut body, headers.len() as i64);
+    for (name, value) in headers {
+        bytes(&mut body, name);
+        bytes(&mut body, value);
+    }
+    let mut out = Vec::new();
+    bytes(&mut out, &body);
+    out
+}
+
+fn bytes(to: &mut Vec<u8>, bytes: &[u8]) {
+    varint(to, bytes.len() as i64);
+    to.extend(bytes);
+}
+
+/// A number in zig-zag form, seven bits a byte.
+fn varint(to: &mut Vec<u8>, number: i64) {
+    let mut left = ((number << 1) ^ (number >> 63)) as u64;
+    while left > 0x7f {
+        to.push((left & 0x7f) as u8 | 0x80);
+        left >>= 7;
+    }
+    to.push(left as u8);
+}
+
+/// The checksum of Castagnoli, RFC 3720, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let shift = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), shift))
+}
