@@ -114,7 +114,7 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
             .args(["--manifest".into(), manifest, "--listen".into(), address.clone().into()])
             .args([PathBuf::from("--cache-dir"), checkout::cache()?.join("compiled")])
             // The relay bounds its deliveries itself, and they must go on whatever clients do.
-            .args(["--steady-prefix", "/_relay/"]),
+            .args(["--deliveries-listen".to_owned(), surroundings.ports.deliveries(pair)?]),
         Runtime::Spin => Launch::new(spin()?).args([
             "up".into(),
             "--file".into(),

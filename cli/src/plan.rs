@@ -35,6 +35,7 @@ impl Choice {
         // The controller of a container stays inside of it; without a host its port is for Spin.
         all.filter(|name| name != "kafka-controller" || self.servers == Servers::Native)
             .filter(|name| name != "host" || self.runtime.is_some())
+            .filter(|name| !name.starts_with(ports::DELIVERIES) || self.runtime == Some(Runtime::Embedded))
             .collect()
     }
 

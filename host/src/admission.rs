@@ -12,15 +12,15 @@
 //! one service is slow, the requests of the others are not refused for it. When there are many lanes, those without a
 //! request are dropped, so that invented paths cannot fill the memory.
 //!
-//! A request that asks to wait (`Prefer: wait`, RFC 7240) is slow on purpose. It counts as being at work until the target
-//! latency has passed, and its own latency is not measured.
+//! A request that asks to wait (`Prefer: wait`, RFC 7240) and has one of the places for that is slow on purpose. It counts
+//! as being at work until the target latency has passed; if it takes longer, its latency is not measured.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use crate::routes::plain_segments;
 
 /// With this many lanes, adding another first drops those without a request. So there are never more lanes than this and
 /// one per request at work.
@@ -41,7 +41,7 @@ const MAX_SAMPLES: usize = 512;
 pub(crate) struct Admission {
     lanes: Mutex<HashMap<Box<str>, Lane>>,
     max_working: usize,
-    pub(crate) target: Duration,
+    target: Duration,
 }
 
 impl Admission {
@@ -54,15 +54,13 @@ impl Admission {
     pub(crate) fn enter(self: &Arc<Self>, path: &str) -> Option<Arc<Working>> {
         let (lane, began) = (lane_of(path), Instant::now());
         let mut lanes = self.lanes();
-        if lanes.len() >= MAX_LANES && !lanes.contains_key(lane) {
+        if lanes.len() >= MAX_LANES && !lanes.contains_key(&*lane) {
             lanes.retain(|_, lane| lane.working > 0);
         }
-        let entered = match lanes.get_mut(lane) {
-            Some(lane) => lane.enter(),
-            None => lanes.entry(lane.into()).or_insert_with(|| Lane::new(self.target, self.max_working, began)).enter(),
-        };
+        let new = || Lane::new(self.target, self.max_working, began);
+        let entered = lanes.entry(lane.clone()).or_insert_with(new).enter();
         let over = AtomicBool::new(false);
-        entered.then(|| Arc::new(Working { admission: self.clone(), lane: lane.into(), began, over }))
+        entered.then(|| Arc::new(Working { admission: self.clone(), lane, began, over }))
     }
 
     fn lanes(&self) -> MutexGuard<'_, HashMap<Box<str>, Lane>> {
@@ -70,10 +68,12 @@ impl Admission {
     }
 }
 
-/// The first two segments of a path.
-fn lane_of(path: &str) -> &str {
-    let end = path.match_indices('/').nth(2).map_or(path.len(), |(at, _)| at);
-    &path[..end]
+/// The first two segments of a path, the same for all its spellings: whoever writes `/v1//Orders` or `/v1/%6Frders` for
+/// `/v1/orders` is in the same lane, whatever the component takes the path for.
+fn lane_of(path: &str) -> Box<str> {
+    let mut segments = plain_segments(path);
+    segments.truncate(2);
+    segments.iter().flat_map(|segment| ["/", segment]).collect::<String>().into()
 }
 
 /// A request at work: until it is answered or waits, or until this is dropped. A component goes on after its client has
@@ -87,6 +87,11 @@ pub(crate) struct Working {
 }
 
 impl Working {
+    /// How long a request that prefers to wait counts as being at work.
+    pub(crate) fn patience(&self) -> Duration {
+        self.admission.target
+    }
+
     /// The request was answered; measures its latency.
     pub(crate) fn answered(&self) {
         self.end(Some(self.began));
@@ -111,15 +116,6 @@ impl Drop for Working {
     fn drop(&mut self) {
         self.end(None);
     }
-}
-
-/// Whether a request prefers to wait for its response (`Prefer: wait`).
-pub(crate) fn may_wait(headers: &HeaderMap) -> bool {
-    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split([',', ';'])).any(|preference| {
-        let name = preference.split('=').next().unwrap_or_default();
-        name.trim().eq_ignore_ascii_case("wait")
-    })
 }
 
 /// The requests of one lane.
@@ -272,12 +268,25 @@ mod tests {
     }
 
     #[test]
-    fn who_prefers_to_wait_says_so() {
-        let prefers = |value: &'static str| may_wait(&[("prefer", value)].map(header).into_iter().collect());
-        fn header((name, value): (&'static str, &'static str)) -> (http::HeaderName, http::HeaderValue) {
-            (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+    fn all_spellings_of_a_path_are_in_one_lane() {
+        for spelling in [
+            "/v1/orders",
+            "/v1/orders/1/cancel",
+            "/V1/Orders",
+            "//v1///orders/",
+            "/v1/%6Frders",
+            "/v1%2Forders",
+            "/v1/%2e/orders",
+            "/v1/./orders",
+            "/v1/../v1/orders",
+            "/%76%31/orders",
+            "/v1/orders;a=b",
+            "/v1/%256Frders",
+            "/v1\\orders",
+        ] {
+            assert_eq!(&*lane_of(spelling), "/v1/orders", "{spelling}");
         }
-        assert!(prefers("wait=5") && prefers("respond-async, Wait = 10") && prefers("return=minimal; wait=1"));
-        assert!(!prefers("respond-async") && !prefers("waiting=5") && !prefers("") && !may_wait(&HeaderMap::new()));
+        assert_eq!(&*lane_of("/"), "");
+        assert_eq!(&*lane_of("/healthz"), "/healthz");
     }
 }

@@ -14,9 +14,10 @@ use crate::components::Components;
 use crate::engine::{ComponentContext, InstanceLimits, Instances, Runtime};
 use crate::manifest::{self, Fault, Faults, Manifest, RouteConfig, Target};
 use crate::outbound::{AllowedHosts, Network, Outbound};
-use crate::routes::{Pattern, Router};
+use crate::routes::{Pattern, Router, plain_segments};
 use crate::spin_headers::RouteHeaders;
 use crate::variables::Variables;
+use crate::waits::Waits;
 
 /// Prefix of the paths that the host answers itself.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/spin/";
@@ -28,6 +29,12 @@ pub(crate) struct Application {
     pub(crate) router: Router<Route>,
     pub(crate) components: Arc<Components>,
     pub(crate) network: Arc<Network>,
+    /// The places of requests that wait.
+    pub(crate) waits: Arc<Waits>,
+    /// The path whose requests have places of their own (`--health-path`).
+    pub(crate) health_path: String,
+    /// The segments of `--deliveries-prefix`.
+    deliveries: Vec<String>,
 }
 
 /// What answers on a path, and how many requests it takes.
@@ -37,9 +44,9 @@ pub(crate) struct Route {
     /// One permit per request in flight. Each route has its own permits: clients that wait must not keep out the relay's
     /// deliveries, which they may be waiting for.
     pub(crate) in_flight: Arc<Semaphore>,
-    /// Callers of this route limit themselves (`--steady-prefix`).
-    pub(crate) is_steady: bool,
-    /// Limits the requests at work so that responses stay fast. `None` for steady routes and without a target latency.
+    /// It is for deliveries (`--deliveries-prefix`): the relay calls it, and limits itself.
+    pub(crate) is_delivery: bool,
+    /// Limits the requests at work so that responses stay fast. `None` for deliveries and without a target latency.
     pub(crate) admission: Option<Arc<Admission>>,
 }
 
@@ -49,16 +56,19 @@ pub(crate) struct Limits {
     pub(crate) max_in_flight: usize,
     pub(crate) max_call_depth: u8,
     pub(crate) target_latency: Duration,
-    pub(crate) steady_prefixes: Vec<String>,
+    pub(crate) max_waits: usize,
+    pub(crate) health_path: String,
+    pub(crate) deliveries_prefix: String,
 }
 
 impl Limits {
-    fn is_steady(&self, route: &str) -> bool {
-        self.steady_prefixes.iter().any(|prefix| route.starts_with(prefix))
+    fn is_delivery(&self, route: &str) -> bool {
+        let prefix = plain_segments(&self.deliveries_prefix);
+        !prefix.is_empty() && plain_segments(route).starts_with(&prefix)
     }
 
     fn admission(&self, route: &str) -> Option<Arc<Admission>> {
-        let limited = !self.is_steady(route) && !self.target_latency.is_zero();
+        let limited = !self.is_delivery(route) && !self.target_latency.is_zero();
         limited.then(|| Arc::new(Admission::new(self.target_latency, self.max_in_flight)))
     }
 }
@@ -90,7 +100,26 @@ impl Application {
         let components = Arc::new(Components::new(handlers));
         network.connect_components(&components);
         let router = build_routes(manifest, limits);
-        Ok(Self { name: manifest.name.clone(), version: manifest.version.clone(), router, components, network })
+        Ok(Self {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            router,
+            components,
+            network,
+            waits: Arc::new(Waits::new(limits.max_waits)),
+            health_path: limits.health_path.clone(),
+            deliveries: plain_segments(&limits.deliveries_prefix),
+        })
+    }
+
+    /// Whether it has routes for deliveries.
+    pub(crate) fn takes_deliveries(&self) -> bool {
+        self.router.iter().any(|(_, route)| route.is_delivery)
+    }
+
+    /// Whether a path, in whatever spelling, is below the prefix of deliveries, and there are any.
+    pub(crate) fn has_deliveries_below(&self, path: &str) -> bool {
+        self.takes_deliveries() && plain_segments(path).starts_with(&self.deliveries)
     }
 }
 
@@ -106,7 +135,7 @@ fn build_routes(manifest: &Manifest, limits: &Limits) -> Router<Route> {
             headers: RouteHeaders::new(text),
             target: trigger.target.clone(),
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
-            is_steady: limits.is_steady(text),
+            is_delivery: limits.is_delivery(text),
             admission: limits.admission(text),
         };
         if router.add(pattern, route).is_some() {

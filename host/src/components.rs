@@ -8,7 +8,7 @@ use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
 
 use crate::engine::{Caller, Instances};
-use crate::outbound::{Answering, CALLER_ADDRESS, Peers, remove_hop_by_hop};
+use crate::outbound::{Answering, CALLER_ADDRESS, Origin, Peers, remove_hop_by_hop};
 use crate::problem::Problem;
 use crate::routes::Captures;
 use crate::spin_headers::{RouteHeaders, remove_forged};
@@ -49,7 +49,7 @@ impl Peers for Components {
         self.handlers.contains_key(id)
     }
 
-    fn call<'a>(&'a self, id: &'a str, mut request: Request<WasiBody>, depth: u8) -> Answering<'a> {
+    fn call<'a>(&'a self, id: &'a str, mut request: Request<WasiBody>, origin: Origin) -> Answering<'a> {
         let uri = with_scheme_http(request.uri());
         let path = uri.path().to_owned();
         let client = HeaderValue::from_str(&CALLER_ADDRESS.to_string());
@@ -58,7 +58,7 @@ impl Peers for Components {
         remove_forged(request.headers_mut());
         self.chained.add(request.headers_mut(), &uri, &captures, client);
         *request.uri_mut() = uri;
-        Box::pin(Self::call(self, id, request, Caller::component(depth)))
+        Box::pin(Self::call(self, id, request, Caller::component(origin)))
     }
 }
 

@@ -2,12 +2,12 @@
 //! pool of reserved slots, an epoch that ticks so that no component can hold a thread, and a cache of compiled code.
 
 mod busy;
-mod call_depth;
 mod client;
 mod guest_log;
 mod instance;
 mod limits;
 mod memory;
+mod origins;
 mod variables;
 mod workers;
 
@@ -24,7 +24,7 @@ pub(crate) use instance::ComponentContext;
 use instance::InstanceState;
 pub(crate) use limits::InstanceLimits;
 use memory::MAX_TABLE_ELEMENTS;
-pub(crate) use workers::{Caller, InFlight, Instances};
+pub(crate) use workers::{Caller, Instances, Place, PlaceKind};
 
 /// A configured wasmtime, and all that a component may import.
 pub(crate) struct Runtime {

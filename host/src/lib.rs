@@ -3,6 +3,7 @@
 mod admission;
 mod application;
 mod components;
+mod descriptors;
 #[cfg(test)]
 mod docs;
 mod engine;
@@ -16,6 +17,7 @@ mod server;
 mod spin_headers;
 mod template;
 mod variables;
+mod waits;
 
 use std::future::Future;
 use std::io::Write;
@@ -34,8 +36,8 @@ use manifest::{Faults, Manifest};
 pub use options::Options;
 pub use outbound::{AllowedHost, AllowedHosts};
 pub use routes::{Captures, Pattern, Router};
-use server::Server;
 pub use server::Stopped;
+use server::{Door, Server};
 pub use variables::Variables;
 
 /// Something that is waited for. Boxed here, so that this crate has the code of the whole host, and not each crate that
@@ -52,22 +54,33 @@ pub fn run(options: Options, stop: Work<()>, force: Work<()>) -> Work<anyhow::Re
 
 async fn serve(options: Options, stop: Work<()>, force: Work<()>) -> anyhow::Result<Stopped> {
     // Listens first: a port that is in use is an error before the components are compiled.
-    let listener = if options.check { None } else { Some(listen(&options).await?) };
+    let listener = if options.check { None } else { Some(listen(options.listen, "--listen").await?) };
     let started = Instant::now();
     let loading = options.clone();
     let application = tokio::task::spawn_blocking(move || load(&loading)).await.context("loading failed")??;
     let (routes, took_ms) = (application.router.iter().count(), started.elapsed().as_millis());
     tracing::info!(application = application.name, routes, took_ms, "loaded");
     let Some(listener) = listener else { return Ok(Stopped::Drained) };
-    let address = listener.local_addr()?;
-    let server = Server::new(listener, application, options.server_limits())?;
-    announce(address)?;
+    let mut limits = options.server_limits();
+    limits.max_connections = descriptors::max_connections(limits.max_connections);
+    let deliveries = match application.takes_deliveries() {
+        true => Some(listen(options.deliveries_listen, "--deliveries-listen").await?),
+        false => None,
+    };
+    let (address, mut server) = (listener.local_addr()?, Server::new(application, limits));
+    server.listen(listener, Door::Public)?;
+    announce("listening", address)?;
+    if let Some(deliveries) = deliveries {
+        let address = deliveries.local_addr()?;
+        server.listen(deliveries, Door::Deliveries)?;
+        announce("listening for deliveries", address)?;
+    }
     Ok(server.run(stop, force, options.drain_timeout).await)
 }
 
-async fn listen(options: &Options) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(options.listen).await;
-    listener.with_context(|| format!("cannot listen on {}; choose another address with --listen", options.listen))
+async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}; choose another address with {option}"))
 }
 
 /// Reads the manifest, resolves the variables and compiles the components.
@@ -84,7 +97,7 @@ fn load(options: &Options) -> anyhow::Result<Application> {
 }
 
 /// Tells the program that started the host that it accepts connections, and where.
-fn announce(address: SocketAddr) -> anyhow::Result<()> {
+fn announce(what: &str, address: SocketAddr) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listening http://{address}").and_then(|()| out.flush()).context("cannot write to stdout")
+    writeln!(out, "{what} http://{address}").and_then(|()| out.flush()).context("cannot write to stdout")
 }

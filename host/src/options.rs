@@ -29,6 +29,11 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000", value_parser = address)]
     pub(crate) listen: SocketAddr,
 
+    /// Address to listen on for deliveries of the relay, where the application has routes below --deliveries-prefix; port 0
+    /// picks a free port. It need not be reachable for clients
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3100", value_parser = address)]
+    pub(crate) deliveries_listen: SocketAddr,
+
     /// Folder that keeps compiled components for the next start [default: wasmtime's cache folder in the user's home]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache_dir: Option<PathBuf>,
@@ -107,15 +112,34 @@ pub(crate) struct EdgeOptions {
     #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = duration)]
     pub(crate) target_latency: Duration,
 
-    /// Exempts routes below this prefix from --target-latency, and serves them beyond --max-connections, for callers that
-    /// limit themselves; can be given several times
-    #[arg(long, value_name = "PATH")]
-    pub(crate) steady_prefix: Vec<String>,
+    /// Routes below this prefix are for deliveries of the relay, which limits itself: serves them on --deliveries-listen
+    /// alone, exempt from --target-latency, and answers 404 below it on --listen
+    #[arg(long, value_name = "PATH", default_value = "/_relay/")]
+    pub(crate) deliveries_prefix: String,
 
-    /// Maximum number of connections; accepts 256 more, on which it answers 503 with Retry-After, and leaves further ones
-    /// waiting
+    /// Requests for this path have places of their own (16), are exempt from --target-latency, and are served beyond
+    /// --max-connections
+    #[arg(long, value_name = "PATH", default_value = "/healthz")]
+    pub(crate) health_path: String,
+
+    /// Maximum number of requests that wait (`Prefer: wait`), which need no other place; beyond it, removes the preference
+    /// from further ones, so that the component responds at once
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    pub(crate) max_waits: usize,
+
+    /// Maximum number of connections of each listener. Closes the one that is idle longest for a new one; if none is idle,
+    /// accepts 256 more, on which it answers 503 with Retry-After, and leaves further ones waiting
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
     pub(crate) max_connections: usize,
+
+    /// The same for the connections of one IPv4 address or /64 network of IPv6 addresses
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = at_least_one)]
+    pub(crate) max_connections_per_address: usize,
+
+    /// Maximum memory of each listener for request bodies that have not arrived and responses that clients have not taken;
+    /// beyond it, gives up what it holds longest for the address that has most
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = bytes)]
+    pub(crate) max_held_bytes: u64,
 
     /// Maximum size of a request's line and headers; answers 431 beyond it
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = header_bytes)]
@@ -130,7 +154,7 @@ pub(crate) struct EdgeOptions {
     pub(crate) max_body_bytes: u64,
 
     /// Header timeout: closes the connection if the client does not send a whole request head within this time; also
-    /// closes it when idle for this long
+    /// closes it when there was no request for this long
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) header_timeout: Duration,
 
@@ -138,12 +162,13 @@ pub(crate) struct EdgeOptions {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) body_timeout: Duration,
 
-    /// Write timeout: closes the connection if the client reads nothing for this long
+    /// Write timeout: closes the connection if the client reads nothing for this long, and resets a stream of HTTP/2 whose
+    /// window has no room for this long
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) write_timeout: Duration,
 
-    /// Answer timeout: closes the connection if the client does not receive a whole response within this time from its
-    /// first byte on
+    /// Answer timeout: closes the connection, or resets the stream of HTTP/2, if the client does not receive a whole response
+    /// within this time from its first byte on
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
     pub(crate) answer_timeout: Duration,
 }
@@ -185,7 +210,9 @@ impl Options {
             max_in_flight: self.edge.max_in_flight,
             max_call_depth: own.max_call_depth,
             target_latency: self.edge.target_latency,
-            steady_prefixes: self.edge.steady_prefix.clone(),
+            max_waits: self.edge.max_waits,
+            health_path: self.edge.health_path.clone(),
+            deliveries_prefix: self.edge.deliveries_prefix.clone(),
         }
     }
 
@@ -193,6 +220,8 @@ impl Options {
         let own = &self.edge;
         ServerLimits {
             max_connections: own.max_connections,
+            max_connections_per_address: own.max_connections_per_address,
+            max_held_bytes: own.max_held_bytes,
             max_header_bytes: usize::try_from(own.max_header_bytes).unwrap_or(usize::MAX),
             max_headers: own.max_headers,
             max_body_bytes: own.max_body_bytes,

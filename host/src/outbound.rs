@@ -14,6 +14,7 @@ use std::time::Duration;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Request, Response, Uri, header};
 use http_body_util::BodyExt;
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 pub use allowed::{AllowedHost, AllowedHosts};
@@ -76,6 +77,15 @@ impl Network {
     pub(crate) fn set_own_address(&self, address: SocketAddr) {
         let _ = self.own_address.set(address);
     }
+}
+
+/// The request for which a component makes a call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// How many components stand between the client and this one.
+    pub(crate) depth: u8,
+    /// Cancelled when nobody waits for the response any more.
+    pub(crate) ended: CancellationToken,
 }
 
 /// Sends the requests of one component.
@@ -142,12 +152,12 @@ impl Outbound {
         self.network.components.get()?.upgrade()
     }
 
-    /// Sends a request that the component makes while it handles one of this call depth.
+    /// Sends a request that the component makes while it handles one from `origin`.
     pub(crate) async fn send(
         self: Arc<Self>,
         mut request: Request<WasiBody>,
         options: RequestOptions,
-        depth: u8,
+        origin: Origin,
     ) -> Result<Response<WasiBody>, Error> {
         if !self.allows(request.uri()) {
             return Err(Error::HttpRequestDenied);
@@ -155,8 +165,10 @@ impl Outbound {
         remove_hop_by_hop(request.headers_mut());
         let wait = options.first_byte_timeout.unwrap_or(DEFAULT_READ_TIMEOUT);
         let between_bytes = options.between_bytes_timeout.unwrap_or(DEFAULT_READ_TIMEOUT);
-        let answer = tokio::time::timeout(wait, self.dispatch(request, options, depth));
-        let answer = answer.await.map_err(|_| Error::ConnectionReadTimeout)??;
+        let ended = origin.ended.clone();
+        let answer = tokio::time::timeout(wait, self.dispatch(request, options, origin));
+        let answer = ended.run_until_cancelled(answer).await.ok_or(Error::ConnectionTerminated)?;
+        let answer = answer.map_err(|_| Error::ConnectionReadTimeout)??;
         Ok(answer.map(|body| BetweenBytes::new(body, between_bytes).boxed_unsync()))
     }
 
@@ -164,10 +176,11 @@ impl Outbound {
         &self,
         mut request: Request<WasiBody>,
         options: RequestOptions,
-        depth: u8,
+        origin: Origin,
     ) -> Result<Response<WasiBody>, Error> {
         match destination(request.uri()) {
             Destination::Component(name) => {
+                let Origin { depth, ended } = origin;
                 if depth >= self.network.max_call_depth {
                     let component = &self.component;
                     tracing::warn!(
@@ -180,7 +193,7 @@ impl Outbound {
                 }
                 let name = name.to_owned();
                 let components = self.components().ok_or(Error::DestinationUnavailable)?;
-                return Ok(components.call(&name, request, depth.saturating_add(1)).await);
+                return Ok(components.call(&name, request, Origin { depth: depth.saturating_add(1), ended }).await);
             }
             Destination::Itself => *request.uri_mut() = self.own_uri(request.uri())?,
             Destination::World => {}

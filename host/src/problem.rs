@@ -8,10 +8,14 @@ use wasmtime_wasi_http::{Error, WasiBody};
 /// Why the host responds in place of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// The request names no host, or two.
+    /// The request is no HTTP.
+    MalformedRequest,
+    /// The request names no host, or several.
     BadHost,
     /// No route matches the path.
     NoRoute,
+    /// The host itself answers on this path, and only to GET and HEAD.
+    MethodNotAllowed,
     /// The request line and headers exceed `--max-header-bytes` or `--max-headers`.
     HeadersTooLarge,
     /// The body did not arrive within `--body-timeout`.
@@ -22,7 +26,9 @@ pub(crate) enum Problem {
     BodyTooLarge,
     /// Too many requests are in flight or at work, or all instances are in use.
     Overloaded,
-    /// The client's connection is beyond `--max-connections`.
+    /// The host holds too much for clients (`--max-held-bytes`), and for this one longest.
+    Crowded,
+    /// The client's connection is beyond `--max-connections` or `--max-connections-per-address`.
     NoConnection,
     /// The component trapped or returned an error.
     ComponentFailed,
@@ -33,8 +39,16 @@ pub(crate) enum Problem {
 impl Problem {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
+            Self::MalformedRequest => {
+                (StatusCode::BAD_REQUEST, "malformed_request", "The request line or a header is not as HTTP wants it.")
+            }
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "The request must name exactly one host."),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No route matches this path."),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This path has no such method. The header Allow names those that it has.",
+            ),
             Self::HeadersTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "headers_too_large",
@@ -49,6 +63,11 @@ impl Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
                 "The server has too many requests. Try again after the seconds in Retry-After.",
+            ),
+            Self::Crowded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The server receives too many requests, and this one was too slow. Try again after the seconds in Retry-After.",
             ),
             Self::NoConnection => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -67,26 +86,39 @@ impl Problem {
     }
 }
 
-impl From<Problem> for Response<WasiBody> {
-    fn from(problem: Problem) -> Self {
-        let (status, code, detail) = problem.parts();
+impl Problem {
+    /// The response, with its body.
+    pub(crate) fn document(self) -> Response<Bytes> {
+        let (status, code, detail) = self.parts();
         let title = status.canonical_reason().unwrap_or_default();
         let document = serde_json::json!({
             "type": format!("https://towpath.dev/problems/{}", code.replace('_', "-")),
             "title": title, "status": status.as_u16(), "code": code, "detail": detail,
         });
-        let mut response = Response::new(full_body(document.to_string()));
+        let document = Bytes::from(document.to_string());
+        let length = HeaderValue::from(document.len());
+        let mut response = Response::new(document);
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_LENGTH, length);
+        if self == Self::MethodNotAllowed {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
         // On a connection that stays open, a slow client would go on sending its body.
-        if matches!(problem, Problem::BodyTimeout | Problem::NoConnection) {
+        if matches!(self, Self::BodyTimeout | Self::Crowded | Self::NoConnection) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if matches!(problem, Problem::Overloaded | Problem::NoConnection) {
+        if matches!(self, Self::Overloaded | Self::Crowded | Self::NoConnection) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl From<Problem> for Response<WasiBody> {
+    fn from(problem: Problem) -> Self {
+        problem.document().map(full_body)
     }
 }
 

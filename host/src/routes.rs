@@ -100,6 +100,45 @@ impl Pattern {
     }
 }
 
+/// The segments of a path in their plainest spelling: decoded, in lower case, without parameters, empty segments and dots.
+/// It is for decisions that a client must not escape by another spelling; routes go by [`Pattern::matches`].
+pub(crate) fn plain_segments(path: &str) -> Vec<String> {
+    let mut decoded = percent_decoded(path.as_bytes());
+    // Some decode twice.
+    if decoded.contains(&b'%') {
+        decoded = percent_decoded(&decoded);
+    }
+    decoded.make_ascii_lowercase();
+    let mut segments: Vec<String> = Vec::new();
+    for segment in String::from_utf8_lossy(&decoded).split(['/', '\\']) {
+        match segment.split(';').next().unwrap_or_default() {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment.to_owned()),
+        }
+    }
+    segments
+}
+
+fn percent_decoded(mut bytes: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    while let Some((&first, rest)) = bytes.split_first() {
+        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()).filter(|_| first == b'%') {
+            Some(byte) => {
+                decoded.push(byte);
+                bytes = &rest[2..];
+            }
+            None => {
+                decoded.push(first);
+                bytes = rest;
+            }
+        }
+    }
+    decoded
+}
+
 /// Turns `//a` into `/a`: the slashes between a route and the rest of the path count once.
 fn without_extra_slashes(rest: &str) -> &str {
     let extra = rest.len() - rest.trim_start_matches('/').len();

@@ -1,46 +1,54 @@
-//! The listener: HTTP/1.1 and HTTP/2 without TLS on one port. It limits connections, heads and slow clients, and drains
-//! requests when it stops.
+//! The listeners: HTTP/1.1 and HTTP/2 without TLS on one port. They limit connections, heads and slow clients, and drain
+//! requests when they stop. Deliveries have a listener of their own, with its own limits.
 
+mod answer;
 mod body;
+mod client;
+mod connection;
+mod connections;
 mod edge;
+mod held;
 mod sending;
 
-use std::convert::Infallible;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderValue, Request};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
-use tokio_io_timeout::TimeoutStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::application::Application;
-use crate::problem::Problem;
 use body::BodyLimits;
-use edge::Edge;
-use sending::Unfinished;
+use connection::Connection;
+use connections::{Admitted, Connections, owner};
+pub(crate) use edge::Door;
+use edge::{Edge, HEALTH_PLACES};
+use held::Held;
+use sending::Streams;
 
-/// Spare connections beyond `--max-connections`. They serve steady routes and refuse other requests with 503.
-const MAX_SPARE_CONNECTIONS: usize = 256;
-/// Closes a spare connection that sends no request for this long, and a refused one after this long.
-const SPARE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Spare connections beyond `--max-connections`. They serve health and refuse other requests with 503.
+pub(crate) const MAX_SPARE_CONNECTIONS: usize = 256;
 
-/// Streams of one HTTP/2 connection.
-const MAX_STREAMS_PER_CONNECTION: u32 = 200;
+/// Streams of one HTTP/2 connection: the least that RFC 9113, section 6.5.2, recommends.
+const MAX_STREAMS_PER_CONNECTION: u32 = 100;
+/// What a client may send on one stream before the host has read it. As in the RFC's default.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// The same for all streams of a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+/// What hyper buffers of one response that the client's window has no room for.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// The limits of clients.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerLimits {
     pub(crate) max_connections: usize,
+    pub(crate) max_connections_per_address: usize,
+    pub(crate) max_held_bytes: u64,
     pub(crate) max_header_bytes: usize,
     pub(crate) max_headers: usize,
     pub(crate) max_body_bytes: u64,
@@ -59,24 +67,37 @@ pub enum Stopped {
     CutOff,
 }
 
-/// A listener that serves an application.
+/// The listeners of an application.
 pub(crate) struct Server {
-    listener: TcpListener,
-    edge: Arc<Edge>,
-    http: auto::Builder<TokioExecutor>,
+    application: Arc<Application>,
     limits: ServerLimits,
+    listeners: Vec<(TcpListener, Arc<Listener>)>,
 }
 
 impl Server {
-    pub(crate) fn new(listener: TcpListener, application: Application, limits: ServerLimits) -> std::io::Result<Self> {
-        application.network.set_own_address(listener.local_addr()?);
+    pub(crate) fn new(application: Application, limits: ServerLimits) -> Self {
+        Self { application: Arc::new(application), limits, listeners: Vec::new() }
+    }
+
+    /// Serves the requests of a door on a listener, with limits of its own.
+    pub(crate) fn listen(&mut self, listener: TcpListener, door: Door) -> std::io::Result<()> {
+        let limits = &self.limits;
+        if door != Door::Deliveries {
+            self.application.network.set_own_address(listener.local_addr()?);
+        }
         let edge = Edge {
-            application: Arc::new(application),
+            application: self.application.clone(),
+            door,
             max_header_bytes: limits.max_header_bytes,
             max_headers: limits.max_headers,
             body: BodyLimits { max_bytes: limits.max_body_bytes, timeout: limits.body_timeout },
+            held: Held::new(limits.max_held_bytes),
+            health: Arc::new(Semaphore::new(HEALTH_PLACES)),
         };
-        Ok(Self { listener, edge: Arc::new(edge), http: protocol(&limits), limits })
+        let connections = Arc::new(Connections::new(limits.max_connections, limits.max_connections_per_address));
+        let own = Listener { edge, http: protocol(limits), connections, limits: limits.clone() };
+        self.listeners.push((listener, Arc::new(own)));
+        Ok(())
     }
 
     /// Serves until `stop`, then drains: finishes the requests in flight until `drain_timeout` passes or `force` comes.
@@ -86,120 +107,96 @@ impl Server {
         force: impl Future<Output = ()>,
         drain_timeout: Duration,
     ) -> Stopped {
-        let connections = GracefulShutdown::new();
-        let permits = Arc::new(Semaphore::new(self.limits.max_connections));
-        let spares = Arc::new(Semaphore::new(MAX_SPARE_CONNECTIONS));
-        let mut stop = pin!(stop);
-        loop {
-            // Without a spare permit, new clients wait in the kernel's queue until a connection closes.
-            let accepted = async {
-                let spare = spares.clone().acquire_owned().await;
-                (self.listener.accept().await, spare)
-            };
-            let (stream, client, spare) = tokio::select! {
-                biased;
-                () = &mut stop => break,
-                accepted = accepted => match accepted {
-                    (Ok((stream, client)), spare) => (stream, client, spare),
-                    (Err(error), _) => {
-                        accept_failed(&error).await;
-                        continue;
-                    }
-                },
-            };
-            let regular = permits.clone().try_acquire_owned().ok();
-            let connection = self.connection(stream, client, regular.is_none(), &connections);
-            let permit = regular.map_or(spare, Ok);
-            tokio::spawn(async move {
-                connection.await;
-                drop(permit);
-            });
+        let (stopping, connections) = (CancellationToken::new(), TaskTracker::new());
+        let accepting: Vec<_> = self
+            .listeners
+            .into_iter()
+            .map(|(socket, listener)| tokio::spawn(listener.accept(socket, stopping.clone(), connections.clone())))
+            .collect();
+        stop.await;
+        stopping.cancel();
+        for accepting in accepting {
+            let _ = accepting.await;
         }
-        drop(self.listener);
-        tracing::info!(connections = connections.count(), "stopping: finishing the requests in flight");
+        tracing::info!(connections = connections.len(), "stopping: finishing the requests in flight");
+        connections.close();
         let reason = tokio::select! {
-            () = connections.shutdown() => return Stopped::Drained,
+            () = connections.wait() => return Stopped::Drained,
             () = tokio::time::sleep(drain_timeout) => "--drain-timeout passed",
             () = force => "second signal",
         };
         tracing::warn!(reason, "cutting off the requests in flight");
         Stopped::CutOff
     }
+}
 
-    /// Serves one connection to its end. A spare one serves steady routes and refuses other requests.
-    fn connection(
-        &self,
-        stream: TcpStream,
-        client: SocketAddr,
-        spare: bool,
-        connections: &GracefulShutdown,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let address = HeaderValue::from_str(&client.to_string()).unwrap_or(HeaderValue::from_static(""));
-        let (edge, unfinished) = (self.edge.clone(), Unfinished::default());
-        let (began, turned_away) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-        let service = {
-            let (began, unfinished, turned_away) = (began.clone(), unfinished.clone(), turned_away.clone());
-            service_fn(move |request: Request<Incoming>| {
-                began.store(true, Ordering::Relaxed);
-                let (edge, address, unfinished) = (edge.clone(), address.clone(), unfinished.clone());
-                let refused = spare && !edge.is_steady(request.uri().path());
-                if refused {
-                    turned_away.notify_one();
+/// One listener.
+struct Listener {
+    edge: Edge,
+    http: auto::Builder<Streams>,
+    connections: Arc<Connections>,
+    limits: ServerLimits,
+}
+
+impl Listener {
+    /// Accepts connections until `stopping`.
+    async fn accept(self: Arc<Self>, socket: TcpListener, stopping: CancellationToken, tasks: TaskTracker) {
+        let spares = Arc::new(Semaphore::new(MAX_SPARE_CONNECTIONS));
+        loop {
+            // Without a spare permit, new clients wait in the kernel's queue until a connection closes.
+            let accepted = async {
+                let spare = spares.clone().acquire_owned().await;
+                (socket.accept().await, spare)
+            };
+            match stopping.run_until_cancelled(accepted).await {
+                None => return,
+                Some((Ok((stream, address)), Ok(spare))) => {
+                    tasks.spawn(self.clone().connection(stream, address, spare, stopping.clone()));
                 }
-                async move {
-                    if refused {
-                        return Ok::<_, Infallible>(Edge::refuse(Problem::NoConnection, &unfinished));
-                    }
-                    Ok(edge.respond(request, address, &unfinished).await)
-                }
-            })
-        };
-        // Without Nagle's algorithm, the last piece of a response does not wait for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.limits.write_timeout));
-        let connection = self.http.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
-        let connection = connections.watch(connection);
-        let no_request = no_request(if spare { SPARE_TIMEOUT } else { self.limits.header_timeout }, began);
-        // HTTP/1 connections close with the refusal; an HTTP/2 client could keep its connection open.
-        let refused = async move {
-            turned_away.notified().await;
-            tokio::time::sleep(SPARE_TIMEOUT).await;
-        };
-        let overdue = unfinished.overdue(self.limits.answer_timeout);
-        async move {
-            tokio::select! {
-                ended = connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%client, %error, "connection failed");
-                    }
-                }
-                () = refused => tracing::debug!(%client, "connection closed: too many connections (--max-connections)"),
-                () = no_request => tracing::debug!(%client, "connection closed: no request came"),
-                () = overdue => tracing::warn!(
-                    %client,
-                    "connection closed: the client did not receive a response within --answer-timeout"
-                ),
+                Some((Ok(_), Err(_))) => {}
+                Some((Err(error), _)) => accept_failed(&error).await,
             }
         }
     }
-}
 
-/// Resolves if no request comes in time on a new connection. hyper's own timeouts begin once it knows the protocol, which
-/// it does not learn from a client that sends nothing.
-async fn no_request(limit: Duration, began: Arc<AtomicBool>) {
-    tokio::time::sleep(limit).await;
-    if began.load(Ordering::Relaxed) {
-        pending::<()>().await;
+    /// Finds a place for a new connection, and serves it to its end.
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        spare: OwnedSemaphorePermit,
+        stopping: CancellationToken,
+    ) {
+        let owner = owner(address.ip());
+        let (slot, _spare) = match self.connections.admit(owner) {
+            Admitted::Regular(slot) => {
+                drop(spare);
+                (Some(slot), None)
+            }
+            Admitted::Instead { slot, of } => {
+                // Until that one has ended, there is one connection too many.
+                tokio::spawn(async move {
+                    of.gone.cancelled().await;
+                    drop(spare);
+                });
+                (Some(slot), None)
+            }
+            Admitted::Full => (None, Some(spare)),
+        };
+        // Without Nagle's algorithm, the last piece of a response does not wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        Connection::new(self, Arc::new(stream), address, owner, slot).run(stopping).await;
     }
 }
 
-fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
+fn protocol(limits: &ServerLimits) -> auto::Builder<Streams> {
     /// Interval of pings on an idle HTTP/2 connection, and the timeout of their replies.
     const PING: Duration = Duration::from_secs(20);
-    let mut http = auto::Builder::new(TokioExecutor::new());
+    let mut http = auto::Builder::new(Streams);
     http.http1()
         .timer(TokioTimer::new())
+        // A client may close its own side once it has sent its request.
+        .half_close(true)
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.max_header_bytes.saturating_mul(2))
         .max_headers(limits.max_headers.saturating_mul(2));
@@ -207,6 +204,9 @@ fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(limits.max_header_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION);
     http

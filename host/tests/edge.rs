@@ -124,8 +124,9 @@ async fn eventually_served(host: &Host) -> bool {
 
 #[tokio::test]
 async fn where_answers_take_too_long_fewer_are_let_in() {
-    let limits = ["--target-latency", "20ms", "--steady-prefix", "/named/"];
-    let host = Setup::new().args(&limits).start().await;
+    let limits = ["--target-latency", "20ms", "--deliveries-prefix", "/named/"];
+    let mut host = Setup::new().args(&limits).start().await;
+    let deliveries = host.deliveries_url().await;
     let slow = |path: &'static str, count: usize| {
         let host = &host;
         async move { join_all((0..count).map(|_| host.get(path))).await }
@@ -143,8 +144,8 @@ async fn where_answers_take_too_long_fewer_are_let_in() {
     let answers = tokio::time::timeout(common::PATIENCE, lowered).await.expect("fewer are let in");
     let problem = &answers.iter().find(|(status, _)| *status == 503).unwrap().1;
     assert_eq!(problem["code"], "overloaded");
-    let steady = slow("/named/1/2/wait?ms=200", 96).await;
-    assert_eq!(refused(&steady), 0, "callers that bound themselves are never refused for being slow");
+    let steady = (0..96).map(|_| host.send(host.client.get(format!("{deliveries}/named/1/2/wait?ms=200"))));
+    assert_eq!(refused(&join_all(steady).await), 0, "callers that bound themselves are never refused for being slow");
     let waits = (0..96).map(|_| {
         let request = host.client.get(format!("{}/patient/wait?ms=200", host.url));
         host.send(request.header("prefer", "wait=5"))
@@ -168,24 +169,26 @@ async fn slow_clients_are_hung_up_on() {
 
 #[tokio::test]
 async fn who_finds_every_connection_taken_hears_so_and_deliveries_are_served() {
-    let host = Setup::new().args(&["--max-connections", "2", "--steady-prefix", "/fixed"]).start().await;
+    let limits = ["--max-connections", "2", "--deliveries-prefix", "/fixed", "--health-path", "/healthy/hello"];
+    let mut host = Setup::new().args(&limits).start().await;
+    let deliveries = host.deliveries_url().await;
     let held: Vec<_> = (0..2).map(|_| connect(&host)).collect();
     for mut stream in held.iter() {
-        stream.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        stream.read_exact(&mut [0; 12]).unwrap();
+        stream.write_all(b"GET /wait?ms=30000 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     }
+    host.waiting("front", 2).await;
     // It reads to the end: the connection is closed.
     let refused = exchange(&host, "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: 1") && refused.contains("\"overloaded\""), "{refused}");
     assert_eq!(exchange(&host, ""), "", "who says nothing is hung up on");
-    let close = "GET /fixed HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    assert!(exchange(&host, close).starts_with("HTTP/1.1 418"));
-    let health = close.replace("/fixed", "/.well-known/spin/health");
-    assert!(exchange(&host, &health).starts_with("HTTP/1.1 200"));
+    assert_eq!(host.client.get(format!("{deliveries}/fixed")).send().await.unwrap().status(), 418);
+    let hello = "GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    for health in ["/.well-known/spin/health", "/healthy/hello"] {
+        assert!(exchange(&host, &hello.replace("/hello", health)).starts_with("HTTP/1.1 200"), "{health}");
+    }
     drop(held);
-    let hello = close.replace("/fixed", "/hello");
-    let served = common::eventually(|| exchange(&host, &hello).starts_with("HTTP/1.1 200").then_some(())).await;
+    let served = common::eventually(|| exchange(&host, hello).starts_with("HTTP/1.1 200").then_some(())).await;
     served.expect("a place that is free again is given away");
 }
 

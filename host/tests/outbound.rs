@@ -108,6 +108,17 @@ async fn trace_context_passes_untouched_and_nothing_is_added() {
 }
 
 #[tokio::test]
+async fn a_body_whose_length_the_component_says_is_not_chunked() {
+    let host = Host::start().await;
+    let server = Server::start().await;
+    let url = encode(&format!("http://{}/", server.address));
+    let (_, answer) = host.get(&format!("/fetch?sized&body=text&url={url}")).await;
+    let head = answer["body"].as_str().unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("post ") && head.contains("\r\ncontent-length: 4\r\n"), "{head}");
+    assert!(!head.contains("transfer-encoding"), "{head}");
+}
+
+#[tokio::test]
 async fn a_failing_callee_is_a_500_for_its_caller_alone() {
     let host = Host::start().await;
     for path in ["trap", "fail"] {

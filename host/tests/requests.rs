@@ -95,6 +95,8 @@ async fn the_host_answers_for_itself() {
     let host = Host::start().await;
     assert_eq!(host.get("/.well-known/spin/health").await, (200, json!("OK")));
     assert_eq!(host.get("/.well-known/spin/info").await, (200, json!({ "name": "host-test", "version": "1.2.3" })));
+    let post = host.client.post(format!("{}/.well-known/spin/health", host.url)).send().await.unwrap();
+    assert_eq!((post.status().as_u16(), &post.headers()["allow"]), (405, &"GET, HEAD".parse().unwrap()));
 }
 
 #[tokio::test]
@@ -159,8 +161,9 @@ async fn an_answer_is_framed_once_however_the_request_was() {
 async fn a_request_must_name_one_host() {
     let host = Host::start().await;
     for head in [
-        "GET /hello HTTP/1.0\r\n\r\n",
+        "GET /hello HTTP/1.1\r\n\r\n",
         "GET /hello HTTP/1.1\r\nhost: \r\n\r\n",
+        "GET /hello HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
         "GET http://a.example/hello HTTP/1.1\r\nhost: b.example\r\n\r\n",
     ] {
         let mut stream = std::net::TcpStream::connect(host.address()).unwrap();

@@ -55,7 +55,7 @@ impl Lines {
         for pair in 1..=replicas {
             let (host, relay) = (replica::named("host", pair), replica::named("relay", pair));
             let to_relay: Proxy<Http> = before(&state.ports.address(&relay)?).await?;
-            let to_host: Proxy<Http> = before(&state.ports.address(&host)?).await?;
+            let to_host: Proxy<Http> = before(&state.ports.deliveries(pair)?).await?;
             environments.insert(host, diverted(&around.spin(pair)?, |url| to_relay.instead_of(url)));
             let servers = |url: &str| {
                 let url = postgres.values().fold(to_host.instead_of(url), |url, line| line.instead_of(&url));

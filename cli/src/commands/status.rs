@@ -138,8 +138,9 @@ pub(crate) fn rows(state: &State) -> Vec<Row> {
 
 /// What there would be.
 fn never_started(services: &Services) -> Vec<Row> {
-    let parts = ports::usual(services, 1)
-        .filter(|(name, _)| !matches!(name.as_str(), "kafka-external" | "kafka-controller" | "relay-admin"));
+    let parts = ports::usual(services, 1).filter(|(name, _)| {
+        !matches!(name.as_str(), "kafka-external" | "kafka-controller" | "relay-admin" | ports::DELIVERIES)
+    });
     let rows = parts.map(|(name, port)| Row {
         name,
         state: PartState::Stopped,

@@ -113,6 +113,9 @@ fn ports(args: &Args, home: &Home, choice: &Choice, services: &Services) -> Resu
             (ports, Some(reserved))
         }
     };
+    if choice.runtime != Some(Runtime::Embedded) {
+        ports.without_deliveries();
+    }
     for (name, port) in &args.port {
         ports.set(name, *port)?;
     }

@@ -27,7 +27,11 @@ pub fn database(service: &str) -> String {
 }
 
 /// The ports of the first pair of relay and host, and how far on those of the next pair are.
-const PAIR: [(&str, u16, u16); 3] = [("relay", 7070, 2), ("relay-admin", 7071, 2), ("host", 3000, 1)];
+const PAIR: [(&str, u16, u16); 4] =
+    [("relay", 7070, 2), ("relay-admin", 7071, 2), ("host", 3000, 1), (DELIVERIES, 3100, 1)];
+
+/// The port on which the embedded host takes deliveries. Spin has none: it takes them where it takes everything.
+pub const DELIVERIES: &str = "host-deliveries";
 
 /// All ports of a full stack with their defaults.
 pub fn usual(services: &Services, replicas: usize) -> impl Iterator<Item = (String, u16)> {
@@ -100,6 +104,18 @@ impl Ports {
     /// Where a client of this port connects to.
     pub fn address(&self, name: &str) -> Result<String> {
         Ok(format!("127.0.0.1:{}", self.get(name)?))
+    }
+
+    /// Where the relay of a pair delivers to.
+    pub fn deliveries(&self, pair: usize) -> Result<String> {
+        let own = replica::named(DELIVERIES, pair);
+        let name = if self.0.contains_key(&own) { own } else { replica::named("host", pair) };
+        self.address(&name)
+    }
+
+    /// Takes out the ports for deliveries, where Spin runs the components.
+    pub fn without_deliveries(&mut self) {
+        self.0.retain(|name, _| !name.starts_with(DELIVERIES));
     }
 
     /// Applies one `NAME=PORT` of the command line.
@@ -185,12 +201,24 @@ mod tests {
     fn every_pair_has_ports_of_its_own() {
         let names: Vec<String> =
             usual(&services(), 2).skip(services().databases().count() + SERVERS.len()).map(|(name, _)| name).collect();
-        assert_eq!(names, ["relay", "relay-admin", "host", "relay-2", "relay-admin-2", "host-2"]);
+        let first = ["relay", "relay-admin", "host", "host-deliveries"];
+        assert_eq!(names, [first, ["relay-2", "relay-admin-2", "host-2", "host-deliveries-2"]].concat());
         let most = Ports::defaults(&services(), replica::MAX_REPLICAS.into());
         assert_eq!(most.0.values().collect::<BTreeSet<_>>().len(), most.0.len());
         assert_eq!((most.get("host-8").unwrap(), most.get("relay-2").unwrap()), (3007, 7072));
         let error = Ports::defaults(&services(), 1).set("host-2", 80).unwrap_err().to_string();
         assert!(error.contains("no port is called host-2"), "{error}");
+    }
+
+    #[test]
+    fn spin_has_no_port_for_deliveries() {
+        let mut ports = Ports::defaults(&services(), 2);
+        assert_eq!(ports.deliveries(2).unwrap(), "127.0.0.1:3101");
+        ports.without_deliveries();
+        assert_eq!(
+            (ports.deliveries(1).unwrap(), ports.deliveries(2).unwrap()),
+            ("127.0.0.1:3000".into(), "127.0.0.1:3001".into())
+        );
     }
 
     /// A child that another test starts at this moment has our sockets too until it has become its program.

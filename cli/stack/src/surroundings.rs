@@ -34,7 +34,7 @@ impl Surroundings<'_> {
             ("TOWPATH_RELAY_ADMIN_LISTEN".to_owned(), own("relay-admin")?),
             ("TOWPATH_REDIS_URL".to_owned(), redis),
             ("TOWPATH_KAFKA".to_owned(), ports.address(kafka)?),
-            ("TOWPATH_COMPONENTS_URL".to_owned(), format!("http://{}", own("host")?)),
+            ("TOWPATH_COMPONENTS_URL".to_owned(), format!("http://{}", ports.deliveries(pair)?)),
         ]);
         for service in self.services.databases() {
             let address = ports.address(&ports::database(service))?;
@@ -131,7 +131,7 @@ mod tests {
             let relay = |pair| surroundings.relay(pair, false).unwrap();
             let own = ["TOWPATH_COMPONENTS_URL", "TOWPATH_RELAY_ADMIN_LISTEN", "TOWPATH_RELAY_LISTEN"];
             assert_eq!(differing(&relay(1), &relay(2)), own);
-            assert_eq!(relay(2)["TOWPATH_COMPONENTS_URL"], "http://127.0.0.1:3001");
+            assert_eq!(relay(2)["TOWPATH_COMPONENTS_URL"], "http://127.0.0.1:3101");
             let host = |pair| surroundings.spin(pair).unwrap();
             assert_eq!(differing(&host(1), &host(2)), ["SPIN_VARIABLE_RELAY_URL"]);
             assert_eq!(host(2)["SPIN_VARIABLE_RELAY_URL"], format!("http://{}", relay(2)["TOWPATH_RELAY_LISTEN"]));

@@ -1,5 +1,5 @@
 //! `wasi:http/client`: the calls that components make. wasmtime's implementation sends them; this wrapper first finds
-//! the depth of the request that makes the call.
+//! the request that makes the call.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -26,12 +26,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
     })
 }
 
-/// Stores the depth of the call that follows; no other code of the instance runs in between. Traps the caller if it
+/// Stores the origin of the call that follows; no other code of the instance runs in between. Traps the caller if it
 /// calls a component that does not exist.
 fn prepare(mut store: StoreContextMut<'_, InstanceState>, request: &Resource<Request>) -> wasmtime::Result<()> {
     let stack: Vec<_> = store.async_call_stack()?.collect();
     let state = store.data_mut();
-    state.hooks.depth = state.depths.of(stack.into_iter());
+    state.hooks.origin = state.origins.of(stack.into_iter());
     let request = state.table.get(request)?;
     match state.context.outbound.absent_component(request.authority.as_ref(), request.scheme.as_ref()) {
         Some(name) => {

@@ -12,10 +12,10 @@ use wasmtime_wasi_http::{
 };
 
 use super::busy::Busy;
-use super::call_depth::Depths;
 use super::guest_log::GuestLog;
 use super::memory::MemoryLimit;
-use crate::outbound::Outbound;
+use super::origins::Origins;
+use crate::outbound::{Origin, Outbound};
 use crate::variables::ComponentVariables;
 
 /// What the instances of a component share.
@@ -34,7 +34,7 @@ pub(crate) struct InstanceState {
     pub(super) hooks: GuestHooks,
     pub(super) memory: MemoryLimit,
     pub(super) busy: Arc<Busy>,
-    pub(super) depths: Depths,
+    pub(super) origins: Origins,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     edge_hooks: EdgeHooks,
@@ -50,10 +50,10 @@ impl InstanceState {
             .allow_udp(false);
         Self {
             table: ResourceTable::new(),
-            hooks: GuestHooks { outbound: context.outbound.clone(), depth: 0 },
+            hooks: GuestHooks { outbound: context.outbound.clone(), origin: Origin::default() },
             memory: MemoryLimit { component: context.id.clone(), max_bytes: max_memory_bytes, used_bytes: 0 },
             busy,
-            depths: Depths::default(),
+            origins: Origins::default(),
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             edge_hooks: EdgeHooks,
@@ -84,8 +84,8 @@ type Processed = Box<dyn Future<Output = Result<(), Error>> + Send>;
 /// Sends the calls of a component.
 pub(super) struct GuestHooks {
     outbound: Arc<Outbound>,
-    /// Call depth of the request that makes the next call.
-    pub(super) depth: u8,
+    /// The request that makes the next call.
+    pub(super) origin: Origin,
 }
 
 impl WasiHttpHooks for GuestHooks {
@@ -94,7 +94,7 @@ impl WasiHttpHooks for GuestHooks {
     }
 
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _: Processed) -> Sent {
-        let call = self.outbound.clone().send(request, options.unwrap_or_default(), self.depth);
+        let call = self.outbound.clone().send(request, options.unwrap_or_default(), self.origin.clone());
         // The response body reports errors of the connection, so the second future has none to report.
         Box::new(async { Ok((call.await?, Box::new(ready(Ok(()))) as Processed)) })
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Store, StoreContextMut};
 use wasmtime_wasi_http::handler::{
@@ -22,31 +23,44 @@ use super::busy::Busy;
 use super::instance::{ComponentContext, InstanceState};
 use super::limits::InstanceLimits;
 use crate::admission::Working;
+use crate::outbound::Origin;
+use crate::waits::WaitPlace;
 
-/// A request's permit to be in flight. It is returned once both the component is done and the last byte of the response
-/// is sent.
-pub(crate) type InFlight = Arc<OwnedSemaphorePermit>;
+/// A request's place. It is given back once the component is done and the response is complete.
+pub(crate) type Place = Arc<PlaceKind>;
+
+/// The places that requests have.
+#[derive(Debug)]
+#[expect(dead_code, reason = "they are held, and never read")]
+pub(crate) enum PlaceKind {
+    /// Among the requests in flight of a route.
+    InFlight(OwnedSemaphorePermit),
+    /// Among the requests that wait.
+    Wait(WaitPlace),
+}
 
 /// What the host knows about the caller of a component.
 #[derive(Debug)]
 pub(crate) struct Caller {
     /// How many components stand between the client and this one.
     depth: u8,
-    /// Held until the component is done. `None` for a call between components, which runs under its caller's permit.
-    in_flight: Option<InFlight>,
+    /// Held until the component is done. `None` for a call between components, which runs at its caller's place.
+    place: Option<Place>,
     /// Held until the component is done, for requests that admission counts.
     working: Option<Arc<Working>>,
+    /// Cancelled when nobody waits for the response any more: the calls of the component then fail, so that it ends.
+    ended: CancellationToken,
 }
 
 impl Caller {
     /// A client.
-    pub(crate) fn client(in_flight: InFlight, working: Option<Arc<Working>>) -> Self {
-        Self { depth: 0, in_flight: Some(in_flight), working }
+    pub(crate) fn client(place: Place, working: Option<Arc<Working>>, ended: CancellationToken) -> Self {
+        Self { depth: 0, place: Some(place), working, ended }
     }
 
-    /// Another component; the call has this depth.
-    pub(crate) fn component(depth: u8) -> Self {
-        Self { depth, in_flight: None, working: None }
+    /// Another component.
+    pub(crate) fn component(origin: Origin) -> Self {
+        Self { depth: origin.depth, place: None, working: None, ended: origin.ended }
     }
 }
 
@@ -160,10 +174,10 @@ impl WorkerState for Worker {
         store.set_epoch_deadline(2);
         let state = store.data_mut();
         state.busy.begin();
-        state.depths.begin(task, caller.depth);
+        state.origins.begin(task, Origin { depth: caller.depth, ended: caller.ended });
         let timeout = tokio::time::sleep(self.limits.request_timeout);
         Box::pin(async move {
-            let _until_done = (caller.in_flight, caller.working);
+            let _until_done = (caller.place, caller.working);
             timeout.await;
         })
     }

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use http::{Request, Response};
 use wasmtime_wasi_http::WasiBody;
 
+use super::Origin;
+
 /// A response that is being waited for.
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Response<WasiBody>> + Send + 'a>>;
 
@@ -16,6 +18,6 @@ pub(crate) trait Peers: Debug + Send + Sync {
     /// Whether there is a component of this id.
     fn contains(&self, id: &str) -> bool;
 
-    /// Hands a component the request that another one makes, at this call depth.
-    fn call<'a>(&'a self, id: &'a str, request: Request<WasiBody>, depth: u8) -> Answering<'a>;
+    /// Hands a component the request that another one makes for `origin`.
+    fn call<'a>(&'a self, id: &'a str, request: Request<WasiBody>, origin: Origin) -> Answering<'a>;
 }

@@ -1,26 +1,31 @@
-//! Bodies between clients and components: the size limit and timeout of a request body, and what a response body holds
-//! until it is sent.
+//! Request bodies. A request has no place while its body arrives: the host receives it whole where it is small enough, and
+//! counts its bytes among what it holds for clients. A larger one has a place once its first part is there, for as long as
+//! the rest of it keeps coming.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::sending::Sending;
-use crate::engine::InFlight;
+use super::held::Hold;
 use crate::problem::Problem;
 
-/// The host receives bodies up to this size before it counts the request as in flight, so that slow clients keep nobody
-/// else out.
-const MAX_BUFFERED_BYTES: u64 = 64 << 10;
+/// The host receives bodies up to this size whole, and this much of larger ones, before the request gets a place.
+const MAX_BUFFERED_BYTES: usize = 1 << 20;
+/// Of a body that has a place, this many bytes must come ...
+const PACE_BYTES: usize = 64 << 10;
+/// ... in each such time that the component waits for them.
+const PACE_TIME: Duration = Duration::from_secs(5);
 
 /// What is wrong with a body, once that is known.
 #[derive(Clone, Debug, Default)]
@@ -41,10 +46,14 @@ pub(super) struct BodyLimits {
 }
 
 impl BodyLimits {
-    /// Receives a body if it says that it is small; otherwise returns a body that keeps the limits, and its verdict.
-    pub(super) async fn receive(self, body: Incoming) -> Result<(WasiBody, Option<Verdict>), Problem> {
-        let length = body.size_hint();
-        if length.lower() > self.max_bytes {
+    /// Receives a body, or its first part; then returns also its verdict. `hold` counts what is received, and is given up
+    /// by cancelling its token.
+    pub(super) async fn receive(
+        self,
+        body: Incoming,
+        hold: impl FnOnce(CancellationToken) -> Hold,
+    ) -> Result<(WasiBody, Option<Verdict>), Problem> {
+        if body.size_hint().lower() > self.max_bytes {
             return Err(Problem::BodyTooLarge);
         }
         if body.is_end_stream() {
@@ -58,13 +67,120 @@ impl BodyLimits {
             deadline: tokio::time::sleep(self.timeout),
             verdict: verdict.clone(),
         };
-        if length.exact().is_none_or(|length| length > MAX_BUFFERED_BYTES) {
-            return Ok((limited.boxed_unsync(), Some(verdict)));
+        let given_up = CancellationToken::new();
+        let first = First::receive(Box::pin(limited), hold(given_up.clone()));
+        let first = given_up.run_until_cancelled(first).await.ok_or(Problem::Crowded)?;
+        let body = first.map_err(|_| verdict.problem().unwrap_or(Problem::BodyIncomplete))?;
+        let verdict = body.rest.is_some().then_some(verdict);
+        Ok((body.boxed_unsync(), verdict))
+    }
+}
+
+/// The first part of a body, and the rest of it where there is more.
+struct First {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+    rest: Option<Pin<Box<Limited>>>,
+    /// The time for the rest.
+    pace: Pace,
+    /// Counts `data` until the component has read it.
+    _hold: Hold,
+}
+
+impl First {
+    async fn receive(mut body: Pin<Box<Limited>>, hold: Hold) -> Result<Self, Error> {
+        // In one piece: a client that sends single bytes would otherwise make each of them a buffer.
+        let (mut data, mut trailers, mut ended) = (BytesMut::new(), None, false);
+        while data.len() < MAX_BUFFERED_BYTES && !ended {
+            match body.as_mut().frame().await {
+                None => ended = true,
+                Some(frame) => match frame?.into_data() {
+                    Ok(piece) => {
+                        hold.grow(piece.len() as u64);
+                        data.extend_from_slice(&piece);
+                    }
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+            }
+            ended |= body.is_end_stream();
         }
-        match limited.collect().await {
-            Ok(whole) => Ok((whole.map_err(|never| match never {}).boxed_unsync(), None)),
-            Err(_) => Err(verdict.problem().unwrap_or(Problem::BodyIncomplete)),
+        hold.keep();
+        let data = (!data.is_empty()).then(|| data.freeze());
+        Ok(Self { data, trailers, rest: (!ended).then_some(body), pace: Pace::default(), _hold: hold })
+    }
+}
+
+impl Body for First {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(data) = self.data.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
+        let First { trailers, rest, pace, .. } = &mut *self;
+        let Some(rest) = rest else {
+            return Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+        };
+        match rest.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => {
+                pace.came(frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len));
+                Poll::Ready(frame)
+            }
+            Poll::Pending if pace.poll_late(cx).is_ready() => {
+                let _ = rest.verdict.0.set(Problem::BodyTimeout);
+                Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let rest = self.rest.as_ref().is_none_or(|rest| rest.is_end_stream());
+        self.data.is_none() && self.trailers.is_none() && rest
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.data.as_ref().map_or(0, |data| data.len() as u64);
+        let Some(rest) = &self.rest else { return SizeHint::with_exact(first) };
+        let (rest, mut hint) = (rest.size_hint(), SizeHint::new());
+        hint.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + first);
+        }
+        hint
+    }
+}
+
+/// The time that the component waited for the bytes that are due.
+#[derive(Default)]
+struct Pace {
+    bytes: usize,
+    waited: Duration,
+    waits_since: Option<Instant>,
+    due: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    fn came(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.waited += self.waits_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        if self.bytes >= PACE_BYTES {
+            (self.bytes, self.waited) = (0, Duration::ZERO);
+        }
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = match self.waits_since {
+            Some(_) => self.due.get_or_insert_with(|| Box::pin(tokio::time::sleep(PACE_TIME))),
+            None => {
+                let now = Instant::now();
+                self.waits_since = Some(now);
+                let due = tokio::time::Instant::from_std(now + PACE_TIME.saturating_sub(self.waited));
+                self.due.insert(Box::pin(tokio::time::sleep_until(due)))
+            }
+        };
+        due.as_mut().poll(cx)
     }
 }
 
@@ -88,7 +204,7 @@ impl Body for Limited {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.project();
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
-            ready!(this.deadline.poll(cx));
+            std::task::ready!(this.deadline.poll(cx));
             let _ = this.verdict.0.set(Problem::BodyTimeout);
             return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
         };
@@ -114,35 +230,16 @@ impl Body for Limited {
     }
 }
 
-/// A response body. Until it is sent, its request counts as in flight and its connection as sending.
-pub(super) struct ResponseBody {
-    body: WasiBody,
-    held: Option<(Option<InFlight>, Sending)>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl ResponseBody {
-    pub(super) fn new(body: WasiBody, in_flight: Option<InFlight>, sending: Sending) -> Self {
-        Self { body, held: Some((in_flight, sending)) }
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if matches!(frame, None | Some(Err(_))) {
-            self.held = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    #[test]
+    fn only_the_time_of_waiting_counts_and_bytes_buy_more_of_it() {
+        let mut pace = Pace { waited: PACE_TIME, ..Pace::default() };
+        pace.came(PACE_BYTES - 1);
+        assert_eq!(pace.waited, PACE_TIME, "not enough came");
+        pace.came(1);
+        assert_eq!((pace.waited, pace.bytes), (Duration::ZERO, 0));
     }
 }

@@ -1,105 +1,231 @@
 //! One request of a client: checks it, finds its route, decides whether there is room, and calls the component. The host
 //! itself responds below `/.well-known/spin/` and on routes with a static response.
 
+use std::future::{Future, pending};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::WasiBody;
 
-use super::body::{BodyLimits, ResponseBody};
+use super::answer::{Answer, Taken};
+use super::body::BodyLimits;
+use super::client::Client;
+use super::connections::Busy;
+use super::held::Held;
 use super::sending::Unfinished;
-use crate::admission::{Working, may_wait};
+use crate::admission::Working;
 use crate::application::{Application, Route, WELL_KNOWN};
-use crate::engine::{Caller, InFlight};
+use crate::engine::{Caller, Place, PlaceKind};
 use crate::manifest::{StaticResponse, Target};
 use crate::problem::{Problem, full_body};
+use crate::routes::Captures;
 use crate::spin_headers::remove_forged;
+use crate::waits::{do_not_wait, may_wait};
+
+/// Requests for `--health-path` at a time. Nobody else can take these places.
+pub(super) const HEALTH_PLACES: usize = 16;
+
+/// Which requests a listener takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Those of clients: everything but deliveries.
+    Public,
+    /// Those of the relay, and no others.
+    Deliveries,
+}
 
 /// An application as clients reach it.
 pub(super) struct Edge {
     pub(super) application: Arc<Application>,
+    pub(super) door: Door,
     pub(super) max_header_bytes: usize,
     pub(super) max_headers: usize,
     pub(super) body: BodyLimits,
+    pub(super) held: Held,
+    /// The places of requests for `--health-path`.
+    pub(super) health: Arc<Semaphore>,
 }
 
 impl Edge {
-    /// Responds to a request from the address `client`, on a connection with these unfinished responses.
+    /// Responds to a request on a connection with these unfinished responses.
     pub(super) async fn respond(
         &self,
         request: Request<Incoming>,
-        client: HeaderValue,
+        client: &Client,
         unfinished: &Unfinished,
-    ) -> Response<ResponseBody> {
+        busy: Busy,
+    ) -> Response<Answer> {
         let started = Instant::now();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let response = match self.route(request, &path, client).await {
-            Ok((response, in_flight)) => response.map(|body| ResponseBody::new(body, in_flight, unfinished.begin())),
-            Err(problem) => Self::refuse(problem, unfinished),
+        let answer = async {
+            let (response, place) = self.route(request, &path, client).await?;
+            Ok((Taken::from(response, &method).await?, place))
+        };
+        let (response, place) = match answer.await {
+            Ok(answer) => answer,
+            Err(problem) => (Taken::of_problem(problem, &method), None),
         };
         let (status, took_us) = (response.status().as_u16(), started.elapsed().as_micros());
         tracing::debug!(%method, path, status, took_us, "responded");
-        response
+        self.send(response, client, unfinished, busy, place)
     }
 
     /// Responds with a problem.
-    pub(super) fn refuse(problem: Problem, unfinished: &Unfinished) -> Response<ResponseBody> {
-        Response::<WasiBody>::from(problem).map(|body| ResponseBody::new(body, None, unfinished.begin()))
+    pub(super) fn refuse(
+        &self,
+        problem: Problem,
+        client: &Client,
+        unfinished: &Unfinished,
+        busy: Busy,
+    ) -> Response<Answer> {
+        self.send(Taken::of_problem(problem, &Method::GET), client, unfinished, busy, None)
     }
 
-    /// Whether spare connections serve this path: steady routes, and the host's own health.
-    pub(super) fn is_steady(&self, path: &str) -> bool {
-        path.starts_with(WELL_KNOWN) || self.application.router.find(path).is_some_and(|(route, _)| route.is_steady)
+    fn send(
+        &self,
+        response: Response<Taken>,
+        client: &Client,
+        unfinished: &Unfinished,
+        busy: Busy,
+        place: Option<Place>,
+    ) -> Response<Answer> {
+        response.map(|taken| {
+            let hold = self.held.hold(client.owner, taken.bytes(), unfinished.reset());
+            Answer::new(taken, unfinished.begin(), hold, busy, place)
+        })
+    }
+
+    /// Whether spare connections serve this path: the host's own health and the application's, and deliveries.
+    pub(super) fn serves_beyond_the_limit(&self, path: &str) -> bool {
+        self.door == Door::Deliveries || path.starts_with(WELL_KNOWN) || self.is_health(path)
+    }
+
+    fn is_health(&self, path: &str) -> bool {
+        self.door == Door::Public && path == self.application.health_path
     }
 
     async fn route(
         &self,
         request: Request<Incoming>,
         path: &str,
-        client: HeaderValue,
-    ) -> Result<(Response<WasiBody>, Option<InFlight>), Problem> {
+        client: &Client,
+    ) -> Result<(Response<WasiBody>, Option<Place>), Problem> {
         self.check_head(&request)?;
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
-            return Ok((self.well_known(name)?, None));
+            return Ok((self.well_known(name, request.method())?, None));
         }
-        let (route, captures) = self.application.router.find(path).ok_or(Problem::NoRoute)?;
+        let (route, captures) = self.find(path)?;
         let component = match &route.target {
             Target::Static(response) => return Ok((static_response(response), None)),
             Target::Component(component) => component,
         };
         let (mut parts, body) = request.into_parts();
-        parts.uri = complete(parts.uri, parts.headers.get(header::HOST))?;
+        parts.uri = complete(parts.uri, &parts.headers, parts.version, client.local())?;
         parts.headers.remove(header::CONNECTION);
         remove_forged(&mut parts.headers);
-        route.headers.add(&mut parts.headers, &parts.uri, &captures, client);
-        let (body, verdict) = self.body.receive(body).await?;
-        let in_flight = take_permit(route)?;
-        let working = start_work(route, path)?;
-        let caller = Caller::client(in_flight.clone(), working.clone());
-        // The latency of a request whose body is still arriving says how fast the client is, not the component.
-        let is_streamed = verdict.is_some();
-        let patience = route.admission.as_ref().filter(|_| may_wait(&parts.headers)).map(|admission| admission.target);
+        let head_bytes = header_bytes(&parts.headers) as u64;
+        route.headers.add(&mut parts.headers, &parts.uri, &captures, client.address.clone());
+        let hold = |given_up| self.held.hold(client.owner, head_bytes, given_up);
+        let (body, verdict) = self.body.receive(body, hold).await?;
+        let (place, waits) = self.take_place(route, path, &mut parts.headers)?;
+        let working = self.start_work(route, path)?;
+        let ended = CancellationToken::new();
+        let caller = Caller::client(place.clone(), working.clone(), ended.clone());
         let response = self.application.components.call(component, Request::from_parts(parts, body), caller);
-        let response = match (working, patience) {
-            (Some(working), Some(patience)) => while_it_works(response, &working, patience).await,
-            (Some(working), None) => {
-                let response = response.await;
-                if is_streamed {
-                    working.waits()
-                } else {
-                    working.answered()
-                }
-                response
+        let response = if waits {
+            // If the client leaves, hyper drops this.
+            let leaving = ended.clone().drop_guard();
+            let response = self.while_it_waits(response, working, client, ended).await;
+            leaving.disarm();
+            response
+        } else {
+            let response = response.await;
+            match working {
+                // The latency of a request whose body is still arriving says how fast the client is, not the component.
+                Some(working) if verdict.is_some() => working.waits(),
+                Some(working) => working.answered(),
+                None => {}
             }
-            (None, _) => response.await,
+            response
         };
         match verdict.and_then(|verdict| verdict.problem()) {
             Some(problem) => Err(problem),
-            None => Ok((response, Some(in_flight))),
+            None => Ok((response, Some(place))),
+        }
+    }
+
+    /// The route of a path, among those that this listener serves.
+    fn find<'path>(&self, path: &'path str) -> Result<(&Route, Captures<'_, 'path>), Problem> {
+        let application = &self.application;
+        let found = application.router.find(path).ok_or(Problem::NoRoute)?;
+        let is_served = match self.door {
+            Door::Deliveries => found.0.is_delivery,
+            Door::Public => !found.0.is_delivery && !application.has_deliveries_below(path),
+        };
+        if is_served { Ok(found) } else { Err(Problem::NoRoute) }
+    }
+
+    /// A place for a request, and whether it is one for requests that wait. Where those are taken, the component is not
+    /// asked to wait.
+    fn take_place(&self, route: &Route, path: &str, headers: &mut HeaderMap) -> Result<(Place, bool), Problem> {
+        let places = if self.is_health(path) { &self.health } else { &route.in_flight };
+        if may_wait(headers) {
+            match self.application.waits.enter() {
+                Some(place) => return Ok((Arc::new(PlaceKind::Wait(place)), true)),
+                None => do_not_wait(headers),
+            }
+        }
+        let permit = places.clone().try_acquire_owned().map_err(|_| Problem::Overloaded)?;
+        Ok((Arc::new(PlaceKind::InFlight(permit)), false))
+    }
+
+    fn start_work(&self, route: &Route, path: &str) -> Result<Option<Arc<Working>>, Problem> {
+        match &route.admission {
+            Some(admission) if !self.is_health(path) => admission.enter(path).map(Some).ok_or(Problem::Overloaded),
+            _ => Ok(None),
+        }
+    }
+
+    /// Waits for the response to a request that prefers to wait. After the target latency it no longer counts as being at
+    /// work. Cancels `ended` if the client leaves.
+    async fn while_it_waits(
+        &self,
+        response: impl Future<Output = Response<WasiBody>>,
+        working: Option<Arc<Working>>,
+        client: &Client,
+        ended: CancellationToken,
+    ) -> Response<WasiBody> {
+        let mut response = pin!(response);
+        let answered = async {
+            let Some(working) = working else { return response.await };
+            match tokio::time::timeout(working.patience(), &mut response).await {
+                Ok(response) => {
+                    working.answered();
+                    response
+                }
+                Err(_) => {
+                    working.waits();
+                    response.await
+                }
+            }
+        };
+        let leaves = async {
+            client.stopped_sending().await;
+            self.application.waits.stopped_sending(ended.clone());
+            client.left().await;
+            ended.cancel();
+            pending().await
+        };
+        tokio::select! {
+            response = answered => response,
+            never = leaves => never,
         }
     }
 
@@ -112,8 +238,9 @@ impl Edge {
         if fits { Ok(()) } else { Err(Problem::HeadersTooLarge) }
     }
 
-    fn well_known(&self, name: &str) -> Result<Response<WasiBody>, Problem> {
+    fn well_known(&self, name: &str, method: &Method) -> Result<Response<WasiBody>, Problem> {
         match name {
+            "health" | "info" if !matches!(*method, Method::GET | Method::HEAD) => Err(Problem::MethodNotAllowed),
             "health" => Ok(Response::new(full_body("OK"))),
             "info" => {
                 let mut info = serde_json::json!({ "name": self.application.name });
@@ -135,31 +262,6 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN).sum()
 }
 
-/// Waits for the response to a request that prefers to wait. After `patience` it no longer counts as being at work.
-async fn while_it_works(
-    response: impl Future<Output = Response<WasiBody>>,
-    working: &Working,
-    patience: Duration,
-) -> Response<WasiBody> {
-    let mut response = pin!(response);
-    let early = tokio::time::timeout(patience, &mut response).await;
-    working.waits();
-    match early {
-        Ok(response) => response,
-        Err(_) => response.await,
-    }
-}
-
-fn start_work(route: &Route, path: &str) -> Result<Option<Arc<Working>>, Problem> {
-    let Some(admission) = &route.admission else { return Ok(None) };
-    admission.enter(path).map(Some).ok_or(Problem::Overloaded)
-}
-
-fn take_permit(route: &Route) -> Result<InFlight, Problem> {
-    let permit = route.in_flight.clone().try_acquire_owned();
-    permit.map(Arc::new).map_err(|_| Problem::Overloaded)
-}
-
 fn static_response(config: &StaticResponse) -> Response<WasiBody> {
     let mut response = Response::new(full_body(config.body.clone()));
     *response.status_mut() = config.status;
@@ -168,12 +270,22 @@ fn static_response(config: &StaticResponse) -> Response<WasiBody> {
 }
 
 /// The request's URI with scheme and authority. HTTP/1 names the host in a header, HTTP/2 in the URI. If both do, they
-/// must agree: otherwise a proxy and the component could disagree on which host the request is for.
-fn complete(uri: Uri, host: Option<&HeaderValue>) -> Result<Uri, Problem> {
+/// must agree: otherwise a proxy and the component could disagree on which host the request is for. HTTP/1.0 need not
+/// name any; the host then is the address that the client connected to.
+fn complete(uri: Uri, headers: &HeaderMap, version: Version, local: Option<SocketAddr>) -> Result<Uri, Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return Err(Problem::BadHost);
+    }
     let named = host.map(|host| Authority::try_from(host.as_bytes())).transpose().map_err(|_| Problem::BadHost)?;
     let mut parts = uri.into_parts();
     parts.authority = match (named, parts.authority) {
         (Some(named), Some(own)) if named != own => return Err(Problem::BadHost),
+        (None, None) if version <= Version::HTTP_10 => {
+            let local = local.and_then(|local| Authority::try_from(local.to_string()).ok());
+            Some(local.unwrap_or(Authority::from_static("localhost")))
+        }
         (named, own) => Some(named.or(own).ok_or(Problem::BadHost)?),
     };
     parts.scheme = Some(Scheme::HTTP);
@@ -184,18 +296,30 @@ fn complete(uri: Uri, host: Option<&HeaderValue>) -> Result<Uri, Problem> {
 mod tests {
     use super::*;
 
+    fn complete_of(version: Version, uri: &str, hosts: &[&'static str]) -> Result<String, Problem> {
+        let headers = hosts.iter().map(|host| (header::HOST, HeaderValue::from_static(host))).collect();
+        let local = Some("127.0.0.1:3000".parse().unwrap());
+        complete(uri.parse().unwrap(), &headers, version, local).map(|uri| uri.to_string())
+    }
+
     #[test]
     fn one_host_is_needed() {
-        let complete = |uri: &str, host: Option<&'static str>| {
-            let host = host.map(HeaderValue::from_static);
-            complete(uri.parse().unwrap(), host.as_ref()).map(|uri| uri.to_string())
-        };
-        assert_eq!(complete("/a?b", Some("example.com:81")), Ok("http://example.com:81/a?b".into()));
-        assert_eq!(complete("http://example.com/a", None), Ok("http://example.com/a".into()));
-        assert_eq!(complete("https://example.com/a", Some("example.com")), Ok("http://example.com/a".into()));
-        assert_eq!(complete("http://example.com/a", Some("example.org")), Err(Problem::BadHost));
-        assert_eq!(complete("/a", None), Err(Problem::BadHost));
-        assert_eq!(complete("/a", Some("no host")), Err(Problem::BadHost));
-        assert_eq!(complete("/a", Some("")), Err(Problem::BadHost));
+        let complete = |uri: &str, hosts: &[&'static str]| complete_of(Version::HTTP_11, uri, hosts);
+        assert_eq!(complete("/a?b", &["example.com:81"]), Ok("http://example.com:81/a?b".into()));
+        assert_eq!(complete("http://example.com/a", &[]), Ok("http://example.com/a".into()));
+        assert_eq!(complete("https://example.com/a", &["example.com"]), Ok("http://example.com/a".into()));
+        assert_eq!(complete("http://example.com/a", &["example.org"]), Err(Problem::BadHost));
+        assert_eq!(complete("/a", &[]), Err(Problem::BadHost));
+        assert_eq!(complete("/a", &["no host"]), Err(Problem::BadHost));
+        assert_eq!(complete("/a", &[""]), Err(Problem::BadHost));
+        assert_eq!(complete("/a", &["example.com", "example.com"]), Err(Problem::BadHost));
+    }
+
+    #[test]
+    fn http_1_0_needs_none() {
+        let complete = |uri: &str, hosts: &[&'static str]| complete_of(Version::HTTP_10, uri, hosts);
+        assert_eq!(complete("/a", &[]), Ok("http://127.0.0.1:3000/a".into()));
+        assert_eq!(complete("/a", &["example.com"]), Ok("http://example.com/a".into()));
+        assert_eq!(complete("/a", &["example.com", "example.org"]), Err(Problem::BadHost));
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary is a crate of its own and uses its own part")]
 
+pub mod expected;
+pub mod frames;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,8 +14,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 /// How long anything may take that must come to pass. Long, for the machine may be busy; what works is far faster.
@@ -79,6 +82,8 @@ pub struct Setup {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     folder: TempDir,
+    /// The soft limit of open files that the host finds.
+    descriptors: Option<u32>,
 }
 
 impl Setup {
@@ -89,7 +94,13 @@ impl Setup {
 
     pub fn of(manifest: &str) -> Self {
         let manifest = manifest.replace("@GUEST@", &guest().display().to_string());
-        Self { manifest, arguments: Vec::new(), environment: Vec::new(), folder: tempfile::tempdir().unwrap() }
+        Self {
+            manifest,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            folder: tempfile::tempdir().unwrap(),
+            descriptors: None,
+        }
     }
 
     pub fn args(mut self, arguments: &[&str]) -> Self {
@@ -102,6 +113,12 @@ impl Setup {
         self
     }
 
+    /// Starts the host with this soft limit of open files.
+    pub fn descriptors(mut self, soft_limit: u32) -> Self {
+        self.descriptors = Some(soft_limit);
+        self
+    }
+
     /// A file beside the manifest.
     pub fn file(self, name: &str, content: &[u8]) -> Self {
         std::fs::write(self.folder.path().join(name), content).unwrap();
@@ -111,7 +128,15 @@ impl Setup {
     fn command(&self) -> Command {
         let manifest = self.folder.path().join("spin.toml");
         std::fs::File::create(&manifest).unwrap().write_all(self.manifest.as_bytes()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_towpath-host"));
+        let host = env!("CARGO_BIN_EXE_towpath-host");
+        let mut command = match self.descriptors {
+            None => Command::new(host),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -S -n {limit} && exec \"$0\" \"$@\""), host]);
+                shell
+            }
+        };
         command
             .arg("--manifest")
             .arg(manifest)
@@ -140,7 +165,8 @@ impl Setup {
 
     /// Starts a host and waits until it listens.
     pub async fn start(self) -> Host {
-        let mut child = self.command().args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
+        let free = ["--listen", "127.0.0.1:0", "--deliveries-listen", "127.0.0.1:0"];
+        let mut child = self.command().args(free).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = log.clone();
@@ -155,7 +181,7 @@ impl Setup {
         let line = tokio::time::timeout(PATIENCE, output.next_line()).await.expect("the host did not listen").unwrap();
         let url = line.as_deref().and_then(|line| line.strip_prefix("listening ")).map(str::to_owned);
         let url = url.unwrap_or_else(|| panic!("the host said {line:?}; its log: {}", log.lock().unwrap()));
-        Host { child, url, log, reading, client: reqwest::Client::new(), _folder: self.folder }
+        Host { child, url, output, log, reading, client: reqwest::Client::new(), _folder: self.folder }
     }
 }
 
@@ -163,6 +189,7 @@ impl Setup {
 pub struct Host {
     child: Child,
     pub url: String,
+    output: Lines<BufReader<ChildStdout>>,
     log: Arc<Mutex<String>>,
     /// Ends when the host has closed its log.
     reading: JoinHandle<()>,
@@ -173,6 +200,21 @@ pub struct Host {
 impl Host {
     pub async fn start() -> Self {
         Setup::new().start().await
+    }
+
+    /// Where it listens for deliveries, if the application takes some. Ask once.
+    pub async fn deliveries_url(&mut self) -> String {
+        let line = tokio::time::timeout(PATIENCE, self.output.next_line()).await.expect("no second listener").unwrap();
+        let url = line.as_deref().and_then(|line| line.strip_prefix("listening for deliveries "));
+        url.unwrap_or_else(|| panic!("the host said {line:?}")).to_owned()
+    }
+
+    /// The memory of the process that is in use, in bytes.
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id().expect("the host runs"));
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
     /// The address without `http://`.

@@ -18,9 +18,9 @@ use crate::plan::Choice;
   towpath up --servers compose      PostgreSQL, Kafka and Redis in containers, where Docker is installed
 
 A second `up` on a running stack says so, shows its parts, and exits with status 0.
-Ports: host 3000, relay 7070 and 7071 (relay-admin), postgres-product 5433, postgres-order 5434, postgres-payment 5435,
+Ports: host 3000 and 3100 (host-deliveries: the relay alone calls it), relay 7070 and 7071 (relay-admin), postgres-product 5433, postgres-order 5434, postgres-payment 5435,
 postgres-inventory 5436, kafka 9092, kafka-external 29092, kafka-controller 9093, redis 6379; of a second replica host-2
-3001, relay-2 7072 and 7073 (relay-admin-2), and so on. Everything listens on 127.0.0.1 only: there are no logins yet.
+3001 and 3101 (host-deliveries-2), relay-2 7072 and 7073 (relay-admin-2), and so on. Everything listens on 127.0.0.1 only: there are no logins yet.
 The components' compiler: TOWPATH_WASM_TOOLCHAIN=rustup adds the target wasm32-wasip2 with rustup, =debian takes it from
 Debian's packages, =auto (the default) tries the first and falls back to the second.")]
 pub(crate) struct Args {

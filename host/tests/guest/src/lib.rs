@@ -41,6 +41,7 @@ async fn handle(request: Request) -> Result<Response<BoxBody>, ErrorCode> {
         "environment" => answer(std::env::vars().map(|(name, value)| (name, Value::from(value))).collect()),
         "stream" => Ok(stream(query.number("lines"))),
         "sum" => sum(request).await,
+        "sized" => Ok(sized(&query)),
         _ => Ok(with_status(404, json!({ "path": request.uri().path() }))),
     }
 }
@@ -106,6 +107,9 @@ async fn fetch(request: Request, query: &Query) -> Result<Response<BoxBody>, Err
     if query.has("forged") {
         call = call.header("spin-client-addr", "6.6.6.6:6").header("spin-path-match-forged", "yes");
     }
+    if query.has("sized") {
+        call = call.method("POST").header("content-length", query.text("body").len());
+    }
     if query.has("first_byte_ms") {
         let options = RequestOptions::new();
         let _ = options.set_first_byte_timeout(Some(query.number("first_byte_ms") * 1_000_000));
@@ -156,6 +160,14 @@ fn stream(lines: u64) -> Response<BoxBody> {
         }
     });
     Response::new(box_body(body))
+}
+
+/// A body of `bytes` bytes that says it has `length`.
+fn sized(query: &Query) -> Response<BoxBody> {
+    let body = vec![b'x'; query.number("bytes") as usize];
+    let mut response = Response::new(box_body(FullBody::new(Bytes::from(body))));
+    response.headers_mut().insert("content-length", query.number("length").into());
+    response
 }
 
 fn answer(body: Value) -> Result<Response<BoxBody>, ErrorCode> {
