@@ -24,6 +24,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
         ("POST", ["v1", "inventory", sku, "adjustments"]) => adjust::adjust(&context, &request, sku).await,
         (_, ["v1", "inventory", _, "adjustments"]) => Err(Problem::method_not_allowed("POST")),
         ("POST", ["_relay", "inventory", "events"]) => hear::hear(&context, &request).await,
+        (_, ["_relay", "inventory", "events"]) => Err(Problem::method_not_allowed("POST")),
         _ => Err(Problem::no_such_path()),
     }
 }

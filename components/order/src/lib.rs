@@ -34,6 +34,9 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
         (_, ["v1", "orders", _, "cancel"]) => Err(Problem::method_not_allowed("POST")),
         ("POST", ["_relay", "order", "events"]) => hear::hear(&context, &request).await,
         ("POST", ["_relay", "order", "timers", "expire-orders"]) => expire::expire(&context, &request).await,
+        (_, ["_relay", "order", "events"] | ["_relay", "order", "timers", "expire-orders"]) => {
+            Err(Problem::method_not_allowed("POST"))
+        }
         _ => Err(Problem::no_such_path()),
     }
 }

@@ -70,6 +70,8 @@ async fn other_paths_and_methods_are_refused() {
         ("PATCH", format!("/v1/orders/{id}"), "GET"),
         ("POST", format!("/v1/orders/{id}/history"), "GET"),
         ("GET", format!("/v1/orders/{id}/cancel"), "POST"),
+        ("GET", "/_relay/order/events".to_owned(), "POST"),
+        ("PUT", "/_relay/order/timers/expire-orders".to_owned(), "POST"),
     ];
     for (method, path, allow) in cases {
         let response = ask(method, &path, None, "").await;

@@ -26,6 +26,9 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
         ("POST", ["_relay", "payment", "timers", "ask-refunds"]) => {
             settle::refunds::ask_refunds(&context, &request).await
         }
+        (_, ["_relay", "payment", "events"] | ["_relay", "payment", "timers", "ask-refunds"]) => {
+            Err(Problem::method_not_allowed("POST"))
+        }
         _ => Err(Problem::no_such_path()),
     }
 }

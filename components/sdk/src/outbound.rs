@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, header};
 use http_body_util::{BodyExt, Full};
 use spin_sdk::{
     http::IncomingMessage,
@@ -84,19 +84,32 @@ impl std::error::Error for CallError {}
 /// # Errors
 /// See [`CallError`]. A response with an error status is no error.
 pub async fn call(call: Call) -> Result<Answer, CallError> {
-    let uri: Uri = call.url.parse().map_err(|_| CallError::NotSent(format!("{} is no URL", call.url)))?;
-    let mut request = http::Request::new(Full::new(call.body));
-    *request.method_mut() = call.method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = call.headers;
-    request.extensions_mut().insert(RequestOptionsExtension(options(call.timeout)));
+    let (timeout, max) = (call.timeout, call.max_answer_bytes);
+    let mut request = request(call)?;
+    request.extensions_mut().insert(RequestOptionsExtension(options(timeout)));
     let response = spin_sdk::http::send(request).await.map_err(classify)?;
     let (parts, body) = response.into_parts();
-    let body = collect(body, call.max_answer_bytes).await.map_err(|error| match error {
+    let body = collect(body, max).await.map_err(|error| match error {
         CollectError::TooLarge => CallError::TooLarge,
         CollectError::Broken(error) => lost(error),
     })?;
     Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+}
+
+/// The request of a call. Its length is known, and said: without it, a host would send the body in chunks, which not every
+/// server takes.
+fn request(call: Call) -> Result<http::Request<Full<Bytes>>, CallError> {
+    let uri: Uri = call.url.parse().map_err(|_| CallError::NotSent(format!("{} is no URL", call.url)))?;
+    let length = call.body.len();
+    let mut request = http::Request::new(Full::new(call.body));
+    *request.method_mut() = call.method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = call.headers;
+    // RFC 9110, section 8.6: also 0, where a body would mean something.
+    if length > 0 || matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
+        request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    Ok(request)
 }
 
 /// A host that does not support one of these options ignores it and applies its own limits.
@@ -161,6 +174,20 @@ pub(crate) async fn collect<T: IncomingMessage>(mut body: IncomingBody<T>, max: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_length_of_a_body_is_said() {
+        let length = |method: Method, body: &'static str| {
+            let (url, headers, timeout) = ("http://a/".to_owned(), HeaderMap::new(), Duration::ZERO);
+            let call = Call { method, url, headers, body: body.into(), timeout, max_answer_bytes: 0 };
+            let request = request(call).expect("a request");
+            request.headers().get(header::CONTENT_LENGTH).map(|value| value.to_str().expect("a number").to_owned())
+        };
+        assert_eq!(length(Method::POST, "text").as_deref(), Some("4"));
+        assert_eq!(length(Method::POST, "").as_deref(), Some("0"));
+        assert_eq!(length(Method::DELETE, "text").as_deref(), Some("4"));
+        assert_eq!(length(Method::GET, ""), None);
+    }
 
     #[test]
     fn only_what_surely_did_nothing_counts_as_not_sent() {
