@@ -1,7 +1,7 @@
 //! The rate limit. It must not add failures of its own: if the relay or Redis does not answer in time, requests pass.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,8 +11,12 @@ use crate::domain::{client, rate_limited};
 
 /// How long a request waits for the relay's answer about the limit.
 const LIMIT_TIMEOUT: Duration = Duration::from_millis(100);
-/// How long requests pass without a call to the relay after one failed.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How long requests pass without a call to the relay after some failed.
+const PAUSE_AFTER_FAILURES: Duration = Duration::from_secs(1);
+/// As many calls in a row must fail for that: one that took too long turns the limit off for one request and not for all.
+const MIN_FAILURES: u32 = 3;
+/// The calls that failed since the last one that did not.
+static FAILURES: AtomicU32 = AtomicU32::new(0);
 /// When this instance may call the relay again, in milliseconds since 1970.
 static ASK_AGAIN_AT_MS: AtomicU64 = AtomicU64::new(0);
 
@@ -29,10 +33,15 @@ pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Pr
     let relay = context.relay().await?.with_budget(context.budget.at_most(LIMIT_TIMEOUT));
     let bucket = RateLimitRequest { rate, period_ms: 1000, burst: rate, cost: 1 };
     match relay.take(&client(request), bucket).await {
-        Ok(answer) if !answer.allowed => Err(rate_limited(answer.retry_after_ms)),
-        Ok(_) => Ok(()),
+        Ok(answer) => {
+            FAILURES.store(0, Ordering::Relaxed);
+            if answer.allowed { Ok(()) } else { Err(rate_limited(answer.retry_after_ms)) }
+        }
         Err(_) => {
-            ASK_AGAIN_AT_MS.store(now_ms() + PAUSE_AFTER_FAILURE.as_millis() as u64, Ordering::Relaxed);
+            if FAILURES.fetch_add(1, Ordering::Relaxed) + 1 >= MIN_FAILURES {
+                FAILURES.store(0, Ordering::Relaxed);
+                ASK_AGAIN_AT_MS.store(now_ms() + PAUSE_AFTER_FAILURES.as_millis() as u64, Ordering::Relaxed);
+            }
             Ok(())
         }
     }

@@ -84,20 +84,25 @@ pub async fn serve(
 ) -> http::Response<Full<Bytes>> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let delivered = uri.path().starts_with("/_relay/");
-    let (budget, max) = match delivered {
-        true => (Budget::of_each(DELIVERY_BUDGET), MAX_EVENT_BYTES),
-        false => (Budget::of_all(CLIENT_BUDGET), MAX_BODY_BYTES),
+    let max = if delivered { MAX_EVENT_BYTES } else { MAX_BODY_BYTES };
+    let (trace, id) = (Trace::of(request.headers()), request_id(request.headers()));
+    let answer = async {
+        let request = read(request, max).await?;
+        // From now on: a client that sends its body slowly must not take the time of the calls, or the gateway would pass
+        // its request for want of an answer about the rate limit.
+        let budget = match delivered {
+            true => Budget::of_each(DELIVERY_BUDGET),
+            false => Budget::of_all(CLIENT_BUDGET),
+        };
+        handler(Context { trace: trace.clone(), request_id: id.clone(), budget }, request).await
     };
-    let context = Context { trace: Trace::of(request.headers()), request_id: request_id(request.headers()), budget };
-    let log = context.clone();
-    let answer = async { handler(context, read(request, max).await?).await };
     let response = answer.await.unwrap_or_else(|problem| {
         if problem.status >= 500 {
-            log_failure(&log, &format!("{method} {}", uri.path()), &problem);
+            log_failure(&trace, &id, &format!("{method} {}", uri.path()), &problem);
         }
         problem.into_response()
     });
-    into_http(response, method == http::Method::HEAD, &log.request_id)
+    into_http(response, method == http::Method::HEAD, &id)
 }
 
 async fn read(request: spin_sdk::http::Request, max: usize) -> Result<Request, Problem> {
@@ -140,11 +145,11 @@ fn into_http(response: Response, is_head: bool, request_id: &str) -> http::Respo
 }
 
 /// Writes one line of JSON to standard error, which the host adds to its log.
-fn log_failure(context: &Context, request: &str, problem: &Problem) {
+fn log_failure(trace: &Trace, request_id: &str, request: &str, problem: &Problem) {
     let line = json!({
         "level": if problem.status == 503 { "warn" } else { "error" },
-        "trace_id": context.trace.id(),
-        "request_id": context.request_id,
+        "trace_id": trace.id(),
+        "request_id": request_id,
         "request": request,
         "status": problem.status,
         "code": problem.code,
