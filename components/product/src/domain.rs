@@ -102,10 +102,9 @@ impl Patch {
     pub fn read(fields: &Fields<'_>) -> Option<Self> {
         let name = fields.replacement("name", name);
         let description = fields.change("description", description);
-        let price = fields.optional_object("price", Money::read_price);
+        let price = fields.replacement_object("price", Money::read_price);
         let active = fields.replacement("active", parse::boolean);
-        let immutable = |_: &Value| Err::<(), _>(Invalid::new("immutable", "can't be changed"));
-        let fixed = ["sku", "id", "version", "created_at", "updated_at"].map(|field| fields.optional(field, immutable));
+        let fixed = ["sku", "id", "version", "created_at", "updated_at"].map(|field| fields.immutable(field));
         fixed.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Self { name: name?, description: description?, price: price?, active: active? })
     }
@@ -229,6 +228,16 @@ mod tests {
                 ("x".into(), "unknown_field"),
             ]
         );
+    }
+
+    #[test]
+    fn null_removes_only_what_a_product_can_do_without() {
+        let fields = ["name", "price", "active", "sku", "id", "version", "created_at", "updated_at"];
+        let body: Value = fields.iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
+        let codes = [["required"; 3].as_slice(), &["immutable"; 5]].concat();
+        let expected: Vec<_> = fields.iter().map(|field| (*field).to_owned()).zip(codes).collect();
+        assert_eq!(wrong(&body, Patch::read), expected);
+        assert!(Fields::read(&json!({"description": null}), Patch::read).is_ok());
     }
 
     #[test]

@@ -150,15 +150,26 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An object that may be absent or `null`: `Some(None)` then.
-    pub fn optional_object<T>(
+    /// An object of a merge patch that can't be removed: absent or a new one.
+    pub fn replacement_object<T>(
         &self,
         name: &'static str,
         read: impl FnOnce(&Fields<'a>) -> Option<T>,
     ) -> Option<Option<T>> {
-        match self.value(name) {
-            Some(value) => self.nested(value, name.into(), read).map(Some),
+        self.asked.borrow_mut().insert(name);
+        match self.object.get(name) {
             None => Some(None),
+            Some(Value::Null) => self.refuse(name, Invalid::new("required", "can't be removed")),
+            Some(value) => self.nested(value, name.into(), read).map(Some),
+        }
+    }
+
+    /// A field that a merge patch can't change: not there, not even as `null`.
+    pub fn immutable(&self, name: &'static str) -> Option<()> {
+        self.asked.borrow_mut().insert(name);
+        match self.object.get(name) {
+            None => Some(()),
+            Some(_) => self.refuse(name, Invalid::new("immutable", "can't be changed")),
         }
     }
 
