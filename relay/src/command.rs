@@ -109,6 +109,7 @@ async fn migrate(config: Config) -> anyhow::Result<bool> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<bool> {
+    raise_descriptors();
     let signals = signals()?;
     let telemetry = telemetry::init(&config)?;
     for warning in &config.warnings {
@@ -121,6 +122,15 @@ async fn serve(config: Config) -> anyhow::Result<bool> {
     let graceful = crate::run(config, signals).await;
     telemetry.flush().await;
     graceful
+}
+
+/// Raises the soft limit of open files to the hard one: every connection needs a descriptor, and the usual soft limit of 1024
+/// is far below `limits.connections`.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where even that is refused, the old limit stays, which is what a relay without this has.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// A stream of SIGTERM and SIGINT.
