@@ -134,7 +134,7 @@ fn flood(address: &str, streams: u32) -> Frames {
 }
 
 #[tokio::test]
-async fn what_the_host_holds_for_clients_is_bounded_and_given_back() {
+async fn what_the_host_holds_for_clients_is_bounded() {
     let host = Setup::new().args(&["--max-held-bytes", "4MiB"]).start().await;
     assert_eq!(host.get("/hello").await.0, 200);
     let before = host.memory();
