@@ -93,7 +93,7 @@ async fn a_sku_that_nobody_knows_has_no_stock() {
 async fn a_sku_of_every_letter_that_it_may_have_goes_through_paths_unharmed() {
     let shop = Shop::open();
     let sku = format!("{}/10.5:X_a-b", Shop::fresh_sku());
-    let (name, price) = (String::from("A rope"), Money::eur(1));
+    let (name, price) = (String::from("A rope"), Money::eur(100));
     let product = NewProduct { sku: sku.clone(), name, description: None, price };
     shop.api.create_product(&product).await.expect("the product is created");
     let encoded: String = sku.bytes().map(|byte| format!("%{byte:02X}")).collect();
