@@ -1,5 +1,5 @@
 //! PostgreSQL's [frontend protocol](https://www.postgresql.org/docs/current/protocol-message-formats.html), as far as a
-//! COMMIT can be recognised in it. Without TLS, in which nothing can be.
+//! statements can be recognised in it. Without TLS, in which nothing can be.
 
 use std::io;
 
@@ -15,6 +15,8 @@ pub enum Postgres {}
 pub struct Message {
     /// The statement of a simple query; empty for every other message.
     pub sql: String,
+    /// The statement that it has the server prepare; empty for every other message.
+    pub prepares: String,
     /// Whether the transaction, if one is open, was begun as one that only reads.
     pub reads_only: bool,
 }
@@ -37,6 +39,8 @@ pub struct State {
 
 /// The type of a simple query.
 const QUERY: u8 = b'Q';
+/// The type of a request to prepare a statement: its name, then its text.
+const PARSE: u8 = b'P';
 /// The major version in a startup message. Requests for encryption and to cancel have other numbers there.
 const VERSION: &[u8] = &[0, 3];
 
@@ -49,17 +53,22 @@ impl Protocol for Postgres {
         let Some(length) = length(bytes.get(kind..).unwrap_or_default(), 4)? else { return Ok(None) };
         let Some(message) = bytes.get(..kind + length) else { return Ok(None) };
         let body = &message[kind + 4..];
-        let mut sql = String::new();
+        let text = |at: usize| {
+            let text = body.split(|byte| *byte == 0).nth(at).unwrap_or_default();
+            String::from_utf8_lossy(text).trim().trim_end_matches(';').to_owned()
+        };
+        let (mut sql, mut prepares) = (String::new(), String::new());
         if !state.started {
             state.started = body.starts_with(VERSION);
         } else if message[0] == QUERY {
-            let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
-            sql = String::from_utf8_lossy(text).trim().trim_end_matches(';').to_owned();
+            sql = text(0);
             if sql.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("BEGIN")) {
                 state.reads_only = sql.to_ascii_uppercase().contains("READ ONLY");
             }
+        } else if message[0] == PARSE {
+            prepares = text(1);
         }
-        Ok(Some((message.len(), Message { sql, reads_only: state.reads_only })))
+        Ok(Some((message.len(), Message { sql, prepares, reads_only: state.reads_only })))
     }
 }
 
@@ -106,6 +115,13 @@ mod tests {
         ];
         let commits: Vec<bool> = read(&stream.concat()).iter().map(Message::commits).collect();
         assert_eq!(commits, [false, false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_statement_that_is_prepared_is_seen_and_never_a_commit() {
+        let messages = read(&[startup(), message(Some(b'P'), b"s1\0SELECT 1;\0\0\0")].concat());
+        assert_eq!((messages[1].prepares.as_str(), messages[1].sql.as_str()), ("SELECT 1", ""));
+        assert!(messages[0].prepares.is_empty() && !messages[1].commits());
     }
 
     #[test]
