@@ -3,9 +3,11 @@
 //! The decision is made on the text, before anything reaches PostgreSQL, so the text is taken apart exactly as
 //! PostgreSQL's scanner does it: nested comments, dollar quotes and escape strings can hide nothing from it. It is the
 //! first of two walls. The second is the role: it owns nothing, may create nothing, and can't execute what changes
-//! settings, so that even a statement that slipped through could do no more than read and write its own tables.
+//! settings, so that even a statement that slipped through could do no more than read and write its own tables. What a
+//! function that the service's owner made does inside is the owner's affair.
 
 mod assignment;
+pub(crate) mod functions;
 mod scan;
 
 use towpath_wire::Code;
@@ -61,6 +63,14 @@ pub fn check(sql: &str) -> Result<Verb, Refused> {
             }
             _ => {}
         }
+    }
+    if let Some(name) = functions::find(&tokens) {
+        return Err(Refused(format!(
+            "{name}() isn't for statements: what it does outlives the unit of work, or is out of the relay's sight"
+        )));
+    }
+    if functions::writes_settings(&tokens) {
+        return Err(Refused("a change of pg_settings outlives the unit of work".into()));
     }
     Ok(verb)
 }

@@ -9,31 +9,17 @@ use tokio_postgres::Client;
 
 use super::{During, ErrorKind, Result, SERVICE_HISTORY, quote_name};
 use crate::config::PostgresConfig;
+use crate::postgres::statement::functions::OF_POSTGRES;
 
 /// The functions of `towpath` that the service's role may execute.
 pub(in crate::postgres) const FOR_THE_SERVICE: &str = "towpath.inbox_claim, towpath.idempotency_claim, towpath.idempotency_answer, towpath.outbox_append, towpath.left_trace";
 
-/// The functions of `pg_catalog` that PUBLIC may execute and no service needs.
+/// The functions of `pg_catalog` that PUBLIC may execute and no service needs: those that the check of statements refuses.
 const TAKEN_AWAY: &str = "
     SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc AS p
     WHERE p.pronamespace = 'pg_catalog'::regnamespace
       AND has_function_privilege('public', p.oid, 'EXECUTE')
-      AND p.prorettype <> 'trigger'::regtype
-      AND (
-        -- Settings of the session, and locks that outlive the transaction.
-        p.proname IN ('set_config', 'pg_advisory_lock', 'pg_advisory_lock_shared', 'pg_try_advisory_lock',
-            'pg_try_advisory_lock_shared', 'pg_advisory_unlock', 'pg_advisory_unlock_shared', 'pg_advisory_unlock_all',
-            'setseed')
-        -- What reaches other sessions, or the log that they all write.
-        OR p.proname IN ('pg_notify', 'pg_cancel_backend', 'pg_terminate_backend', 'pg_export_snapshot',
-            'pg_logical_emit_message')
-        -- Large objects belong to no schema.
-        OR p.proname LIKE 'lo\\_%' OR p.proname IN ('loread', 'lowrite')
-        -- What runs SQL that it is given as text.
-        OR p.proname LIKE 'query\\_to\\_xml%' OR p.proname LIKE 'table\\_to\\_xml%' OR p.proname LIKE 'cursor\\_to\\_xml%'
-        OR p.proname LIKE 'schema\\_to\\_xml%' OR p.proname LIKE 'database\\_to\\_xml%' OR p.proname = 'ts_stat'
-        OR p.oid = to_regprocedure('pg_catalog.ts_rewrite(tsquery,text)')
-      )
+      AND (p.proname::text = ANY ($1) OR p.oid = to_regprocedure('pg_catalog.ts_rewrite(tsquery,text)'))
     ORDER BY 1";
 
 /// Schemas and what objects made from now on are open to. Answers what couldn't be closed.
@@ -100,7 +86,7 @@ async fn owned_by(client: &Client, postgres: &PostgresConfig) -> Result<()> {
 
 async fn take_away(client: &Client) -> Result<Vec<String>> {
     let list = || async {
-        let rows = client.query(TAKEN_AWAY, &[]).await.during("looking at functions")?;
+        let rows = client.query(TAKEN_AWAY, &[&OF_POSTGRES]).await.during("looking at functions")?;
         Ok::<_, ErrorKind>(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>())
     };
     let open = list().await?;

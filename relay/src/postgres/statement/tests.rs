@@ -165,6 +165,74 @@ fn the_relays_schema_is_out_of_reach() {
     check("select * from \"Towpath\".outbox").expect("another schema, as quoted names keep their case");
 }
 
+/// Every function that reaches beyond the transaction, in every way to write its name.
+#[test]
+fn functions_that_leave_something_behind_are_refused() {
+    let extensions =
+        ["dblink", "dblink_exec", "dblink_connect_u", "crosstab", "crosstab4", "connectby", "pg_background_launch"];
+    for name in functions::OF_POSTGRES.iter().copied().chain(extensions) {
+        for call in [
+            format!("{name}('a')"),
+            format!("{}('a')", name.to_uppercase()),
+            format!("\"{name}\"('a')"),
+            format!("pg_catalog.{name}('a')"),
+            format!("pg_catalog.\"{name}\" ('a')"),
+            format!("pg_catalog /* a */ . -- b\n {name} /* /* c */ */ \n(VARIADIC ARRAY['a'])"),
+        ] {
+            for sql in [
+                format!("SELECT {call}"),
+                format!("SELECT * FROM {call} AS x"),
+                format!("SELECT * FROM t, LATERAL {call}"),
+                format!("SELECT 1 WHERE {call} IS NULL ORDER BY 1"),
+                format!("VALUES (1, ({call}))"),
+                format!("WITH x AS MATERIALIZED (SELECT {call}) SELECT 1"),
+                format!("WITH x AS (UPDATE t SET a = 1 RETURNING {call}) SELECT * FROM x"),
+                format!("INSERT INTO t VALUES ({call})"),
+                format!("INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = {call}"),
+                format!("UPDATE t SET a = {call}"),
+                format!("DELETE FROM t WHERE {call} = 1"),
+                format!("MERGE INTO t USING (SELECT {call}) s ON true WHEN MATCHED THEN DO NOTHING"),
+            ] {
+                let why = refused(&sql);
+                assert!(why.contains(&format!("{name}() isn't for statements")), "{sql}: {why}");
+                check_read(&sql).expect_err("no query may either");
+            }
+        }
+    }
+    assert!(refused("select ts_rewrite('a'::tsquery, (select f(1, 2))::text)").contains("ts_rewrite()"));
+}
+
+#[test]
+fn what_only_looks_like_such_a_function_is_allowed() {
+    for sql in [
+        "select set_config from t",
+        "select 'set_config(''a'')', $$pg_notify('a')$$, 1 -- lo_create(0)",
+        "select \"SET_CONFIG\"(1), my_set_config(1), lo_total(1), set_config_of(1)",
+        "select a as pg_notify, (b) from t",
+        "insert into lo_parts (a) values (1)",
+        "select pg_advisory_xact_lock(1), pg_try_advisory_xact_lock_shared(1, 2), pg_sleep(0.1)",
+        "select ts_rewrite(a, 'b'::tsquery, f('c', 'd'))",
+        "select name, setting from pg_settings for update",
+        "select * from pg_catalog.pg_settings",
+        "update t set a = (select setting from pg_settings limit 1)",
+    ] {
+        check(sql).unwrap_or_else(|why| panic!("{sql}: {why}"));
+    }
+}
+
+#[test]
+fn a_change_of_settings_is_refused() {
+    for sql in [
+        "update pg_settings set setting = '0'",
+        "UPDATE ONLY pg_catalog . /* a */ \"pg_settings\" AS s SET setting = '0'",
+        "update only (pg_settings) set setting = '0'",
+        "with x as (update pg_settings set setting = '0' returning 1) select * from x",
+        "merge into pg_catalog.pg_settings using t on true when matched then update set setting = '0'",
+    ] {
+        assert!(refused(sql).contains("pg_settings"), "{sql}");
+    }
+}
+
 #[test]
 fn a_query_is_a_read() {
     for sql in ["select 1", "values (1)", "with a as (select 1) select * from a"] {
