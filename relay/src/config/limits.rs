@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::reader::Section;
 use crate::backoff::Backoff;
 
+/// How much later than PostgreSQL itself the relay gives a statement up.
+const POSTGRES_GRACE: Duration = Duration::from_secs(2);
+
 macro_rules! limits {
     ($($(#[doc = $doc:literal])* $name:ident: $kind:ty = $default:expr, $min:expr, $max:expr;)*) => {
         /// The limits. A name that ends in `_ms` counts milliseconds, one that ends in `_bytes` counts bytes.
@@ -152,6 +155,17 @@ limits! {
 }
 
 impl Limits {
+    /// How long the relay waits for PostgreSQL's answer to a statement. The server's own timeout comes first, unless the server
+    /// stands still.
+    pub(crate) fn postgres_patience(&self) -> Duration {
+        Duration::from_millis(self.statement_timeout_ms) + POSTGRES_GRACE
+    }
+
+    /// How long a unit of work may take to its last COMMIT, and that to its outcome, if nothing tells it.
+    pub(crate) fn longest_unit(&self) -> Duration {
+        Duration::from_millis(self.transaction_timeout_ms + 2 * self.outcome_timeout_ms)
+    }
+
     /// Between two deliveries of one event, and between two calls of a timer.
     pub(crate) fn delivery_backoff(&self) -> Backoff {
         let ms = Duration::from_millis;

@@ -6,13 +6,15 @@
 //! tags, and a look-up finds it only while these are current. Invalidating a tag deletes its version: one command, however many
 //! values carry the tag; a version that Redis lost for another reason only costs a miss. Versions are read before the query
 //! that fills the cache runs. A commit in between changes them, so an answer that is older than the commit is stored under
-//! versions that no longer exist.
+//! versions that no longer exist. `announcement` is about a relay that dies between COMMIT and invalidation.
 //!
 //! # Without Redis
 //!
 //! A query that may use the cache runs as if the cache were empty. The relay remembers tags that it couldn't invalidate, and
-//! invalidates them when Redis is back; until then it finds nothing that carries tags.
+//! invalidates them when Redis is back; until then it finds nothing that carries tags. A Redis that takes another's place
+//! may lack the last commands of that one: what was invalidated shortly before is invalidated there again.
 
+mod announcement;
 mod invalidation;
 
 use std::sync::{Arc, LazyLock};
@@ -25,12 +27,14 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use towpath_wire::{CachePut, Code, Consistency, QueryCache, QueryRequest, QueryResponse};
 
-use super::connection::Redis;
+use super::connection::{Redis, Request};
 use crate::config::Limits;
 use crate::failure::{Failure, Result};
 use crate::keys::check_key;
 use crate::telemetry::metrics::{CACHE_INVALIDATIONS_LATE, CACHE_LOOKUPS};
-use invalidation::{Invalidations, unlink};
+use invalidation::Invalidations;
+
+pub use announcement::Announcement;
 
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("cache/find.lua")));
 static STORE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("cache/store.lua")));
@@ -124,7 +128,7 @@ impl Cache {
     /// # Errors
     /// `unavailable` while Redis is away.
     pub(crate) async fn delete(&self, key: &str) -> Result<()> {
-        Ok(self.redis.command::<()>(::redis::cmd("UNLINK").arg(self.value_key(key))).await?)
+        Ok(self.redis.call(Request::Command(::redis::cmd("UNLINK").arg(self.value_key(key)))).await?)
     }
 
     /// Looks a query up. Call it before the query runs. A cache that is away is no error.
@@ -138,7 +142,8 @@ impl Cache {
             self.count("query", "off");
             return Ok(Lookup::Off);
         };
-        if !self.late.is_empty() {
+        let announced = versions.iter().any(String::is_empty);
+        if announced || !self.late.is_empty() {
             self.count("query", "off");
             return Ok(Lookup::Off);
         }
@@ -155,20 +160,53 @@ impl Cache {
     /// that a caller who has the answer sees what it changed. Can't fail: what Redis can't do now is done when it is
     /// back.
     pub async fn invalidate(&self, tags: &[String]) {
+        self.invalidate_after(tags, "").await;
+    }
+
+    /// The same, of a unit of work that has announced it under this name.
+    async fn invalidate_after(&self, tags: &[String], name: &str) {
         if tags.is_empty() {
             return;
         }
         let prefix = self.tag_prefix();
         let keys: Vec<String> = tags.iter().map(|tag| format!("{prefix}{tag}")).collect();
-        if let Err(cause) = unlink(&self.redis, &keys).await {
-            tracing::warn!(
-                service = &*self.service,
-                %cause,
-                count = keys.len(),
-                "invalidating cache tags failed; the relay retries and serves no tagged value until it is done"
-            );
-            counter!(CACHE_INVALIDATIONS_LATE, "service" => Arc::clone(&self.service)).increment(keys.len() as u64);
-            self.late.add(&prefix, keys);
+        let mut commands = ::redis::pipe();
+        // In this order: a version that is made after the announcement is gone belongs to what was read after the commit.
+        commands.cmd("UNLINK").arg(&keys).ignore();
+        if !name.is_empty() {
+            self.forget(&mut commands, tags, name);
+        }
+        match self.redis.call::<()>(Request::Commands(&commands)).await {
+            Ok(()) => self.late.done(keys),
+            Err(cause) => {
+                tracing::warn!(
+                    service = &*self.service,
+                    %cause,
+                    count = keys.len(),
+                    "invalidating cache tags failed; the relay retries and serves no tagged value until it is done"
+                );
+                counter!(CACHE_INVALIDATIONS_LATE, "service" => Arc::clone(&self.service)).increment(keys.len() as u64);
+                self.late.add(&prefix, keys);
+            }
+        }
+    }
+
+    /// Takes an announcement back. It ends by itself where that fails.
+    async fn forget_announcement(&self, tags: &[String], name: &str) {
+        if tags.is_empty() {
+            return;
+        }
+        let mut commands = ::redis::pipe();
+        self.forget(&mut commands, tags, name);
+        if let Err(cause) = self.redis.call::<()>(Request::Commands(&commands)).await {
+            tracing::debug!(%cause, "an announcement wasn't taken back");
+        }
+    }
+
+    fn forget(&self, commands: &mut ::redis::Pipeline, tags: &[String], name: &str) {
+        let prefix = self.announcement_prefix();
+        for tag in tags {
+            commands.cmd("ZREM").arg(format!("{prefix}{tag}")).arg(name).ignore();
         }
     }
 
@@ -180,11 +218,11 @@ impl Cache {
     /// The value under a key, what is left of its time, and the versions of `tags`.
     async fn find(&self, key: &str, tags: &[String]) -> Result<Entry> {
         let mut script = FIND.key(key);
-        script.arg(self.tag_prefix()).arg(self.limits.cache_ttl_ms);
+        script.arg(self.tag_prefix()).arg(self.announcement_prefix()).arg(self.limits.cache_ttl_ms);
         for tag in tags {
             script.arg(tag).arg(fresh_version());
         }
-        Ok(self.redis.call(async |connection| script.invoke_async(connection).await).await?)
+        Ok(self.redis.call(Request::Script(&script)).await?)
     }
 
     async fn versions(&self, tags: &[String]) -> Result<Vec<String>> {
@@ -199,7 +237,7 @@ impl Cache {
         for (tag, version) in tags.iter().zip(versions) {
             script.arg(tag).arg(version);
         }
-        Ok(self.redis.call(async |connection| script.invoke_async(connection).await).await?)
+        Ok(self.redis.call(Request::Script(&script)).await?)
     }
 
     fn check(&self, ttl_ms: u64, tags: &[String]) -> Result<()> {
@@ -247,6 +285,10 @@ impl Cache {
 
     fn tag_prefix(&self) -> String {
         self.scoped("t:")
+    }
+
+    fn announcement_prefix(&self) -> String {
+        self.scoped("p:")
     }
 
     /// A key within the prefix of this installation and this service.

@@ -2,16 +2,22 @@
 //!
 //! A call never waits longer than `limits.redis_timeout_ms`, whether Redis refuses, hangs or is gone. While Redis is known to be
 //! away calls fail at once, until the task has connected again.
+//!
+//! After a failover the connection may still lead to the server that was the master. It refuses to write (READONLY) and
+//! answers everything else, so the call that hears it has the task connect anew, by name, and is sent again: it ran nothing.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, FromRedisValue, ProtocolVersion, PushInfo, PushKind, RedisError};
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, PushKind,
+    RedisError, ScriptInvocation, ServerErrorKind,
+};
 use metrics::counter;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -38,6 +44,9 @@ pub(crate) enum RedisFailure {
     /// It refused, or the connection broke.
     #[error(transparent)]
     Refused(#[from] RedisError),
+    /// It is the replica of another: after a failover, what the connection leads to is no longer the master.
+    #[error("Redis is a replica now")]
+    Replica,
 }
 
 impl From<RedisFailure> for Failure {
@@ -46,11 +55,30 @@ impl From<RedisFailure> for Failure {
     }
 }
 
+/// What is sent in one round trip.
+#[derive(Clone, Copy)]
+pub(crate) enum Request<'a> {
+    Command(&'a Cmd),
+    Commands(&'a Pipeline),
+    Script(&'a ScriptInvocation<'a>),
+}
+
+impl Request<'_> {
+    async fn send<T: FromRedisValue>(self, connection: &mut MultiplexedConnection) -> Result<T, RedisError> {
+        match self {
+            Self::Command(command) => command.query_async(connection).await,
+            Self::Commands(commands) => commands.query_async(connection).await,
+            Self::Script(script) => script.invoke_async(connection).await,
+        }
+    }
+}
+
 #[derive(Clone)]
 enum Link {
     /// Not known yet: calls wait for the outcome.
     Connecting,
-    Up(MultiplexedConnection),
+    /// With how many there were before it.
+    Up(MultiplexedConnection, u64),
     /// For this reason.
     Away(Arc<str>),
 }
@@ -105,32 +133,60 @@ impl Redis {
     /// Whether the connection stands, as far as is known.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        matches!(*self.link.borrow(), Link::Up(_))
+        matches!(*self.link.borrow(), Link::Up(..))
     }
 
     /// Why the connection doesn't stand, as far as is known; `None` where it does. Holds no secret.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
         match &*self.link.borrow() {
-            Link::Up(_) => None,
+            Link::Up(..) => None,
             Link::Connecting => Some("not connected yet".into()),
             Link::Away(cause) => Some(Arc::clone(cause)),
         }
     }
 
-    /// Runs commands on the connection, all of them within one timeout.
+    /// Sends a request on the connection, and waits for its answer.
     ///
     /// # Errors
     /// Where Redis is away, slow, or refuses.
-    pub(crate) async fn call<T>(
-        &self,
-        commands: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
-    ) -> Result<T, RedisFailure> {
+    pub(crate) async fn call<T: FromRedisValue>(&self, request: Request<'_>) -> Result<T, RedisFailure> {
         let call = async {
-            let mut connection = self.connection().await?;
-            Ok(commands(&mut connection).await?)
+            let (mut connection, number) = self.connection().await?;
+            match request.send(&mut connection).await {
+                Err(error) if is_of_a_replica(&error) => {
+                    self.leave(number);
+                    let (mut connection, _) = self.connection().await?;
+                    Ok(request.send(&mut connection).await?)
+                }
+                answer => Ok(answer?),
+            }
         };
         let answer = timeout(self.timeout, call).await.unwrap_or(Err(RedisFailure::Slow(self.timeout)));
         answer.inspect_err(|failure| self.note(failure))
+    }
+
+    /// Has the keeper connect anew, unless it has done so already.
+    fn leave(&self, number: u64) {
+        let left = self.link.send_if_modified(|link| {
+            let here = matches!(link, Link::Up(_, now) if *now == number);
+            if here {
+                *link = Link::Connecting;
+            }
+            here
+        });
+        if left {
+            self.suspect.notify_one();
+        }
+    }
+
+    /// Waits until there is another connection than the one with this number, and answers its number.
+    pub(super) async fn connected_anew(&self, last: Option<u64>) -> Option<u64> {
+        let mut link = self.link.subscribe();
+        let known = link.wait_for(|link| matches!(link, Link::Up(_, number) if Some(*number) != last)).await;
+        match known.as_deref() {
+            Ok(Link::Up(_, number)) => Some(*number),
+            _ => None,
+        }
     }
 
     fn note(&self, failure: &RedisFailure) {
@@ -138,6 +194,7 @@ impl Redis {
             RedisFailure::Away => ("away", false),
             RedisFailure::Slow(_) => ("slow", true),
             RedisFailure::Refused(error) => ("refused", error.is_io_error()),
+            RedisFailure::Replica => ("refused", false),
         };
         counter!(REDIS_FAILURES, "reason" => reason).increment(1);
         if suspicious {
@@ -145,19 +202,11 @@ impl Redis {
         }
     }
 
-    /// Runs one command.
-    ///
-    /// # Errors
-    /// Where Redis is away, slow, or refuses.
-    pub(crate) async fn command<T: FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T, RedisFailure> {
-        self.call(async |connection| command.query_async(connection).await).await
-    }
-
-    async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64), RedisFailure> {
         let mut link = self.link.subscribe();
         let known = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
         match known.as_deref() {
-            Ok(Link::Up(connection)) => Ok(connection.clone()),
+            Ok(Link::Up(connection, number)) => Ok((connection.clone(), *number)),
             _ => Err(RedisFailure::Away),
         }
     }
@@ -169,19 +218,28 @@ impl Redis {
     }
 
     async fn keep_for_ever(&self) {
-        let mut failures = RECONNECT.failures();
+        let (mut failures, mut connections) = (RECONNECT.failures(), 0);
         loop {
             match self.connect().await {
                 Ok(connection) => {
                     tracing::info!("connected to Redis");
-                    failures.reset();
-                    self.link.send_replace(Link::Up(connection.clone()));
+                    let began = Instant::now();
+                    self.link.send_replace(Link::Up(connection.clone(), connections));
+                    connections += 1;
                     let failure = self.until_it_fails(connection).await;
                     tracing::warn!(cause = %failure, "the connection to Redis broke; reconnecting");
-                    // A broken connection is often back at once, so calls wait for it; one that hangs is not.
+                    let short = began.elapsed() < CHECK_EVERY;
+                    // A broken connection is often back at once, so calls wait for it. One that hangs is not, and neither
+                    // is one that broke when it was just made.
                     let slow = matches!(failure, RedisFailure::Slow(_));
-                    let link = if slow { Link::Away(failure.to_string().into()) } else { Link::Connecting };
+                    let away = slow || short;
+                    let link = if away { Link::Away(failure.to_string().into()) } else { Link::Connecting };
                     self.link.send_replace(link);
+                    if short {
+                        tokio::time::sleep(failures.next()).await;
+                    } else {
+                        failures.reset();
+                    }
                 }
                 Err(failure) => {
                     let before = self.link.send_replace(Link::Away(failure.to_string().into()));
@@ -218,6 +276,9 @@ impl Redis {
     async fn until_it_fails(&self, mut connection: MultiplexedConnection) -> RedisFailure {
         loop {
             let _ = timeout(CHECK_EVERY, self.suspect.notified()).await;
+            if !self.is_up() {
+                return RedisFailure::Replica;
+            }
             match timeout(self.timeout, ::redis::cmd("PING").query_async::<()>(&mut connection)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.is_timeout() => return RedisFailure::Slow(self.timeout),
@@ -226,6 +287,12 @@ impl Redis {
             }
         }
     }
+}
+
+/// Whether a server that is no master says so. A script of an older Redis passes the word on in its text.
+fn is_of_a_replica(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
+        || error.detail().is_some_and(|detail| detail.contains("READONLY"))
 }
 
 impl fmt::Debug for Redis {

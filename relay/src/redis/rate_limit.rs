@@ -10,6 +10,7 @@ use metrics::counter;
 use towpath_wire::{Code, RateLimitAnswer, RateLimitRequest};
 
 use super::Redis;
+use super::connection::Request;
 use crate::failure::{Failure, Result};
 use crate::telemetry::metrics::RATE_LIMITED;
 
@@ -35,7 +36,7 @@ pub(crate) async fn take(
     let mut script = TAKE.key(key);
     script.arg(request.rate).arg(request.period_ms).arg(request.burst).arg(request.cost);
     let (allowed, remaining, reset_after_ms, retry_after_ms): (bool, u32, u64, u64) =
-        redis.call(async |connection| script.invoke_async(connection).await).await?;
+        redis.call(Request::Script(&script)).await?;
     let result = if allowed { "allowed" } else { "denied" };
     counter!(RATE_LIMITED, "service" => Arc::clone(service), "result" => result).increment(1);
     Ok(RateLimitAnswer { allowed, limit: request.burst, remaining, reset_after_ms, retry_after_ms })

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{RECONNECT, Redis};
+use super::connection::{RECONNECT, Redis, Request};
 use crate::backoff::Failures;
 use crate::config::Config;
 use crate::telemetry::metrics::WAKEUPS;
@@ -142,7 +142,7 @@ impl Wakeups {
                 pipeline.publish(format!("{}{service}", self.0.prefix), payload).ignore();
             }
             // Lost with Redis: the slow second look covers it.
-            if let Err(failure) = redis.call(async |c| pipeline.query_async::<()>(c).await).await {
+            if let Err(failure) = redis.call::<()>(Request::Commands(&pipeline)).await {
                 tracing::debug!(cause = %failure, "sending wake-ups to other relays failed");
             }
         }

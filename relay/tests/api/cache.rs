@@ -137,3 +137,67 @@ async fn queries_with_other_texts_or_parameters_have_other_answers() {
     assert!(matches!(alpha.cache.find_query(&stored, &cache).await.unwrap(), Lookup::Hit(_)));
     relay.stop().await;
 }
+
+/// Between the announcement of a commit and the word that it is done, readers go to the database.
+#[tokio::test]
+async fn nothing_is_kept_that_a_unit_of_work_is_about_to_make_old() {
+    let (_setup, relay) = relay().await;
+    let alpha = relay.running.relay.services["alpha"].clone();
+    let (request, cache) =
+        (query("SELECT 1", vec![]), QueryCache { ttl_ms: 60_000, tags: vec!["t".into(), "u".into()] });
+    let (old, new) =
+        (QueryResponse { columns: vec!["old".into()], ..QueryResponse::default() }, QueryResponse::default());
+    let find = async || alpha.cache.find_query(&request, &cache).await.unwrap();
+    put(&relay, "k", json!("old"), 60_000, &["u"]).await;
+    let Lookup::Miss(early) = find().await else { panic!("nothing is cached") };
+    let tags = vec!["u".to_owned()];
+    let one = alpha.cache.announce(&tags, std::time::Duration::from_secs(60));
+    let other = alpha.cache.announce(&tags, std::time::Duration::from_secs(60));
+    one.made().await;
+    other.made().await;
+    early.store(&alpha.cache, &old).await;
+    assert!(matches!(find().await, Lookup::Off), "nobody may keep what is read now");
+    assert_eq!(get(&relay, "k").await, None);
+    put(&relay, "k", json!("old"), 60_000, &["u"]).await;
+    assert_eq!(get(&relay, "k").await, None, "nor under a key");
+    one.committed().await;
+    assert!(matches!(find().await, Lookup::Off), "the other isn't done");
+    other.committed().await;
+    let Lookup::Miss(fill) = find().await else { panic!("what was read before is found") };
+    fill.store(&alpha.cache, &new).await;
+    assert!(matches!(find().await, Lookup::Hit(found) if found.columns.is_empty()));
+    relay.stop().await;
+}
+
+/// What a dead relay has announced ends by itself, and what was kept before it stays lost.
+#[tokio::test]
+async fn an_announcement_that_nobody_takes_back_ends_by_itself() {
+    let (_setup, relay) = relay().await;
+    let alpha = relay.running.relay.services["alpha"].clone();
+    let (request, cache) = (query("SELECT 1", vec![]), QueryCache { ttl_ms: 60_000, tags: vec!["t".into()] });
+    let find = async || alpha.cache.find_query(&request, &cache).await.unwrap();
+    let Lookup::Miss(fill) = find().await else { panic!("nothing is cached") };
+    fill.store(&alpha.cache, &QueryResponse::default()).await;
+    assert!(matches!(find().await, Lookup::Hit(_)));
+    let (dead, living) = (alpha.cache.announce(&cache.tags, std::time::Duration::from_millis(500)), &alpha.cache);
+    dead.made().await;
+    let fill = eventually("it has ended", async || match find().await {
+        Lookup::Miss(fill) => Ok(fill),
+        Lookup::Off => Err("announced"),
+        Lookup::Hit(_) => panic!("an old value"),
+    })
+    .await;
+    fill.store(living, &QueryResponse::default()).await;
+    assert!(matches!(find().await, Lookup::Hit(_)));
+    // Others that come and go don't keep a dead one alive.
+    let dead = living.announce(&cache.tags, std::time::Duration::from_millis(500));
+    dead.made().await;
+    eventually("it has ended", async || {
+        let other = living.announce(&cache.tags, std::time::Duration::from_millis(500));
+        other.made().await;
+        other.withdrawn().await;
+        if matches!(find().await, Lookup::Off) { Err("announced") } else { Ok(()) }
+    })
+    .await;
+    relay.stop().await;
+}

@@ -14,6 +14,7 @@ mod openapi;
 mod process;
 mod rate_limit;
 mod redis_away;
+mod redis_failover;
 mod redis_server;
 mod stop;
 mod tokens;

@@ -1,14 +1,17 @@
-//! Tags whose invalidation failed because Redis was away: remembers them, and invalidates them when Redis is back.
+//! Tags whose invalidation failed because Redis was away: remembers them, and invalidates them when Redis is back. And those
+//! that were invalidated shortly before a connection broke: a Redis that took the place of another may never have heard of
+//! it, since a master answers before its replicas have a command.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::redis::connection::{Redis, RedisFailure};
+use crate::redis::connection::{Redis, RedisFailure, Request};
 
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// Versions that one command deletes.
@@ -16,6 +19,9 @@ const BATCH: usize = 500;
 /// Tags that are remembered one by one. Beyond it all tags of the service are as good as changed: however long Redis is
 /// away, that fills no memory.
 const MAX_TAGS: usize = 50_000;
+/// How long an invalidation may take from a master to its replicas. What was invalidated within this time before a
+/// connection broke is invalidated again on the next one.
+const REPLICATION: Duration = Duration::from_secs(10);
 
 /// Versions of tags that are to be deleted once Redis is back. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +30,7 @@ pub(super) struct Invalidations(Arc<Late>);
 #[derive(Debug, Default)]
 struct Late {
     due: Mutex<Due>,
+    recent: Mutex<Recent>,
     /// How much is due, for look-ups that must not wait for its lock.
     count: AtomicUsize,
     more: Notify,
@@ -34,6 +41,32 @@ struct Due {
     keys: BTreeSet<String>,
     /// What the versions of all tags start with, where all are to be deleted, and how often that became so.
     everything: Option<(String, u64)>,
+}
+
+/// What was invalidated, and when, oldest first.
+#[derive(Debug, Default)]
+struct Recent {
+    done: VecDeque<(Instant, Vec<String>)>,
+    tags: usize,
+}
+
+impl Recent {
+    fn add(&mut self, now: Instant, keys: Vec<String>, most: usize) {
+        self.tags += keys.len();
+        self.done.push_back((now, keys));
+        while let Some((at, keys)) = self.done.front()
+            && (now.duration_since(*at) > REPLICATION || self.tags > most)
+        {
+            self.tags -= keys.len();
+            self.done.pop_front();
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> Vec<String> {
+        self.tags = 0;
+        let fresh = |(at, keys)| (now.duration_since(at) <= REPLICATION).then_some(keys);
+        std::mem::take(&mut self.done).into_iter().filter_map(fresh).flatten().collect()
+    }
 }
 
 impl Due {
@@ -63,19 +96,37 @@ impl Invalidations {
         self.0.more.notify_one();
     }
 
+    /// Redis has deleted these.
+    pub(super) fn done(&self, keys: Vec<String>) {
+        self.recent().add(Instant::now(), keys, MAX_TAGS);
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.0.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes up for what is late, until told to stop.
     pub(super) async fn catch_up(self, redis: Redis, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.catch_up_for_ever(&redis)).await;
     }
 
     async fn catch_up_for_ever(&self, redis: &Redis) {
+        let mut connection = redis.connected_anew(None).await;
         loop {
             while !self.is_empty() {
                 if self.catch_up_some(redis).await.is_err() {
                     tokio::time::sleep(TRY_AGAIN).await;
                 }
             }
-            self.0.more.notified().await;
+            tokio::select! {
+                () = self.0.more.notified() => {}
+                next = redis.connected_anew(connection) => {
+                    connection = next;
+                    let again = self.recent().take(Instant::now());
+                    // Few by their bound, so they never become everything by themselves.
+                    self.change(|due| due.keys.extend(again));
+                }
+            }
         }
     }
 
@@ -104,7 +155,7 @@ impl Invalidations {
 
 /// Deletes keys.
 pub(super) async fn unlink(redis: &Redis, keys: &[String]) -> Result<(), RedisFailure> {
-    redis.command::<()>(::redis::cmd("UNLINK").arg(keys)).await
+    redis.call(Request::Command(::redis::cmd("UNLINK").arg(keys))).await
 }
 
 /// Deletes every key with this prefix. What is made meanwhile may go too: that costs a miss.
@@ -113,7 +164,7 @@ async fn unlink_all(redis: &Redis, prefix: &str) -> Result<(), RedisFailure> {
     loop {
         let mut scan = ::redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(BATCH);
-        let (next, keys) = redis.command::<(u64, Vec<String>)>(&scan).await?;
+        let (next, keys) = redis.call::<(u64, Vec<String>)>(Request::Command(&scan)).await?;
         if !keys.is_empty() {
             unlink(redis, &keys).await?;
         }
@@ -127,6 +178,23 @@ async fn unlink_all(redis: &Redis, prefix: &str) -> Result<(), RedisFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_done_lately_is_done_again_and_nothing_else() {
+        let mut recent = Recent::default();
+        let (began, key) = (Instant::now(), |n: u64| vec![format!("p:{n}")]);
+        for second in 0..=20 {
+            recent.add(began + Duration::from_secs(second), key(second), 100);
+        }
+        assert_eq!(recent.tags, 11, "what is older is forgotten");
+        let taken = recent.take(began + Duration::from_secs(25));
+        assert_eq!(taken, ["p:15", "p:16", "p:17", "p:18", "p:19", "p:20"]);
+        assert!(recent.take(began).is_empty());
+        for n in 0..10 {
+            recent.add(began, key(n), 4);
+        }
+        assert_eq!(recent.take(began), ["p:6", "p:7", "p:8", "p:9"], "it fills no memory");
+    }
 
     #[test]
     fn what_is_due_fills_no_memory() {
