@@ -2,7 +2,8 @@
 //!
 //! One rule holds for every connection: it never goes back to the pool with a transaction open. A [`Session`] knows from
 //! before BEGIN until COMMIT or ROLLBACK is confirmed that it is not clean; if it is dropped in between, by an error, a
-//! panic or a dropped future, the connection is closed.
+//! panic or a dropped future, the connection is closed. Every wait for the server has a deadline of the relay's own, since
+//! a server that stands still ends nothing by itself.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -31,12 +32,12 @@ mod session;
 pub mod statement;
 
 pub use database::Database;
-pub(crate) use errors::{Claim, Trouble};
+pub(crate) use errors::{Claim, Trouble, is_rolled_back};
 pub(crate) use eye::Eye;
 pub(crate) use grants::judged;
 pub use outcome::{Outcome, Transaction, resolve};
 pub(crate) use pipeline::{Sent, answer, send};
-pub use pool::{Manager, Pool};
+pub use pool::{Manager, NoConnection, Pool};
 pub(crate) use prepared::Prepared;
 pub(crate) use relay_role::{RelayRole, milliseconds};
 pub(crate) use rows::{collect, encode};

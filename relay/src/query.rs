@@ -106,30 +106,41 @@ async fn read(service: &Service, request: &QueryRequest) -> Result<QueryResponse
     }
 }
 
-/// One look: BEGIN, the query and COMMIT in one round trip, in a transaction that can't write.
+/// One look; two on the same connection, where its prepared statement turns out to be from before a change of the schema.
 async fn look(service: &Service, pool: &Pool, request: &QueryRequest) -> Result<QueryResponse, Trouble> {
-    let limits = service.limits();
     let mut session = Session::take(pool).await.map_err(Trouble::Failed)?;
-    let mut prepared = session.prepare(&[&request.sql]).await.map_err(|(_, trouble)| trouble)?;
-    let prepared = prepared.pop().ok_or_else(Trouble::impossible)?;
-    let (prepared, parameters) = encode(&mut session, &request.sql, &prepared, &request.params).await?;
+    loop {
+        match look_once(&mut session, request, service.limits()).await {
+            Ok(StepResult { columns, rows, .. }) => {
+                return Ok(QueryResponse { columns, rows, cached: false, timed_out: false });
+            }
+            Err(trouble) => session = session.prepared_anew(trouble, &[&request.sql]).await?,
+        }
+    }
+}
+
+/// BEGIN, the query and COMMIT in one round trip, in a transaction that can't write.
+async fn look_once(session: &mut Session, request: &QueryRequest, limits: &Limits) -> Result<StepResult, Trouble> {
+    // From here on the connection is only given back once the server has answered.
     session.opens();
     let mut confirmed = false;
-    let looked = read_only(&session, &prepared, &parameters, limits, &mut confirmed);
-    // The server's own timeout comes first, unless the server doesn't answer at all.
-    let patience = Duration::from_millis(limits.statement_timeout_ms) + Duration::from_secs(2);
-    let Ok(looked) = timeout(patience, looked).await else {
-        return Err(Trouble::Failed(Failure::new(Code::Unavailable, "PostgreSQL didn't answer in time")));
+    let looked = async {
+        let plan = async {
+            let mut prepared = session.prepare(&[&request.sql]).await.map_err(|(_, trouble)| trouble)?;
+            let prepared = prepared.pop().ok_or_else(Trouble::impossible)?;
+            encode(session, &request.sql, &prepared, &request.params).await
+        };
+        match plan.await {
+            Ok((prepared, parameters)) => read_only(session, &prepared, &parameters, limits, &mut confirmed).await,
+            Err(trouble) => Err(session.not_prepared(trouble)),
+        }
     };
+    let silent = || Trouble::Failed(Failure::new(Code::Unavailable, "PostgreSQL didn't answer in time"));
+    let looked = timeout(limits.postgres_patience(), looked).await.unwrap_or_else(|_| Err(silent()));
     if confirmed {
         session.closed();
     }
-    if matches!(looked, Err(Trouble::Stale(_))) {
-        session.forget_statements();
-    }
-    session.roll_back().await;
-    let result = looked?;
-    Ok(QueryResponse { columns: result.columns, rows: result.rows, cached: false, timed_out: false })
+    looked.map_err(Trouble::of_a_read)
 }
 
 /// Sends all three at once. `confirmed`: the server answered COMMIT, so no transaction is open, even if the query failed.
@@ -143,7 +154,7 @@ async fn read_only(
     let begin = send(session.client().batch_execute("BEGIN READ ONLY")).await;
     let query = send(session.send(prepared, parameters)).await;
     let commit = send(session.client().batch_execute("COMMIT")).await;
-    answer(begin).await?;
+    answer(begin).await.map_err(Trouble::of_begin)?;
     let mut bytes = 0;
     let result = match answer(query).await {
         Ok(rows) => collect(rows, prepared, limits, &mut bytes).await,

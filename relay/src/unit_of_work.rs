@@ -5,8 +5,15 @@
 //! behind it runs.
 //!
 //! The work goes on when its caller is gone: it ends in COMMIT or ROLLBACK, never in between. The relay retries what can be
-//! repeated without harm: after a serialization failure, a deadlock, a connection that broke before COMMIT, or a COMMIT that
-//! turned out not to have taken place.
+//! repeated without harm: after a serialization failure, a deadlock, a connection that broke before COMMIT, a server that is
+//! no longer the primary, statements that were prepared before the schema changed, or a COMMIT that turned out not to have
+//! taken place.
+//!
+//! # Nothing happened
+//!
+//! An error but `outcome_unknown` means that nothing of the unit took place. The statements are on the wire before BEGIN is
+//! answered; so the session can't write unless `BEGIN READ WRITE` succeeded, and where BEGIN fails, what is behind it writes
+//! nothing.
 //!
 //! # Duplicates
 //!
@@ -21,8 +28,10 @@ mod unit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use metrics::counter;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::types::{ToSql, Type};
 use towpath_wire::{Code, TransactionRequest, TransactionResponse};
 use tracing::Instrument as _;
 
@@ -30,6 +39,7 @@ use crate::backoff::Backoff;
 use crate::failure::{Failure, Result};
 use crate::postgres::{Claim, Database, Session, Trouble, judged};
 use crate::redis::Space;
+use crate::redis::cache::Announcement;
 use crate::service::Service;
 use crate::telemetry::TraceContext;
 use crate::telemetry::metrics::{DUPLICATES, UNITS_REPEATED};
@@ -37,10 +47,8 @@ use crate::telemetry::metrics::{DUPLICATES, UNITS_REPEATED};
 use attempt::Done;
 use unit::Unit;
 
-/// Retries after the connection broke before COMMIT.
+/// Retries on another connection, after one broke before COMMIT.
 const MAX_LOSSES: u32 = 2;
-/// Retries because the schema changed under the prepared statements.
-const MAX_STALE: u32 = 2;
 /// The longest wait between two tries.
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
@@ -67,35 +75,42 @@ async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceCo
     let unit = Unit::new(&service, request, &trace)?;
     let wait = Duration::from_millis(service.limits().lock_timeout_ms);
     let _places = service.key_places.take(&unit.request.events, wait).await?;
-    let ended = match until_done(&service, database, &unit).await {
+    let announcement = service.cache.announce(&unit.request.invalidate, service.limits().longest_unit());
+    let ended = until_done(&service, database, &unit, &announcement).await;
+    match &ended {
+        Ok(Ended::Committed(done)) => {
+            service.outbox_wake.notify(done.shards);
+            service.wakeups.notify(Space::Service, &service.name, &unit.request.notify);
+            announcement.committed().await;
+        }
+        // The first may have died between its COMMIT and its invalidation.
+        Ok(_) => announcement.committed().await,
+        Err(failure) if failure.code() == Code::OutcomeUnknown => announcement.in_doubt().await,
+        Err(_) => announcement.withdrawn().await,
+    }
+    let ended = match ended {
         Ok(ended) => ended,
         Err(failure) => return Err(judged(&database.app, failure).await),
     };
-    let done = match ended {
-        Ended::Committed(done) => done,
+    match ended {
+        Ended::Committed(done) => {
+            let event_ids = unit.event_ids;
+            Ok(TransactionResponse { results: done.results, event_ids, ..TransactionResponse::default() })
+        }
         Ended::EventDuplicate => {
             count_duplicate(&service, "inbox");
-            return Ok(TransactionResponse { duplicate: true, ..TransactionResponse::default() });
+            Ok(TransactionResponse { duplicate: true, ..TransactionResponse::default() })
         }
         Ended::RequestDuplicate(answer) => {
             count_duplicate(&service, "idempotency_key");
             let answer = Some(serde_json::from_str(&answer).map_err(Failure::internal)?);
-            return Ok(TransactionResponse { replayed: true, answer, ..TransactionResponse::default() });
+            Ok(TransactionResponse { replayed: true, answer, ..TransactionResponse::default() })
         }
-    };
-    after_commit(&service, &unit, &done).await;
-    Ok(TransactionResponse { results: done.results, event_ids: unit.event_ids, ..TransactionResponse::default() })
+    }
 }
 
 fn count_duplicate(service: &Service, found_by: &'static str) {
     counter!(DUPLICATES, "service" => Arc::clone(&service.name), "found_by" => found_by).increment(1);
-}
-
-/// Wakes the publisher and the waiters, and invalidates tags. None of it can fail the unit of work: it has committed.
-async fn after_commit(service: &Service, unit: &Unit, done: &Done) {
-    service.outbox_wake.notify(done.shards);
-    service.wakeups.notify(Space::Service, &service.name, &unit.request.notify);
-    service.cache.invalidate(&unit.request.invalidate).await;
 }
 
 /// How a unit of work ended well.
@@ -107,19 +122,24 @@ enum Ended {
     RequestDuplicate(String),
 }
 
-async fn until_done(service: &Service, database: &Database, unit: &Unit) -> Result<Ended> {
+async fn until_done(
+    service: &Service,
+    database: &Database,
+    unit: &Unit,
+    announcement: &Announcement<'_>,
+) -> Result<Ended> {
     let limits = service.limits();
     let deadline = Instant::now() + Duration::from_millis(limits.transaction_timeout_ms);
     let first = Duration::from_millis(limits.contention_backoff_ms);
     let mut contention = Backoff::new(first, MAX_BACKOFF.max(first)).failures();
-    let (mut contentions, mut losses, mut stale) = (1, 0, 0);
+    let (mut contentions, mut losses) = (1, 0);
     loop {
-        let trouble = match attempt::attempt(service, database, unit, deadline).await {
+        let trouble = match attempt::attempt(service, database, unit, announcement.made().boxed(), deadline).await {
             Ok(done) => return Ok(Ended::Committed(done)),
             Err(trouble) => trouble,
         };
         match trouble {
-            Trouble::Claimed(claim) => match claimed(database, unit, claim).await? {
+            Trouble::Claimed(claim) => match claimed(service, database, unit, claim).await? {
                 Some(ended) => return Ok(ended),
                 // The retention deleted the first answer between the claim and the look.
                 None => continue,
@@ -133,13 +153,9 @@ async fn until_done(service: &Service, database: &Database, unit: &Unit) -> Resu
                 contentions += 1;
                 sleep(wait).await;
             }
-            Trouble::Lost(_) if losses < MAX_LOSSES && Instant::now() < deadline => {
+            Trouble::Lost(_) | Trouble::Stale(_) if losses < MAX_LOSSES && Instant::now() < deadline => {
                 repeated(service, "lost");
                 losses += 1;
-            }
-            Trouble::Stale(_) if stale < MAX_STALE => {
-                repeated(service, "stale");
-                stale += 1;
             }
             trouble => return Err(trouble.into_failure()),
         }
@@ -150,7 +166,7 @@ fn repeated(service: &Service, reason: &'static str) {
     counter!(UNITS_REPEATED, "service" => Arc::clone(&service.name), "reason" => reason).increment(1);
 }
 
-async fn claimed(database: &Database, unit: &Unit, claim: Claim) -> Result<Option<Ended>> {
+async fn claimed(service: &Service, database: &Database, unit: &Unit, claim: Claim) -> Result<Option<Ended>> {
     match claim {
         Claim::EventDuplicate => Ok(Some(Ended::EventDuplicate)),
         Claim::KeyInFlight => {
@@ -160,18 +176,24 @@ async fn claimed(database: &Database, unit: &Unit, claim: Claim) -> Result<Optio
             let detail = "This idempotency key was used for a request with another hash";
             Err(Failure::new(Code::IdempotencyReused, detail))
         }
-        Claim::RequestDuplicate => Ok(first_answer(database, unit).await?.map(Ended::RequestDuplicate)),
+        Claim::RequestDuplicate => Ok(first_answer(service, database, unit).await?.map(Ended::RequestDuplicate)),
     }
 }
 
 /// The answer that is stored under the unit's idempotency key.
-async fn first_answer(database: &Database, unit: &Unit) -> Result<Option<String>> {
+async fn first_answer(service: &Service, database: &Database, unit: &Unit) -> Result<Option<String>> {
+    const ANSWER: &str = "SELECT towpath.idempotency_answer($1, $2)";
     let Some(idempotency) = &unit.request.idempotency else { return Ok(None) };
-    let session = Session::take(&database.app).await?;
-    let row = session
-        .client()
-        .query_one("SELECT towpath.idempotency_answer($1, $2)", &[&idempotency.key, &idempotency.request_hash])
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&idempotency.key, Type::TEXT), (&idempotency.request_hash, Type::TEXT)];
+    let mut session = Session::take(&database.app).await?;
+    session.opens();
+    let look = session.client().query_typed(ANSWER, &parameters);
+    let rows = timeout(service.limits().postgres_patience(), look)
         .await
-        .map_err(|error| Trouble::of(error).into_failure())?;
-    Ok(row.get(0))
+        .map_err(|_| Failure::new(Code::Unavailable, "PostgreSQL didn't answer in time"))?
+        .map_err(|error| Trouble::of(error).of_the_relay("The first answer can't be read").into_failure())?;
+    session.closed();
+    let row = rows.first().ok_or_else(|| Failure::internal(anyhow::anyhow!("a function returned no row")))?;
+    row.try_get(0).map_err(Failure::internal)
 }

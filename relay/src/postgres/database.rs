@@ -1,6 +1,6 @@
 //! The database of one service: a pool of connections per role.
 
-use super::pool::{Pool, pool};
+use super::pool::{Pool, Use, pool};
 use crate::config::{Limits, PostgresConfig};
 
 /// The pools of a service's database.
@@ -18,9 +18,11 @@ impl Database {
     pub(crate) fn new(config: &PostgresConfig, limits: &Limits, instance: &str) -> anyhow::Result<Self> {
         let replica = config.replica_url.as_ref();
         Ok(Self {
-            app: pool(&config.url, config.pool_size, limits, instance)?,
-            relay: pool(&config.relay_url, config.relay_pool_size, limits, instance)?,
-            replica: replica.map(|url| pool(url, config.replica_pool_size, limits, instance)).transpose()?,
+            app: pool(&config.url, config.pool_size, limits, instance, Use::Units)?,
+            relay: pool(&config.relay_url, config.relay_pool_size, limits, instance, Use::Relay)?,
+            replica: replica
+                .map(|url| pool(url, config.replica_pool_size, limits, instance, Use::Reads))
+                .transpose()?,
         })
     }
 

@@ -3,16 +3,21 @@
 use deadpool::managed::{PoolError, TimeoutType};
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
-use towpath_wire::Code;
+use towpath_wire::{Code, Fault};
 
+use super::pool::NoConnection;
 use crate::failure::Failure;
+
+/// The SQLSTATE of a write where nothing may be written: in a read, and on a server that became a standby.
+const READ_ONLY: &str = "25006";
 
 /// What stopped a statement or a transaction.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// Contention: a serialization failure or a deadlock. A retry may succeed.
     Contention(Failure),
-    /// The connection broke, and what wasn't committed is lost. A retry may succeed.
+    /// The connection broke, the server is no longer the primary, or it refused to begin: nothing was committed. The
+    /// connection is closed. A retry on another one may succeed.
     Lost(Failure),
     /// The schema changed under a prepared statement. It works once prepared anew.
     Stale(Failure),
@@ -50,10 +55,15 @@ impl Trouble {
         if let Some(claim) = claim(db.code()) {
             return Self::Claimed(claim);
         }
+        let code = db.code();
+        if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+            let mut failure = Failure::unavailable("PostgreSQL's primary", error);
+            failure.problem.sqlstate = Some(code.code().to_owned());
+            return Self::Lost(failure);
+        }
         if is_loss(db) {
             return Self::Lost(Failure::unavailable("PostgreSQL", error));
         }
-        let code = db.code();
         let failure = |kind, detail: &str| {
             let mut failure = Failure::new(kind, detail);
             failure.problem.sqlstate = Some(code.code().to_owned());
@@ -66,7 +76,8 @@ impl Trouble {
         if *code == SqlState::FEATURE_NOT_SUPPORTED && db.routine() == Some("RevalidateCachedQuery")
             || *code == SqlState::INVALID_SQL_STATEMENT_NAME
         {
-            return Self::Stale(failure(Code::StatementFailed, db.message()).because(error));
+            // Told only if the relay's own retries met one change after the other: a later request meets none.
+            return Self::Stale(failure(Code::Contention, "The schema changed at every try").because(error));
         }
         if *code == SqlState::LOCK_NOT_AVAILABLE {
             let detail = "A lock wasn't free in time (limits.lock_timeout_ms)";
@@ -77,6 +88,60 @@ impl Trouble {
             return Self::Failed(failure(Code::StatementTimeout, detail).because(error));
         }
         Self::Failed(refused(db, failure))
+    }
+
+    /// What a read is told: one that tries to write is refused, whoever else could write on this connection.
+    #[must_use]
+    pub(crate) fn of_a_read(self) -> Self {
+        match self {
+            Self::Lost(failure) if failure.problem.sqlstate.as_deref() == Some(READ_ONLY) => {
+                let mut refused =
+                    Failure::new(Code::StatementRefused, "A query can't write; send writes to /v1/transactions");
+                refused.problem.sqlstate = Some(READ_ONLY.to_owned());
+                Self::Failed(refused.because(failure))
+            }
+            trouble => trouble,
+        }
+    }
+
+    /// What BEGIN is told: whatever the server said to it, no transaction is open and the statements behind it ran in
+    /// a session that can't write. So another connection may be tried.
+    #[must_use]
+    pub(crate) fn of_begin(self) -> Self {
+        match self {
+            Self::Lost(failure) => Self::Lost(failure),
+            trouble => Self::Lost(Failure::unavailable("PostgreSQL", trouble.into_failure())),
+        }
+    }
+
+    /// What one of the relay's own statements is told: that it is refused is never the caller's fault, who would
+    /// give an event up for it.
+    #[must_use]
+    pub(crate) fn of_the_relay(self, detail: &str) -> Self {
+        match self {
+            Self::Failed(failure) if failure.code().fault() == Fault::Caller => {
+                let mut unavailable = Failure::new(Code::Unavailable, detail);
+                unavailable.problem.sqlstate.clone_from(&failure.problem.sqlstate);
+                Self::Failed(unavailable.because(failure))
+            }
+            trouble => trouble,
+        }
+    }
+
+    /// Whether the statement may work once it is prepared anew: what a change of the schema does to a statement that
+    /// was prepared before it. PostgreSQL says so plainly only where the result changed; where a parameter's type
+    /// doesn't fit any longer, or the type itself is gone, it says what it would say of a wrong statement (class 42), or
+    /// that its catalogues disagree (XX000). Privileges (42501) are checked at each run, so they are told as they are.
+    #[must_use]
+    pub(crate) fn may_be_stale(&self) -> bool {
+        match self {
+            Self::Stale(_) => true,
+            Self::Failed(failure) => failure.problem.sqlstate.as_deref().is_some_and(|code| {
+                code.starts_with("42") && code != SqlState::INSUFFICIENT_PRIVILEGE.code()
+                    || code == SqlState::INTERNAL_ERROR.code()
+            }),
+            _ => false,
+        }
     }
 
     /// A statement that returns a type without a form in JSON.
@@ -123,6 +188,13 @@ fn claim(code: &SqlState) -> Option<Claim> {
     }
 }
 
+/// Whether an answer to COMMIT says that the transaction was rolled back. An error that ends the connection says
+/// nothing of it.
+#[must_use]
+pub(crate) fn is_rolled_back(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|db| db.parsed_severity() == Some(Severity::Error))
+}
+
 /// Whether the server closed the connection with this error, or refused it.
 fn is_loss(db: &DbError) -> bool {
     let code = db.code().code();
@@ -140,12 +212,10 @@ fn refused(db: &DbError, failure: impl Fn(Code, &str) -> Failure) -> Failure {
         _ if code.starts_with("23") => Code::ConstraintViolation,
         // The value was refused when it was read, before the statement ran; or it was too long for its column.
         _ if at_parameter.is_some() || code == "22001" => Code::InvalidParameter,
-        "25006" => Code::StatementRefused,
         _ if code.starts_with("53") || code.starts_with("58") || code.starts_with("XX") => Code::Unavailable,
         _ => Code::StatementFailed,
     };
     let detail = match kind {
-        Code::StatementRefused => "A query can't write; send writes to /v1/transactions".to_owned(),
         Code::Unavailable => "PostgreSQL failed; the relay's log says why".to_owned(),
         _ => sentence(db.message()),
     };
@@ -172,12 +242,13 @@ fn parameter_of(context: &str) -> Option<usize> {
 
 /// Why there is no connection.
 #[must_use]
-pub(super) fn no_connection(error: PoolError<Error>) -> Failure {
+pub(super) fn no_connection(error: PoolError<NoConnection>) -> Failure {
     match error {
         PoolError::Timeout(TimeoutType::Wait) => {
             Failure::new(Code::Overloaded, "No connection to the database was free in time (limits.pool_wait_ms)")
         }
         PoolError::Closed => Failure::new(Code::ShuttingDown, "The relay is stopping"),
+        PoolError::Backend(error @ NoConnection::Standby) => Failure::unavailable("PostgreSQL's primary", error),
         PoolError::Backend(error) => Failure::unavailable("PostgreSQL", error),
         error => Failure::unavailable("PostgreSQL", anyhow::anyhow!("no connection in time: {error}")),
     }

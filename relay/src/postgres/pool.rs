@@ -6,7 +6,7 @@ use std::time::Duration;
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::prepared::Statements;
 use crate::config::{Limits, PostgresUrl};
@@ -14,13 +14,58 @@ use crate::config::{Limits, PostgresUrl};
 /// Connections of one role to one database.
 pub type Pool = managed::Pool<Manager>;
 
+/// What the connections of a pool are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Units of work, and queries that read from the primary. A session can't write outside of a transaction that was
+    /// begun with READ WRITE: the relay sends a unit's statements right behind its BEGIN, and where BEGIN fails they
+    /// would otherwise commit one by one.
+    Units,
+    /// The relay's own statements, each a transaction of its own.
+    Relay,
+    /// Queries that may read from a standby.
+    Reads,
+}
+
+impl Use {
+    /// What is sent to a new connection before [`SERVER`].
+    fn first(self) -> &'static str {
+        match self {
+            // Not an option of the connection: the driver's `target_session_attrs=read-write` would take such a server for a
+            // standby.
+            Self::Units | Self::Reads => "SET default_transaction_read_only = on; ",
+            Self::Relay => "",
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum NoConnection {
+    /// The server can't be reached, or refused the login.
+    #[error(transparent)]
+    Refused(#[from] tokio_postgres::Error),
+    /// It replays another server's log: it can't write, and what it reads may be old.
+    #[error("the server is a standby")]
+    Standby,
+    /// It didn't say which server it is.
+    #[error("the server answered nothing to the first statement")]
+    Silent,
+}
+
 /// A pool that connects when it is first used.
 ///
 /// # Errors
 /// Where it can't be built.
-pub(super) fn pool(url: &PostgresUrl, size: usize, limits: &Limits, instance: &str) -> anyhow::Result<Pool> {
+pub(super) fn pool(
+    url: &PostgresUrl,
+    size: usize,
+    limits: &Limits,
+    instance: &str,
+    purpose: Use,
+) -> anyhow::Result<Pool> {
     let wait = Duration::from_millis(limits.pool_wait_ms);
-    let manager = Manager::new(url, limits, instance);
+    let manager = Manager::new(url, limits, instance, purpose);
     // Waiting for a new connection takes no longer than waiting for one to come back.
     let connect = wait.min(Duration::from_millis(limits.connect_timeout_ms));
     let pool = Pool::builder(manager)
@@ -37,10 +82,11 @@ pub(super) fn pool(url: &PostgresUrl, size: usize, limits: &Limits, instance: &s
 pub struct Manager {
     config: tokio_postgres::Config,
     statements: usize,
+    purpose: Use,
 }
 
 impl Manager {
-    fn new(url: &PostgresUrl, limits: &Limits, instance: &str) -> Self {
+    fn new(url: &PostgresUrl, limits: &Limits, instance: &str, purpose: Use) -> Self {
         let mut config = url.config().clone();
         let own = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config
@@ -49,7 +95,7 @@ impl Manager {
             .keepalives_idle(Duration::from_secs(15))
             .tcp_user_timeout(Duration::from_secs(15))
             .options(own + &settings(limits));
-        Self { config, statements: limits.prepared_statements }
+        Self { config, statements: limits.prepared_statements, purpose }
     }
 
     /// What it connects with.
@@ -57,24 +103,35 @@ impl Manager {
         &self.config
     }
 
-    async fn connect(&self) -> Result<Connection, tokio_postgres::Error> {
+    async fn connect(&self) -> Result<Connection, NoConnection> {
         let (client, connection) = self.config.connect(NoTls).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to PostgreSQL was lost");
             }
         });
-        let server = client.query_one(SERVER, &[]).await?.get(0);
+        let said = client.simple_query(&format!("{}{SERVER}", self.purpose.first())).await?;
+        let row = said.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let row = row.ok_or(NoConnection::Silent)?;
+        if self.purpose != Use::Reads && row.try_get(1)? != Some("f") {
+            return Err(NoConnection::Standby);
+        }
+        let server = row.try_get(0)?.ok_or(NoConnection::Silent)?.to_owned();
         Ok(Connection { client, task, server, statements: Statements::new(self.statements) })
     }
 }
 
-/// Names a server's life from one start or crash to the next. After a crash that the postmaster survives it keeps its
-/// start time, but the statistics begin anew (PostgreSQL: "The Cumulative Statistics System").
-pub(super) const SERVER: &str =
-    "SELECT pg_postmaster_start_time()::text || ' ' || coalesce(stats_reset::text, '') FROM pg_stat_bgwriter";
+/// Names a server's life from one start or crash to the next, and says whether it is a standby. After a crash that the
+/// postmaster survives it keeps its start time, but the statistics begin anew (PostgreSQL: "The Cumulative Statistics
+/// System").
+pub(super) const SERVER: &str = "SELECT pg_postmaster_start_time()::text || ' ' || coalesce(stats_reset::text, ''), \
+    pg_is_in_recovery() FROM pg_stat_bgwriter";
 
-/// The settings of a session. Statements can't change them: SET is refused, and the role may not execute `set_config`.
+/// The settings of a session. Statements can't change them: SET and `set_config` are refused, and the role may not execute
+/// the latter.
 fn settings(limits: &Limits) -> String {
     let milliseconds = |name: &str, value: u64| format!("-c {name}={value}");
     [
@@ -99,13 +156,14 @@ impl fmt::Debug for Manager {
 
 impl managed::Manager for Manager {
     type Type = Connection;
-    type Error = tokio_postgres::Error;
+    type Error = NoConnection;
 
-    async fn create(&self) -> Result<Connection, tokio_postgres::Error> {
+    async fn create(&self) -> Result<Connection, NoConnection> {
         self.connect().await
     }
 
-    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<tokio_postgres::Error> {
+    /// Asks the server nothing, so nothing can hang here.
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<NoConnection> {
         if connection.client.is_closed() { Err(RecycleError::message("the connection is closed")) } else { Ok(()) }
     }
 }

@@ -90,8 +90,4 @@ impl Statements {
     pub(super) fn forget(&mut self, sql: &str) {
         self.known.remove(sql);
     }
-
-    pub(super) fn forget_all(&mut self) {
-        self.known.clear();
-    }
 }

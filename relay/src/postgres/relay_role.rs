@@ -23,12 +23,11 @@ pub(crate) type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
 impl RelayRole {
     pub(crate) fn new(database: &Database, limits: &Limits) -> Self {
-        // PostgreSQL ends a statement by itself; this covers a server that doesn't answer at all.
-        let timeout = Duration::from_millis(limits.statement_timeout_ms) + Duration::from_secs(1);
-        Self { pool: database.relay.clone(), timeout }
+        Self { pool: database.relay.clone(), timeout: limits.postgres_patience() }
     }
 
-    /// Runs one statement as a transaction of its own. Closes its connection where it fails or doesn't answer in time.
+    /// Runs one statement as a transaction of its own. Closes its connection where it fails or doesn't answer in time, so
+    /// that the next statement asks anew which server is the primary.
     pub(crate) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> anyhow::Result<Vec<Row>> {
         let mut session = Session::take(&self.pool).await?;
         session.opens();

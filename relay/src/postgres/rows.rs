@@ -15,8 +15,8 @@ use crate::config::Limits;
 use crate::failure::Failure;
 use crate::postgres::codec::{self, TextParameter, Undecodable, Unfit};
 
-/// The parameters of a statement, each checked. Where one doesn't fit its column as that was declared when the
-/// statement was prepared, the declaration is looked up again first: the column may have become wider.
+/// The parameters of a statement, each checked. Where one doesn't fit, and statements were prepared for an earlier
+/// request, the statement is prepared again first: since then its column may have become wider, or of another type.
 ///
 /// # Errors
 /// `invalid_parameter`, with the parameter's number.
@@ -28,33 +28,27 @@ pub(crate) async fn encode<'a>(
 ) -> Result<(Arc<Prepared>, Vec<TextParameter<'a>>), Trouble> {
     match encode_for(prepared, values) {
         Ok(parameters) => Ok((Arc::clone(prepared), parameters)),
-        Err(Mismatch::Type(failure)) => Err(Trouble::Failed(failure)),
-        Err(Mismatch::Column(_)) => {
+        Err(_) if session.reuses_statements() => {
             let prepared = session.prepare_again(sql).await?;
-            let parameters = encode_for(&prepared, values)
-                .map_err(|(Mismatch::Type(f) | Mismatch::Column(f))| Trouble::Failed(f))?;
+            let parameters = encode_for(&prepared, values).map_err(Trouble::Failed)?;
             Ok((prepared, parameters))
         }
+        Err(failure) => Err(Trouble::Failed(failure)),
     }
 }
 
-enum Mismatch {
-    Type(Failure),
-    Column(Failure),
-}
-
-fn encode_for<'a>(prepared: &Prepared, values: &'a [Value]) -> Result<Vec<TextParameter<'a>>, Mismatch> {
+fn encode_for<'a>(prepared: &Prepared, values: &'a [Value]) -> Result<Vec<TextParameter<'a>>, Failure> {
     let wanted = prepared.parameters.len();
     if wanted != values.len() {
         let detail = format!("The statement has {wanted} parameters, the request {}", values.len());
-        return Err(Mismatch::Type(invalid(wanted.min(values.len()), detail)));
+        return Err(invalid(wanted.min(values.len()), detail));
     }
     let mut parameters = Vec::with_capacity(wanted);
     for (index, (value, form)) in values.iter().zip(&prepared.parameters).enumerate() {
         let unfit = |Unfit(why)| invalid(index, format!("Parameter {}: {why}", index + 1));
-        parameters.push(codec::encode(value, form).map_err(|why| Mismatch::Type(unfit(why)))?);
+        parameters.push(codec::encode(value, form).map_err(unfit)?);
         for (_, declared) in prepared.declared.iter().filter(|(parameter, _)| *parameter == index) {
-            declared.check(value).map_err(|why| Mismatch::Column(unfit(why)))?;
+            declared.check(value).map_err(unfit)?;
         }
     }
     Ok(parameters)

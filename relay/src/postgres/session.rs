@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::Object;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use metrics::counter;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
@@ -28,6 +28,8 @@ pub struct Session {
     /// `None` only once it was discarded.
     connection: Option<Object<Manager>>,
     open: bool,
+    /// Whether it uses statements that were prepared for an earlier request: the schema may have changed since.
+    reuses: bool,
 }
 
 impl Session {
@@ -37,7 +39,7 @@ impl Session {
     /// `overloaded` where none comes back in time, `unavailable` where none can be made.
     pub async fn take(pool: &Pool) -> Result<Self, Failure> {
         let connection = pool.get().await.map_err(no_connection)?;
-        Ok(Self { connection: Some(connection), open: false })
+        Ok(Self { connection: Some(connection), open: false, reuses: false })
     }
 
     fn connection(&mut self) -> &mut Object<Manager> {
@@ -66,48 +68,92 @@ impl Session {
         self.open = false;
     }
 
+    /// Whether it uses statements that were prepared for an earlier request.
+    pub(super) fn reuses_statements(&self) -> bool {
+        self.reuses
+    }
+
     /// Rolls back, so that the connection can be used again. Where the end isn't confirmed soon, since the server is still
     /// at a statement that waits for a lock or has more rows than the relay reads, the statement is cancelled and the
     /// connection closed.
     ///
     /// A connection with a cancel request under way is never used again. PostgreSQL has no answer to such a request, so
     /// it may come later ("Canceling Requests in Progress") and cancel the next statement, which is another request's.
-    pub(crate) async fn roll_back(mut self) {
-        if !self.open {
-            return;
+    async fn roll_back(mut self) -> Option<Self> {
+        if self.open {
+            match timeout(ROLLBACK_TIMEOUT, self.client().batch_execute("ROLLBACK")).await {
+                Ok(Ok(())) => self.closed(),
+                _ => return None,
+            }
         }
-        if let Ok(Ok(())) = timeout(ROLLBACK_TIMEOUT, self.client().batch_execute("ROLLBACK")).await {
-            self.closed();
+        Some(self)
+    }
+
+    /// What stands in the way of preparing a request: nothing was begun, and no statement from before is to blame.
+    pub(crate) fn not_prepared(&mut self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Lost(failure) => Trouble::Lost(failure),
+            // What the driver itself has prepared, to look types up, is gone: the connection is of no use.
+            Trouble::Stale(failure) => Trouble::Lost(failure),
+            trouble => {
+                self.closed();
+                self.reuses = false;
+                trouble
+            }
+        }
+    }
+
+    /// After trouble: the session, where its statements may be from before a change of the schema. They are forgotten then,
+    /// nothing of the request is left, and it may be tried once more, with statements that are new. Otherwise the trouble,
+    /// and the connection is given back, or closed if the server is gone, isn't the primary, or doesn't confirm the end.
+    ///
+    /// On this connection, not on another: every one of the pool has statements from before the change.
+    ///
+    /// # Errors
+    /// The trouble.
+    pub(crate) async fn prepared_anew(self, trouble: Trouble, texts: &[&str]) -> Result<Self, Trouble> {
+        if let Trouble::Lost(_) = trouble {
+            drop(self);
+            return Err(trouble);
+        }
+        let stale = self.reuses && trouble.may_be_stale();
+        match self.roll_back().await {
+            Some(mut session) if stale => {
+                texts.iter().for_each(|sql| session.connection().statements.forget(sql));
+                session.reuses = false;
+                Ok(session)
+            }
+            None if stale => Err(Trouble::Stale(trouble.into_failure())),
+            _ => Err(trouble),
         }
     }
 
     /// Prepares statements, those that are new in one round trip. The error names the index of the statement.
     ///
     /// # Errors
-    /// What PostgreSQL says of the first that it refuses.
+    /// What PostgreSQL says of the first that it refuses. Those that it takes stay prepared.
     pub(crate) async fn prepare(&mut self, texts: &[&str]) -> Result<Vec<Arc<Prepared>>, (usize, Trouble)> {
         let statements = &mut self.connection().statements;
-        let known: Vec<_> = texts.iter().map(|sql| statements.get(sql)).collect();
-        let mut prepared = Vec::with_capacity(texts.len());
-        let new: Vec<usize> = (0..texts.len()).filter(|index| known[*index].is_none()).collect();
+        let mut prepared: Vec<_> = texts.iter().map(|sql| statements.get(sql)).collect();
+        self.reuses |= prepared.iter().any(Option::is_some);
+        let new: Vec<usize> = (0..texts.len()).filter(|index| prepared[*index].is_none()).collect();
         let client = self.client();
-        let fresh = try_join_all(new.iter().map(|index| async move {
-            let prepared = prepare_new(client, texts[*index]).await.map_err(|trouble| (*index, trouble))?;
-            Ok((*index, Arc::new(prepared)))
-        }));
-        let mut fresh = fresh.await?.into_iter().peekable();
-        for (index, known) in known.into_iter().enumerate() {
-            match known {
-                Some(known) => prepared.push(known),
-                None => {
-                    if let Some((_, new)) = fresh.next_if(|(at, _)| *at == index) {
-                        self.connection().statements.insert(texts[index], Arc::clone(&new));
-                        prepared.push(new);
-                    }
+        let answers = join_all(new.iter().map(|index| async move { prepare_new(client, texts[*index]).await })).await;
+        let mut refused = None;
+        for (index, answer) in new.into_iter().zip(answers) {
+            match answer {
+                Ok(new) => {
+                    let new = Arc::new(new);
+                    self.connection().statements.insert(texts[index], Arc::clone(&new));
+                    prepared[index] = Some(new);
                 }
+                Err(trouble) => refused = refused.or(Some((index, trouble))),
             }
         }
-        Ok(prepared)
+        match refused {
+            Some(refused) => Err(refused),
+            None => prepared.into_iter().map(|one| one.ok_or_else(|| (0, Trouble::impossible()))).collect(),
+        }
     }
 
     /// Prepares a statement anew, whatever is known of it: its table may have changed.
@@ -118,11 +164,6 @@ impl Session {
         self.connection().statements.forget(sql);
         let mut prepared = self.prepare(&[sql]).await.map_err(|(_, trouble)| trouble)?;
         prepared.pop().ok_or_else(Trouble::impossible)
-    }
-
-    /// Forgets every prepared statement: the schema has changed under them.
-    pub(crate) fn forget_statements(&mut self) {
-        self.connection().statements.forget_all();
     }
 
     /// Lets go of the connection without asking the server to stop what it does: a COMMIT may still be under way.

@@ -43,9 +43,9 @@ metrics! {
     }
     "Units of work and PostgreSQL" {
         counter DUPLICATES "towpath_relay_duplicates_total" Count ["service" "found_by"] "Duplicates: units of work that changed nothing, since the same one had committed before. `found_by` is `inbox` (the id of a handled event) or `idempotency_key`.";
-        counter UNITS_REPEATED "towpath_relay_units_repeated_total" Count ["service" "reason"] "Retries of units of work. `reason` is `contention`, `lost` (the connection) or `stale` (the prepared statement).";
+        counter UNITS_REPEATED "towpath_relay_units_repeated_total" Count ["service" "reason"] "Retries of units of work. `reason` is `contention`, `lost` (the connection, or the server is no longer the primary) or `stale` (the schema changed under a prepared statement, which is prepared again).";
         counter COMMITS_IN_DOUBT "towpath_relay_commits_in_doubt_total" Count ["service" "outcome"] "COMMITs whose answer was lost. `outcome` is what the relay found out: `committed`, `aborted` or `unknown`.";
-        counter CONNECTIONS_DISCARDED "towpath_relay_connections_discarded_total" Count [] "Connections to PostgreSQL that the relay closed because a transaction was still open on them.";
+        counter CONNECTIONS_DISCARDED "towpath_relay_connections_discarded_total" Count [] "Connections to PostgreSQL that the relay closed because a transaction might still be open on them, or an answer was outstanding.";
         gauge POOL_CONNECTIONS "towpath_relay_pool_connections" Count ["service" "pool" "state"] "Connections to PostgreSQL. `pool` is `app`, `relay` or `replica`, `state` is `idle` or `busy`.";
         gauge POOL_WAITING "towpath_relay_pool_waiting" Count ["service" "pool"] "Requests and background tasks that wait for a connection to PostgreSQL.";
         counter RETENTION_ROWS "towpath_relay_retention_deleted_rows_total" Count ["service"] "Rows that were deleted because their retention was over: published events, ids of handled events, stored answers.";
@@ -53,7 +53,7 @@ metrics! {
     "Redis" {
         gauge REDIS_UP "towpath_relay_redis_up" Count [] "1 while the relay is connected to Redis, else 0.";
         counter REDIS_FAILURES "towpath_relay_redis_failures_total" Count ["reason"] "Calls to Redis that failed. `reason` is `away`, `slow` or `refused`.";
-        counter CACHE_LOOKUPS "towpath_relay_cache_lookups_total" Count ["service" "kind" "result"] "Look-ups in the cache. `kind` is `key` or `query`, `result` is `hit`, `miss` or `off`.";
+        counter CACHE_LOOKUPS "towpath_relay_cache_lookups_total" Count ["service" "kind" "result"] "Look-ups in the cache. `kind` is `key` or `query`, `result` is `hit`, `miss` or `off` (Redis is away, or a unit of work is about to make the value old).";
         counter CACHE_INVALIDATIONS_LATE "towpath_relay_cache_invalidations_late_total" Count ["service"] "Cache tags that could not be invalidated at once because Redis was away.";
         counter RATE_LIMITED "towpath_relay_rate_limit_decisions_total" Count ["service" "result"] "Decisions on rate limits. `result` is `allowed` or `denied`.";
         counter WAKEUPS "towpath_relay_wakeups_total" Count ["way"] "Wake-up keys. `way` is `sent` (to other relays), `heard` (from them) or `dropped` (too many waited for Redis).";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::{BoxFuture, join, maybe_done};
 use metrics::counter;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::ToSql;
@@ -12,12 +13,14 @@ use tokio_postgres::{Row, RowStream};
 use towpath_wire::{Code, Expect, Step, StepRef, StepResult};
 
 use super::check::at_step;
+use super::repeated;
 use super::unit::{OutboxColumns, Unit};
 use crate::config::Limits;
 use crate::failure::Failure;
 use crate::postgres::codec::TextParameter;
 use crate::postgres::{
-    Database, Outcome, Prepared, Sent, Session, Transaction, Trouble, answer, collect, encode, resolve, send,
+    Database, Outcome, Prepared, Sent, Session, Transaction, Trouble, answer, collect, encode, is_rolled_back, resolve,
+    send,
 };
 use crate::service::Service;
 use crate::shards::{SHARDS, ShardSet};
@@ -39,32 +42,78 @@ pub(super) struct Done {
     pub(super) shards: ShardSet,
 }
 
-/// Runs the unit of work once. Afterwards no transaction of it is open, or its connection is closed.
+/// Runs the unit of work once; twice on the same connection, where its prepared statements turn out to be from before a
+/// change of the schema. Afterwards no transaction of it is open, or its connection is closed.
+///
+/// `announced` ends before COMMIT is sent: readers keep nothing in the cache from then on that it makes old.
 pub(super) async fn attempt(
     service: &Service,
     database: &Database,
     unit: &Unit,
+    announced: BoxFuture<'_, ()>,
     deadline: Instant,
 ) -> Result<Done, Trouble> {
     let mut session = Session::take(&database.app).await.map_err(Trouble::Failed)?;
-    let plan = Plan::new(&mut session, unit).await?;
-    session.opens();
-    let (done, transaction) = match timeout_at(deadline, execute(&session, unit, &plan, service.limits())).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(trouble)) => {
-            if matches!(trouble, Trouble::Stale(_)) {
-                session.forget_statements();
-            }
-            session.roll_back().await;
-            return Err(trouble);
+    let mut announced = maybe_done(announced);
+    let (done, transaction) = loop {
+        let ran = join(run(&mut session, unit, service.limits(), deadline), &mut announced).await.0;
+        match ran {
+            Ok(done) => break done,
+            Err(trouble) => session = session.prepared_anew(trouble, &unit.texts().all).await?,
         }
-        Err(_) => return Err(Trouble::Failed(too_long())),
+        repeated(service, "stale");
     };
     commit(session, service, database, unit, transaction).await.map(|()| done)
 }
 
+/// Everything but COMMIT. Leaves the transaction open where it succeeds.
+async fn run(
+    session: &mut Session,
+    unit: &Unit,
+    limits: &Limits,
+    deadline: Instant,
+) -> Result<(Done, Option<String>), Trouble> {
+    // From here on the connection is only given back once the server has answered.
+    session.opens();
+    let patience = deadline.min(Instant::now() + limits.postgres_patience());
+    let plan = match timeout_at(patience, Plan::new(session, unit)).await {
+        Ok(Ok(plan)) => plan,
+        Ok(Err(trouble)) => return Err(session.not_prepared(trouble)),
+        Err(_) => return Err(Trouble::Lost(Failure::new(Code::Unavailable, "PostgreSQL didn't answer in time"))),
+    };
+    match timeout_at(deadline, execute(session, unit, &plan, limits)).await {
+        Ok(executed) => executed,
+        Err(_) => Err(Trouble::Failed(too_long())),
+    }
+}
+
 fn too_long() -> Failure {
     Failure::new(Code::StatementTimeout, "The unit of work took longer than limits.transaction_timeout_ms")
+}
+
+/// The texts of a unit's statements: the relay's own, then those of the steps.
+struct Texts<'a> {
+    all: Vec<&'a str>,
+    /// How many of the relay's own make claims; they come first.
+    claims: usize,
+    /// How many are the relay's own.
+    own: usize,
+}
+
+impl Unit {
+    fn texts(&self) -> Texts<'_> {
+        let request = &self.request;
+        let mut all = Vec::with_capacity(request.steps.len() + 3);
+        all.extend(request.inbox.as_ref().map(|_| INBOX));
+        all.extend(request.idempotency.as_ref().map(|_| IDEMPOTENCY));
+        let claims = all.len();
+        all.extend((!request.events.is_empty()).then_some(OUTBOX));
+        let asks = all.is_empty();
+        all.extend(asks.then_some(TRANSACTION_ID));
+        let own = all.len();
+        all.extend(request.steps.iter().map(|step| step.sql.as_str()));
+        Texts { all, claims, own }
+    }
 }
 
 /// The statements of a unit, prepared on one connection, with their parameters.
@@ -79,19 +128,11 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     async fn new(session: &mut Session, unit: &'a Unit) -> Result<Self, Trouble> {
         let request = &unit.request;
-        let mut texts = Vec::with_capacity(request.steps.len() + 3);
-        texts.extend(request.inbox.as_ref().map(|_| INBOX));
-        texts.extend(request.idempotency.as_ref().map(|_| IDEMPOTENCY));
-        let claims = texts.len();
         let outbox = unit.outbox();
-        texts.extend(outbox.as_ref().map(|_| OUTBOX));
-        let asks = texts.is_empty();
-        texts.extend(asks.then_some(TRANSACTION_ID));
-        let own = texts.len();
-        texts.extend(request.steps.iter().map(|step| step.sql.as_str()));
-        let prepared = session.prepare(&texts).await.map_err(|(index, trouble)| match index.checked_sub(own) {
+        let Texts { all, claims, own } = unit.texts();
+        let prepared = session.prepare(&all).await.map_err(|(index, trouble)| match index.checked_sub(own) {
             Some(step) => at(trouble, step, &request.steps[step]),
-            None => own_failed(trouble),
+            None => trouble.of_the_relay("The database isn't migrated for this version of the relay"),
         })?;
         let mut steps = Vec::with_capacity(request.steps.len());
         for (index, step) in request.steps.iter().enumerate() {
@@ -123,30 +164,17 @@ fn at(trouble: Trouble, index: usize, step: &Step) -> Trouble {
     trouble.map(|failure| at_step(failure, index, step))
 }
 
-/// The relay's own statements are right, so that PostgreSQL refuses them only where the database lacks migrations of this
-/// version, or a role its grants (SQLSTATE class 42; 3F: no such schema). Whoever called is not to blame.
-fn own_failed(trouble: Trouble) -> Trouble {
-    let lacks = |failure: &Failure| {
-        let sqlstate = failure.problem.sqlstate.as_deref().unwrap_or_default();
-        sqlstate.starts_with("42") || sqlstate.starts_with("3F")
-    };
-    match trouble {
-        Trouble::Failed(failure) if lacks(&failure) => {
-            let detail = "The database lacks migrations or grants that this version of the relay needs";
-            Trouble::Failed(Failure::new(Code::Unavailable, detail).because(failure))
-        }
-        trouble => trouble,
-    }
-}
-
 /// The single row of one of the relay's own statements: its first two columns.
 async fn single(sent: Sent<'_, RowStream>) -> Result<Row, Trouble> {
-    let mut rows = pin!(answer(sent).await.map_err(own_failed)?);
-    let mut single = None;
-    while let Some(row) = rows.next().await {
-        single = Some(row.map_err(|error| own_failed(Trouble::of(error)))?);
-    }
-    single.ok_or_else(Trouble::impossible)
+    let row = async {
+        let mut rows = pin!(answer(sent).await?);
+        let mut single = None;
+        while let Some(row) = rows.next().await {
+            single = Some(row.map_err(Trouble::of)?);
+        }
+        single.ok_or_else(Trouble::impossible)
+    };
+    row.await.map_err(|trouble| trouble.of_the_relay("The relay's own tables can't be written; its log says why"))
 }
 
 /// Everything but COMMIT, in one round trip. Also answers the transaction's id, if it wrote.
@@ -178,7 +206,8 @@ async fn execute(
         None
     };
 
-    answer(begin).await?;
+    // Where it fails, what is behind it has run without a transaction, and wrote nothing: the session can't.
+    answer(begin).await.map_err(Trouble::of_begin)?;
     let mut transaction = None;
     for claim in claims {
         transaction = single(claim).await?.get(1);
@@ -210,10 +239,6 @@ async fn results(
             expected(index, step, result)
         };
         results.push(result.await.map_err(|trouble| match trouble {
-            // The primary became a standby: a unit of work is never sent to a read-only server.
-            Trouble::Failed(failure) if failure.problem.sqlstate.as_deref() == Some("25006") => {
-                Trouble::Lost(Failure::unavailable("PostgreSQL's primary", failure))
-            }
             Trouble::Failed(failure) if failure.code() == Code::ExpectationFailed => Trouble::Failed(failure),
             trouble => at(trouble, index, step),
         })?);
@@ -251,14 +276,15 @@ async fn commit(
             session.closed();
             return Ok(());
         }
-        Ok(Err(error)) => match Trouble::of(error) {
-            Trouble::Lost(failure) => failure,
-            // The server refused to commit: a deferred constraint, a serialization failure.
-            trouble => {
+        // The server refused to commit: a deferred constraint, a serialization failure.
+        Ok(Err(error)) if is_rolled_back(&error) => {
+            let trouble = Trouble::of(error);
+            if !matches!(trouble, Trouble::Lost(_)) {
                 session.closed();
-                return Err(trouble);
             }
-        },
+            return Err(trouble);
+        }
+        Ok(Err(error)) => Failure::unavailable("PostgreSQL", error),
         Err(_) => Failure::new(Code::Unavailable, "PostgreSQL didn't answer COMMIT in time"),
     };
     let server = session.server().to_owned();

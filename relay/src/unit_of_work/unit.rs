@@ -49,12 +49,12 @@ impl Unit {
         })
     }
 
-    /// The statement that begins its transaction.
+    /// The statement that begins its transaction. Nothing else makes the session able to write.
     pub(super) fn begin(&self) -> &'static str {
         match self.request.isolation {
-            Isolation::ReadCommitted => "BEGIN",
-            Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
-            Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            Isolation::ReadCommitted => "BEGIN READ WRITE",
+            Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE",
+            Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE",
         }
     }
 

@@ -9,18 +9,9 @@ use towpath_wire::Code;
 
 use super::Work;
 use super::gate::{AT_THE_GATE, Gate, PATIENT};
-use super::support::Servers;
 
 async fn work(limits: &str) -> (Proxy<Postgres>, Work) {
-    let server = reqwest::Url::parse(&Servers::from_env().postgres).expect("a URL");
-    let server = server.socket_addrs(|| Some(5432)).expect("an address")[0];
-    let proxy = Proxy::before(&server.to_string()).await.expect("a port");
-    let work = Work::changed(limits, "CREATE TABLE t (id int)", |postgres| {
-        postgres.url = proxy.instead_of(postgres.url.expose()).parse().expect("a URL");
-    })
-    .await;
-    work.run(json!({"steps": [{"sql": "SELECT 1"}]})).await.expect("the line works");
-    (proxy, work)
+    Work::behind_a_proxy(limits, "CREATE TABLE t (id int)").await
 }
 
 /// What becomes of the next COMMIT.
@@ -107,7 +98,7 @@ async fn the_fate_of_a_transaction_is_told_in_each_case() {
         (client, id)
     };
     let fate = async |transaction: Transaction<'_>| {
-        resolve(pool, &transaction, tokio::time::Instant::now() + Duration::from_millis(300)).await
+        resolve(pool, &transaction, tokio::time::Instant::now() + Duration::from_secs(3)).await
     };
     let insert = "INSERT INTO app.t VALUES (1)";
     let (_client, committed) = begin(insert, "COMMIT").await;

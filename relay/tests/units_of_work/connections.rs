@@ -91,7 +91,7 @@ async fn a_panic_and_a_dropped_future_close_the_connection() {
     let begun = async |pool| {
         let mut session = Session::take(&pool).await.expect("a connection");
         session.opens();
-        session.client().batch_execute("BEGIN; UPDATE jars SET n = 0").await.expect("an update");
+        session.client().batch_execute("BEGIN READ WRITE; UPDATE jars SET n = 0").await.expect("an update");
         session
     };
     let panicking = pool.clone();

@@ -8,10 +8,16 @@ mod commit;
 mod connections;
 mod gate;
 mod hot_key;
+mod invalidation;
 mod migrations;
+mod nothing_happened;
 mod order;
+mod postgres_server;
+mod primary;
 mod role;
 mod rules;
+mod schema_change;
+mod silence;
 mod statements;
 mod values;
 mod waiting;
@@ -19,9 +25,10 @@ mod waiting;
 use std::sync::Arc;
 
 use serde_json::Value;
-use support::{ServiceSetup, Setup};
+use support::{Servers, ServiceSetup, Setup};
+use towpath_fault_proxy::{Postgres, Proxy};
 use towpath_relay::Failure;
-use towpath_relay::config::PostgresConfig;
+use towpath_relay::config::{Config, PostgresConfig};
 use towpath_relay::telemetry::TraceContext;
 use towpath_relay::{Relay, Service};
 use towpath_relay::{query, unit_of_work};
@@ -50,11 +57,27 @@ impl Work {
         let setup = setup(limits).databases().await;
         setup.execute("alpha", tables).await;
         let mut config = setup.config("relay");
-        let alpha = config.services.get_mut("alpha").expect("the service");
-        change(alpha.postgres.as_mut().expect("its database"));
-        let relay = Relay::new(config).expect("a relay");
-        tokio::spawn(relay.redis.clone().keep(relay.lifecycle.stop_background.clone()));
+        change(postgres_of(&mut config));
+        let relay = relay(config);
         Self { setup, relay }
+    }
+
+    /// With these limits, and a proxy before its database, which the service's role alone goes through.
+    pub(crate) async fn behind_a_proxy(limits: &str, tables: &str) -> (Proxy<Postgres>, Self) {
+        let server = reqwest::Url::parse(&Servers::from_env().postgres).expect("a URL");
+        let server = server.socket_addrs(|| Some(5432)).expect("an address")[0];
+        let proxy = Proxy::before(&server.to_string()).await.expect("a port");
+        let work = Self::changed(limits, tables, |postgres| {
+            postgres.url = proxy.instead_of(postgres.url.expose()).parse().expect("a URL");
+        })
+        .await;
+        work.run(serde_json::json!({"steps": [{"sql": "SELECT 1"}]})).await.expect("the line works");
+        (proxy, work)
+    }
+
+    /// How many connections the service's role has, in use or not.
+    pub(crate) fn connections(&self) -> usize {
+        self.service().database().expect("a database").app.status().size
     }
 
     pub(crate) fn service(&self) -> Arc<Service> {
@@ -99,6 +122,19 @@ impl Work {
     pub(crate) fn topic(&self) -> String {
         self.setup.topic("x")
     }
+}
+
+/// The database of the one service.
+pub(crate) fn postgres_of(config: &mut Config) -> &mut PostgresConfig {
+    let alpha = config.services.get_mut("alpha").expect("the service");
+    alpha.postgres.as_mut().expect("its database")
+}
+
+/// A relay that keeps its connection to Redis, and does nothing else by itself.
+pub(crate) fn relay(config: Config) -> Arc<Relay> {
+    let relay = Relay::new(config).expect("a relay");
+    tokio::spawn(relay.redis.clone().keep(relay.lifecycle.stop_background.clone()));
+    relay
 }
 
 pub(crate) fn setup(limits: &str) -> Setup {

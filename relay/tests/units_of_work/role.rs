@@ -100,12 +100,25 @@ async fn the_relays_tables_are_reached_through_their_functions_alone() {
 #[tokio::test]
 async fn the_role_touches_no_file_no_setting_and_no_other_session() {
     let work = Work::new("CREATE TABLE t (id int)").await;
+    // What the check of statements lets pass, the role may not do.
     for sql in [
-        "SELECT set_config('statement_timeout', '0', false)",
-        "UPDATE pg_settings SET setting = '0' WHERE name = 'statement_timeout'",
         "SELECT pg_read_file('/etc/passwd')",
         "SELECT * FROM pg_ls_dir('/')",
         "SELECT pg_stat_file('/etc/passwd') IS NULL",
+        "SELECT pg_reload_conf()",
+        "SELECT pg_switch_wal()::text",
+        "SELECT * FROM pg_authid",
+        "SELECT rolpassword FROM pg_authid",
+        "SELECT * FROM pg_hba_file_rules",
+    ] {
+        let failure = work.refused(Code::StatementFailed, json!({"steps": [{"sql": sql}]})).await;
+        assert_eq!(failure.problem.sqlstate.as_deref(), Some("42501"), "{sql}: {}", failure.problem.detail);
+    }
+    // These are refused before they reach PostgreSQL, and again there.
+    let role = connect(&work.setup.app_url("alpha")).await.expect("the role may log in");
+    for sql in [
+        "SELECT set_config('statement_timeout', '0', false)",
+        "UPDATE pg_settings SET setting = '0' WHERE name = 'statement_timeout'",
         "SELECT lo_import('/etc/passwd')",
         "SELECT lo_create(0)",
         "SELECT lo_from_bytea(0, 'x')",
@@ -115,26 +128,58 @@ async fn the_role_touches_no_file_no_setting_and_no_other_session() {
         "SELECT pg_advisory_unlock_all()",
         "SELECT pg_terminate_backend(1)",
         "SELECT pg_cancel_backend(1)",
-        "SELECT pg_reload_conf()",
-        "SELECT pg_switch_wal()::text",
         "SELECT pg_logical_emit_message(false, 'a', 'b')::text",
         "SELECT query_to_xml('SELECT 1', true, true, '')::text",
         "SELECT query_to_xml_and_xmlschema('SELECT 1', true, true, '')::text",
         "SELECT * FROM ts_stat('SELECT 1')",
-        "SELECT * FROM pg_authid",
-        "SELECT rolpassword FROM pg_authid",
-        "SELECT * FROM pg_hba_file_rules",
+        "SELECT ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, ''b''::tsquery')::text",
         "SELECT pg_export_snapshot()",
         "SELECT setseed(0.5)",
     ] {
-        let failure = work.refused(Code::StatementFailed, json!({"steps": [{"sql": sql}]})).await;
-        assert_eq!(failure.problem.sqlstate.as_deref(), Some("42501"), "{sql}: {}", failure.problem.detail);
+        let failure = work.refused(Code::StatementRefused, json!({"steps": [{"sql": sql}]})).await;
+        assert_eq!(failure.problem.sqlstate, None, "{sql}: {}", failure.problem.detail);
+        assert_eq!(sqlstate(&role.batch_execute(sql).await.expect_err(sql)), "42501", "{sql}");
     }
     work.run(json!({"steps": [{"sql": "SELECT pg_sleep(0)"}, {"sql": "SELECT pg_advisory_xact_lock(1)"}]}))
         .await
         .expect("these end by themselves");
     let timeout = work.run(json!({"steps": [{"sql": "SELECT current_setting('statement_timeout')"}]})).await;
     assert_eq!(timeout.expect("an answer").results[0].rows, [[json!("5s")]]);
+}
+
+/// On a server whose owner can't take functions from PUBLIC, the check of statements stands alone; and it stands before what
+/// extensions bring.
+#[tokio::test]
+async fn nothing_is_left_on_a_connection_where_the_role_may_execute_everything() {
+    let work = Work::changed("", "CREATE TABLE t (id int)", |postgres| postgres.pool_size = 1).await;
+    let grant = "DO $$ DECLARE f text; BEGIN
+        FOR f IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+                AND proname IN ('set_config', 'pg_advisory_lock', 'pg_notify', 'lo_create', 'query_to_xml', 'setseed')
+            LOOP EXECUTE 'GRANT EXECUTE ON FUNCTION ' || f || ' TO PUBLIC'; END LOOP; END $$;
+        GRANT UPDATE ON pg_settings TO PUBLIC";
+    work.setup.execute("alpha", grant).await;
+    for sql in [
+        "SELECT set_config('work_mem', '7MB', false)",
+        "SELECT PG_CATALOG.\"set_config\" /* */ ('work_mem', '7MB', false)",
+        "WITH x AS (SELECT set_config('work_mem', '7MB', false)) SELECT * FROM x",
+        "UPDATE pg_settings SET setting = '7168' WHERE name = 'work_mem'",
+        "SELECT pg_advisory_lock(7)::text",
+        "INSERT INTO t SELECT 1 WHERE pg_catalog.pg_advisory_lock(7) IS NULL",
+        "SELECT pg_notify('a', 'b')::text",
+        "SELECT lo_create(0)",
+        "SELECT query_to_xml('SELECT set_config(''work_mem'', ''7MB'', false)', true, true, '')::text",
+        "SELECT 1 AS a INTO TEMP x",
+        "CREATE TEMP TABLE x (id int)",
+        "LISTEN a",
+    ] {
+        work.refused(Code::StatementRefused, json!({"steps": [{"sql": sql}]})).await;
+        let query = work.query(json!({"sql": sql})).await.expect_err(sql);
+        assert_eq!(query.code(), Code::StatementRefused, "{sql}");
+    }
+    let left = "SELECT current_setting('work_mem') <> '7MB', (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+        AND pid = pg_backend_pid()), (SELECT count(*) FROM pg_largeobject_metadata), pg_my_temp_schema()::int";
+    let rows = work.query(json!({"sql": left})).await.expect("an answer").rows;
+    assert_eq!(rows, [[json!(true), json!("0"), json!("0"), json!(0)]]);
 }
 
 #[tokio::test]
