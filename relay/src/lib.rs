@@ -106,17 +106,18 @@ fn spawn_background(relay: &Arc<Relay>) {
 /// Health is served until the end of a stop, so that `/readyz` shows it.
 fn spawn_servers(relay: &Arc<Relay>, listener: TcpListener, admin_listener: TcpListener) {
     let life = &relay.lifecycle;
-    let serve = |listener: TcpListener, router: axum::Router, places, tracker: &TaskTracker, stop: &CancellationToken| {
-        let (limits, connections) = (relay.config.limits.clone(), tracker.clone());
-        let (stop, forced) = (stop.clone(), life.forced.clone());
-        tracker.spawn(async move {
-            let serve = || {
-                let (router, limits) = (router.clone(), limits.clone());
-                api::serve(&listener, router, limits, places, connections.clone(), stop.clone(), forced.clone())
-            };
-            outlive("listener", serve).await;
-        });
-    };
+    let serve =
+        |listener: TcpListener, router: axum::Router, places, tracker: &TaskTracker, stop: &CancellationToken| {
+            let (limits, connections) = (relay.config.limits.clone(), tracker.clone());
+            let (stop, forced) = (stop.clone(), life.forced.clone());
+            tracker.spawn(async move {
+                let serve = || {
+                    let (router, limits) = (router.clone(), limits.clone());
+                    api::serve(&listener, router, limits, places, connections.clone(), stop.clone(), forced.clone())
+                };
+                outlive("listener", serve).await;
+            });
+        };
     let limits = &relay.config.limits;
     let (places, admin_places) = ((limits.connections, Full::NextWaits), (limits.admin_connections, Full::OldestEnds));
     serve(listener, api::router(Arc::clone(relay)), places, &life.takers, &life.stop_taking);

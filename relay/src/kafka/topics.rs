@@ -31,8 +31,8 @@ use crate::config::{Config, KafkaConfig, ServiceConfig};
 use crate::health::Board;
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
 
-pub(crate) use known::Topics;
 pub use crate::config::own_topics::{dead_letters, retries};
+pub(crate) use known::Topics;
 
 /// Partitions of a journal. Publishers spread over them, so that one that dies inside a transaction holds up few.
 pub const JOURNAL_PARTITIONS: u32 = 4;

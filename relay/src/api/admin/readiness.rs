@@ -87,8 +87,9 @@ fn status(
 ) -> Status {
     let of = |kind: &'static str| dependencies.iter().filter(move |(name, _)| name.starts_with(kind));
     let no_database = of("postgres.").count() > 0 && of("postgres.").all(|(_, database)| !database.up);
-    // A relay starts before its component does, and has its shares all the same.
-    let servers_up = dependencies.iter().all(|(name, dependency)| dependency.up || name.starts_with("component."));
+    // A relay starts before its component does, and has its shares all the same; nor does its road open later for Redis.
+    let is_needed = |name: &str| !name.starts_with("component.") && name != "redis";
+    let servers_up = dependencies.iter().all(|(name, dependency)| dependency.up || !is_needed(name));
     let stuck = standing.values().any(|told| told.replaced >= MAX_REPLACEMENTS);
     let all_up = dependencies.values().all(|dependency| dependency.up);
     if stops {
@@ -134,6 +135,7 @@ mod tests {
             (Status::Unready, &["postgres.a", "postgres.b"], &[], None, false),
             (Status::Starting, &[], &closed, None, false),
             (Status::Starting, &["component.a"], &closed, None, false),
+            (Status::Starting, &["redis"], &closed, None, false),
             (Status::Degraded, &["kafka"], &closed, None, false),
             (Status::Unready, &["postgres.a", "postgres.b"], &closed, None, false),
             (Status::Degraded, &[], &[], Some(1), false),
