@@ -44,10 +44,14 @@ pub(crate) async fn missing(client: &Client) -> Result<Vec<String>, Error> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// A statement that PostgreSQL denied (42501) is the caller's fault, unless the role has lost grants: then it is nobody's who
-/// calls, and works again once they are given back.
+/// What PostgreSQL says where a role lacks a grant. A table, a function or a sequence in a schema that the role may not use isn't
+/// denied: it isn't found.
+const DENIED: [&str; 4] = ["42501", "42P01", "42883", "3F000"];
+
+/// A statement that PostgreSQL denied is the caller's fault, unless the role has lost grants: then it is nobody's who calls, and
+/// works again once they are given back.
 pub(crate) async fn judged(pool: &Pool, failure: Failure) -> Failure {
-    if failure.problem.sqlstate.as_deref() != Some("42501") {
+    if !failure.problem.sqlstate.as_deref().is_some_and(|sqlstate| DENIED.contains(&sqlstate)) {
         return failure;
     }
     let Ok(session) = Session::take(pool).await else { return failure };

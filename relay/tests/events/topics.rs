@@ -152,22 +152,6 @@ async fn a_topic_that_kafka_refuses_holds_back_only_what_uses_it() {
         .databases()
         .await;
     let refused = setup.topic("refused");
-    for (setting, value) in [("retention.ms", "a while"), ("min.insync.replicas", "0")] {
-        let mut config = setup.config("one-refused");
-        let declared = config.kafka.as_mut().expect("Kafka").topics.get_mut(&refused).expect("the topic");
-        declared.settings.insert(setting.to_owned(), value.to_owned());
-        let relay = setup.start_with(config).await;
-        let entry = format!("topic.{refused}");
-        eventually("the refusal is told", async || {
-            let said = relay.readiness().await;
-            if said["dependencies"][&entry]["up"] == false && said["status"] == "degraded" { Ok(()) } else { Err(said) }
-        })
-        .await;
-        let failures =
-            relay.metric(&format!("towpath_relay_dependency_failures_total{{dependency=\"{entry}\"}}")).await;
-        assert!(failures > 0.0, "the refusal is counted");
-        relay.stop().await;
-    }
     let mut config = setup.config("refused");
     let kafka = config.kafka.as_mut().expect("Kafka");
     // More brokers than there are; and so the journal of gamma can't be made either.
@@ -200,6 +184,29 @@ async fn a_topic_that_kafka_refuses_holds_back_only_what_uses_it() {
     let mut expected = in_order(10, 3);
     expected.insert("key-of-gamma".to_owned(), vec![0]);
     subscriber.accepts_all(&expected).await;
+}
+
+#[tokio::test]
+async fn a_setting_that_kafka_refuses_is_told_and_counted() {
+    let alpha = ServiceSetup::new("alpha").database().publishes("refused");
+    let setup = Setup::new().service(alpha).declare("refused").databases().await;
+    let refused = setup.topic("refused");
+    for (setting, value) in [("retention.ms", "a while"), ("min.insync.replicas", "0")] {
+        let mut config = setup.config("one-refused");
+        let declared = config.kafka.as_mut().expect("Kafka").topics.get_mut(&refused).expect("the topic");
+        declared.settings.insert(setting.to_owned(), value.to_owned());
+        let relay = setup.start_with(config).await;
+        let entry = format!("topic.{refused}");
+        eventually("the refusal is told", async || {
+            let said = relay.readiness().await;
+            if said["dependencies"][&entry]["up"] == false && said["status"] == "degraded" { Ok(()) } else { Err(said) }
+        })
+        .await;
+        let failures =
+            relay.metric(&format!("towpath_relay_dependency_failures_total{{dependency=\"{entry}\"}}")).await;
+        assert!(failures > 0.0, "the refusal is counted");
+        relay.stop().await;
+    }
 }
 
 /// A service that publishes to several topics goes on with the others.
