@@ -22,6 +22,10 @@ const MIN_SHARD_EVENTS: usize = 100;
 /// How long a publisher that was told to stop goes on with what waits.
 const LEAVE_AFTER: Duration = Duration::from_secs(2);
 
+/// How often a part of a batch is tried again at once after Kafka refused another: the client has then a gap in the numbers of a
+/// partition's records, which costs a transaction until it has begun anew.
+pub(super) const AFTER_A_REFUSAL: u32 = 3;
+
 /// What became of one try at a batch.
 pub(super) enum Tried {
     /// It is in Kafka, and not yet marked.
@@ -81,7 +85,7 @@ impl Publisher {
             return Ok(false);
         }
         // The last part is the next: those that come first in the order of numbers stand at the end.
-        let mut left = vec![open];
+        let (mut left, mut again) = (vec![open], 0);
         // The keys that wait since this batch, each with the number of its refused event.
         let mut waiting: HashMap<_, i64> = HashMap::new();
         while let Some(part) = left.pop() {
@@ -96,8 +100,14 @@ impl Publisher {
             let began = Instant::now();
             match self.attempt(&part).await? {
                 Tried::Published => self.settle(&part, began).await?,
+                Tried::Paused if again > 0 => {
+                    again -= 1;
+                    left.push(part);
+                    tokio::time::sleep_until(self.paused_until).await;
+                }
                 Tried::Paused => return Ok(false),
                 Tried::Refused(refusals) => {
+                    again = AFTER_A_REFUSAL;
                     self.answers.fetch_add(1, Ordering::Relaxed);
                     let split = split(part, &refusals);
                     if !self.hold(&split.refused, &split.behind).await? {

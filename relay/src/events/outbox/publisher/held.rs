@@ -16,7 +16,7 @@ use super::super::refused::split;
 use super::super::store::Waiting;
 use super::super::store::held::{self, Refused};
 use super::Publisher;
-use super::batches::Tried;
+use super::batches::{AFTER_A_REFUSAL, Tried};
 use crate::backoff::Backoff;
 use crate::telemetry::metrics as names;
 
@@ -112,7 +112,7 @@ impl Publisher {
 
     /// Publishes events of held keys. Answers how many Kafka took; `None`: publishing pauses.
     async fn clear_held(&mut self, batch: Vec<Waiting>) -> anyhow::Result<Option<usize>> {
-        let (mut taken, mut left) = (0, vec![batch]);
+        let (mut taken, mut left, mut again) = (0, vec![batch], 0);
         let mut waiting: HashMap<_, i64> = HashMap::new();
         while let Some(mut part) = left.pop() {
             part.retain(|event| waiting.get(&event.place()).is_none_or(|refused| event.seq < *refused));
@@ -121,6 +121,11 @@ impl Publisher {
             }
             let began = Instant::now();
             match self.attempt(&part).await? {
+                Tried::Paused if again > 0 => {
+                    again -= 1;
+                    left.push(part);
+                    tokio::time::sleep_until(self.paused_until).await;
+                }
                 Tried::Paused => return Ok(None),
                 Tried::Published => {
                     self.settle_held(&part, &[]).await?;
@@ -128,6 +133,7 @@ impl Publisher {
                     taken += part.len();
                 }
                 Tried::Refused(refusals) => {
+                    again = AFTER_A_REFUSAL;
                     let split = split(part, &refusals);
                     self.settle_held(&[], &split.refused).await?;
                     waiting.extend(split.refused.iter().map(|(event, _)| (event.place(), event.seq)));
