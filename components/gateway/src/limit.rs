@@ -49,7 +49,7 @@ pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Pr
 
 /// Whether requests pass without a call. A pause that would last longer than any was begun while the clock was ahead.
 fn is_paused(now_ms: u64, until_ms: u64) -> bool {
-    (1..=PAUSE_AFTER_FAILURE.as_millis()).contains(&u128::from(until_ms.saturating_sub(now_ms)))
+    (1..=PAUSE_AFTER_FAILURES.as_millis()).contains(&u128::from(until_ms.saturating_sub(now_ms)))
 }
 
 fn now_ms() -> u64 {

@@ -28,7 +28,7 @@ const RELAY: &[(&str, &str)] = &[
     ("V3__traces", include_str!("../../migrations/V3__traces.sql")),
     ("V4__held_keys", include_str!("../../migrations/V4__held_keys.sql")),
     ("V5__bounded_scans", include_str!("../../migrations/V5__bounded_scans.sql")),
-    ("V8__leases", include_str!("../../migrations/V8__leases.sql")),
+    ("V6__leases", include_str!("../../migrations/V6__leases.sql")),
 ];
 /// Where each set keeps its history.
 const RELAY_HISTORY: &str = "towpath.schema_history";

@@ -199,8 +199,7 @@ mod tests {
                 value: None,
                 headers: Vec::new(),
             };
-            let event = crate::events::cloudevents::kafka::read(&record.headers, None);
-            Work { record, event, route: None, weight: 1 }
+            Work { record, content: Content::Unwanted, weight: 1 }
         };
         assert!(partition.push(work(1, "a")) && !partition.push(work(2, "a")) && partition.push(work(3, "b")));
         let (first, second) = (partition.worker(), partition.worker());
