@@ -52,10 +52,11 @@ impl Taken {
         match declared.or(taken.rest.as_ref().and_then(|body| body.size_hint().exact())) {
             Some(length) if length <= MAX_HANDED_BYTES => taken.take().await?,
             Some(_) => {}
-            None => match tokio::time::timeout(STREAM_GRACE, taken.take()).await {
-                Ok(result) => result?,
-                Err(_) => {}
-            },
+            None => {
+                if let Ok(result) = tokio::time::timeout(STREAM_GRACE, taken.take()).await {
+                    result?;
+                }
+            }
         }
         Ok(Response::from_parts(parts, taken))
     }

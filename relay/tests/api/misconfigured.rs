@@ -54,12 +54,13 @@ async fn a_password_that_was_changed_is_told_and_heals() {
     assert!(!said.to_string().contains("test@") && !said.to_string().contains(":test"), "no secret is told: {said}");
     // Connections that stand go on; new ones are refused.
     let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{role}'");
-    eventually("a unit of work needs a new connection", async || {
+    let said = eventually("a unit of work needs a new connection", async || {
         server.query_one(&end, &[]).await.unwrap();
         let said = unit(&relay).await;
-        if said.status == 503 { Ok(is_unavailable(&said)) } else { Err(said) }
+        if said.status == 503 { Ok(said) } else { Err(said) }
     })
     .await;
+    is_unavailable(&said);
     server.batch_execute(&format!("ALTER ROLE {role} PASSWORD 'test'")).await.unwrap();
     is_ready(&relay).await;
     assert_eq!(unit(&relay).await.status, 200);

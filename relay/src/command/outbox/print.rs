@@ -172,7 +172,9 @@ mod tests {
 
     #[test]
     fn the_json_has_what_the_table_has_and_data_where_it_was_read() {
-        let json = |event: &HeldEvent| serde_json::from_str::<Value>(&list(&[event.clone()], true).unwrap()).unwrap();
+        let json = |event: &HeldEvent| {
+            serde_json::from_str::<Value>(&list(std::slice::from_ref(event), true).unwrap()).unwrap()
+        };
         let listed = json(&event());
         assert_eq!((&listed["id"], &listed["tries"], &listed["behind"]), (&"alpha/17".into(), &3.into(), &2.into()));
         assert!(listed.get("data").is_none());
