@@ -16,6 +16,8 @@ pub(crate) enum Problem {
     NoRoute,
     /// The host itself answers on this path, and only to GET and HEAD.
     MethodNotAllowed,
+    /// hyper takes no request target this long: 64 KiB.
+    UriTooLong,
     /// The request line and headers exceed `--max-header-bytes` or `--max-headers`.
     HeadersTooLarge,
     /// The body did not arrive within `--body-timeout`.
@@ -49,6 +51,9 @@ impl Problem {
                 "method_not_allowed",
                 "This path has no such method. The header Allow names those that it has.",
             ),
+            Self::UriTooLong => {
+                (StatusCode::URI_TOO_LONG, "uri_too_long", "The path and query of the request are too long.")
+            }
             Self::HeadersTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "headers_too_large",

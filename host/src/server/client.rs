@@ -171,7 +171,8 @@ fn with_document(bytes: &[u8]) -> Option<Bytes> {
     let head = std::str::from_utf8(bytes).ok().filter(|head| head.ends_with("\r\n\r\n"))?;
     let problem = match head.strip_prefix("HTTP/1.")?.get(1..5)? {
         " 400" => Problem::MalformedRequest,
-        " 431" | " 414" => Problem::HeadersTooLarge,
+        " 414" => Problem::UriTooLong,
+        " 431" => Problem::HeadersTooLarge,
         _ => return None,
     };
     let (before, after) = head.split_once(EMPTY)?;
@@ -266,11 +267,21 @@ mod tests {
 
     #[test]
     fn what_hyper_refuses_by_itself_has_a_document_too() {
-        let refusal = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
-        let answer = with_document(refusal).expect("a refusal");
-        let (head, body) = std::str::from_utf8(&answer).unwrap().split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())) && head.ends_with("date: x"), "{head}");
-        assert!(body.contains("\"headers_too_large\"") && !head.contains("content-length: 0"), "{body}");
+        for (line, code) in [
+            ("400 Bad Request", "malformed_request"),
+            ("414 URI Too Long", "uri_too_long"),
+            ("431 Request Header Fields Too Large", "headers_too_large"),
+        ] {
+            let refusal = format!("HTTP/1.1 {line}\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n");
+            let answer = with_document(refusal.as_bytes()).expect("a refusal");
+            let (head, body) = std::str::from_utf8(&answer).unwrap().split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.contains(&format!("content-length: {}\r\n", body.len())) && head.ends_with("date: x"),
+                "{head}"
+            );
+            let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!((&problem["code"], problem["status"].to_string().as_str()), (&code.into(), &line[..3]));
+        }
         for other in
             ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"]
         {
