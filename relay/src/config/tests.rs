@@ -243,7 +243,12 @@ fn each_bad_value_is_one_fault_that_names_its_key() {
         ("topics = [\"a.events\"]", "topics = [\"a.events\", \"a.events\"]", "services.alpha.publish.topics", "twice"),
         ("brokers = \"127.0.0.1:9092\"", "brokers = \"127.0.0.1\"", "kafka.brokers", "host:port"),
         ("brokers = \"127.0.0.1:9092\"", "brokers = \"a:1,,b:2\"", "kafka.brokers", "host:port"),
-        ("\"sasl.password\"", "\"sasl.passphrase\"", "kafka.properties.\"sasl.passphrase\"", "doesn't have this setting"),
+        (
+            "\"sasl.password\"",
+            "\"sasl.passphrase\"",
+            "kafka.properties.\"sasl.passphrase\"",
+            "doesn't have this setting",
+        ),
         ("\"sasl.password\"", "\"isolation.level\"", "kafka.properties.\"isolation.level\"", "by the relay itself"),
         (
             "\"retention.ms\" = \"1000\"",
