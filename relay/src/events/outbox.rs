@@ -78,7 +78,7 @@ use metrics::counter;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backoff::Backoff;
-use crate::config::KafkaConfig;
+use crate::config::{KafkaConfig, TopicConfig};
 use crate::kafka::record_bytes;
 use crate::kafka::topics::{self, Topics};
 use crate::panics;
@@ -152,7 +152,7 @@ pub(crate) async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topi
 /// set to less by hand is found out by smaller batches ([`refused`]).
 fn together(service: &Service, kafka: &KafkaConfig) -> usize {
     let topics = service.config.publish.iter().filter_map(|topic| kafka.topics.get(topic));
-    let declared = topics.filter_map(|topic| topic.settings.get("max.message.bytes")?.parse().ok());
+    let declared = topics.filter_map(TopicConfig::max_message_bytes);
     declared.fold(MAX_TOGETHER_BYTES, usize::min).max(1)
 }
 

@@ -11,19 +11,64 @@ use std::collections::{HashMap, HashSet};
 use super::producer::Refusal;
 use super::store::Waiting;
 
+/// How often a part of a batch is tried again at once after Kafka refused another: the client has then a gap in the numbers of a
+/// partition's records, which costs a transaction until it has begun anew.
+const AFTER_A_REFUSAL: u32 = 3;
+
+/// A batch on its way into Kafka, in parts where Kafka refuses some of it.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// The last one is the next: those that come first in the order of numbers stand at the end.
+    left: Vec<Vec<Waiting>>,
+    /// The keys that wait since this batch, each with the number of its refused event.
+    waiting: HashMap<(String, String), i64>,
+    again: u32,
+}
+
+impl Parts {
+    pub(super) fn of(batch: Vec<Waiting>) -> Self {
+        Self { left: vec![batch], waiting: HashMap::new(), again: 0 }
+    }
+
+    /// The next part, and those that were in it and stand behind an event that was refused meanwhile.
+    pub(super) fn next(&mut self) -> Option<(Vec<Waiting>, Vec<Waiting>)> {
+        let part = self.left.pop()?;
+        let is_behind = |event: &Waiting| self.waiting.get(&event.place()).is_some_and(|refused| event.seq > *refused);
+        let (behind, part) = part.into_iter().partition(is_behind);
+        Some((part, behind))
+    }
+
+    /// Puts a part back that Kafka didn't take, for another try. `false`: it was tried often enough.
+    pub(super) fn again(&mut self, part: Vec<Waiting>) -> bool {
+        let Some(again) = self.again.checked_sub(1) else { return false };
+        self.again = again;
+        self.left.push(part);
+        true
+    }
+
+    /// Takes what Kafka said of a part. Answers the events whose keys wait, each with what Kafka said, and those behind them.
+    pub(super) fn refuse(&mut self, part: Vec<Waiting>, said: &[Refusal]) -> (Vec<(Waiting, String)>, Vec<Waiting>) {
+        let Split { refused, behind, parts } = split(part, said);
+        self.again = AFTER_A_REFUSAL;
+        self.waiting.extend(refused.iter().map(|(event, _)| (event.place(), event.seq)));
+        self.left.extend(parts.into_iter().rev());
+        (refused, behind)
+    }
+}
+
 /// What follows from a refusal. All events of the batch are in it once.
 #[derive(Debug, Default)]
-pub(super) struct Split {
+struct Split {
     /// Events whose keys wait, each with what Kafka said, in the order of their numbers.
-    pub(super) refused: Vec<(Waiting, String)>,
+    refused: Vec<(Waiting, String)>,
     /// Events that stand behind one of these.
-    pub(super) behind: Vec<Waiting>,
+    behind: Vec<Waiting>,
     /// What to try next, one after the other. No part depends on one after it.
-    pub(super) parts: Vec<Vec<Waiting>>,
+    parts: Vec<Vec<Waiting>>,
 }
 
 /// Decides by what Kafka said of a batch, whose events are in the order of their numbers.
-pub(super) fn split(batch: Vec<Waiting>, refusals: &[Refusal]) -> Split {
+fn split(batch: Vec<Waiting>, refusals: &[Refusal]) -> Split {
     let said: HashMap<usize, &Refusal> = refusals.iter().map(|refusal| (refusal.index, refusal)).collect();
     let alone = said.len() == 1;
     let mut split = Split::default();
@@ -124,10 +169,8 @@ mod tests {
             let batch: Vec<Waiting> =
                 keys.iter().enumerate().map(|(seq, key)| event(seq as i64, &format!("k{key}"))).collect();
             let size = batch.len();
-            let (mut left, mut published, mut tries, mut refused) = (vec![batch], Vec::new(), 0, 0);
-            let mut held: HashMap<(String, String), i64> = HashMap::new();
-            while let Some(mut part) = left.pop() {
-                part.retain(|event| held.get(&event.place()).is_none_or(|refused| event.seq < *refused));
+            let (mut parts, mut published, mut tries, mut refused) = (Parts::of(batch), Vec::new(), 0, 0);
+            while let Some((part, _behind)) = parts.next() {
                 tries += 1;
                 let refusals = answer(&part, &bad, vague);
                 if refusals.is_empty() {
@@ -135,9 +178,7 @@ mod tests {
                     continue;
                 }
                 refused += 1;
-                let split = split(part, &refusals);
-                held.extend(split.refused.iter().map(|(event, _)| (event.place(), event.seq)));
-                left.extend(split.parts.into_iter().rev());
+                parts.refuse(part, &refusals);
             }
             let mut first_bad: HashMap<String, i64> = HashMap::new();
             for (seq, key) in keys.iter().enumerate().filter(|(seq, _)| bad.contains(&(*seq as i64))) {

@@ -1,6 +1,5 @@
 //! Batch by batch: read, publish, mark.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::BACKOFF;
 use super::super::producer::{Refusal, Trouble};
-use super::super::refused::split;
+use super::super::refused::Parts;
 use super::super::store::{self, Bounds, Waiting};
 use super::{LOST, Publisher};
 use crate::telemetry::metrics as names;
@@ -21,10 +20,6 @@ const MAX_BATCH_BYTES: usize = 8 << 20;
 const MIN_SHARD_EVENTS: usize = 100;
 /// How long a publisher that was told to stop goes on with what waits.
 const LEAVE_AFTER: Duration = Duration::from_secs(2);
-
-/// How often a part of a batch is tried again at once after Kafka refused another: the client has then a gap in the numbers of a
-/// partition's records, which costs a transaction until it has begun anew.
-pub(super) const AFTER_A_REFUSAL: u32 = 3;
 
 /// What became of one try at a batch.
 pub(super) enum Tried {
@@ -84,13 +79,8 @@ impl Publisher {
         if !self.hold(&[], &held).await? {
             return Ok(false);
         }
-        // The last part is the next: those that come first in the order of numbers stand at the end.
-        let (mut left, mut again) = (vec![open], 0);
-        // The keys that wait since this batch, each with the number of its refused event.
-        let mut waiting: HashMap<_, i64> = HashMap::new();
-        while let Some(part) = left.pop() {
-            let is_behind = |event: &Waiting| waiting.get(&event.place()).is_some_and(|refused| event.seq > *refused);
-            let (behind, part): (Vec<_>, Vec<_>) = part.into_iter().partition(is_behind);
+        let mut parts = Parts::of(open);
+        while let Some((part, behind)) = parts.next() {
             if !self.hold(&[], &behind).await? {
                 return Ok(false);
             }
@@ -100,21 +90,18 @@ impl Publisher {
             let began = Instant::now();
             match self.attempt(&part).await? {
                 Tried::Published => self.settle(&part, began).await?,
-                Tried::Paused if again > 0 => {
-                    again -= 1;
-                    left.push(part);
-                    tokio::time::sleep_until(self.paused_until).await;
-                }
-                Tried::Paused => return Ok(false),
-                Tried::Refused(refusals) => {
-                    again = AFTER_A_REFUSAL;
-                    self.answers.fetch_add(1, Ordering::Relaxed);
-                    let split = split(part, &refusals);
-                    if !self.hold(&split.refused, &split.behind).await? {
+                Tried::Paused => {
+                    if !parts.again(part) {
                         return Ok(false);
                     }
-                    waiting.extend(split.refused.iter().map(|(event, _)| (event.place(), event.seq)));
-                    left.extend(split.parts.into_iter().rev());
+                    tokio::time::sleep_until(self.paused_until).await;
+                }
+                Tried::Refused(refusals) => {
+                    self.answers.fetch_add(1, Ordering::Relaxed);
+                    let (refused, behind) = parts.refuse(part, &refusals);
+                    if !self.hold(&refused, &behind).await? {
+                        return Ok(false);
+                    }
                 }
             }
             if self.lost.is_cancelled() {
@@ -182,7 +169,7 @@ impl Publisher {
             "marking published events failed; retrying before the next batch"
         );
         tokio::time::sleep(wait).await;
-        if self.lost.is_cancelled() { Err(anyhow!("it was retired by another relay")) } else { Ok(()) }
+        if self.lost.is_cancelled() { Err(anyhow!(LOST)) } else { Ok(()) }
     }
 
     /// A batch is in Kafka, and marked.

@@ -4,7 +4,7 @@
 //! refused that one is tried, and once Kafka takes it, or somebody drops it, the others follow in batches, and the key goes
 //! on as any other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -12,11 +12,11 @@ use metrics::counter;
 use tokio::time::Instant;
 
 use super::super::BACKOFF;
-use super::super::refused::split;
+use super::super::refused::Parts;
 use super::super::store::Waiting;
 use super::super::store::held::{self, Refused};
 use super::Publisher;
-use super::batches::{AFTER_A_REFUSAL, Tried};
+use super::batches::Tried;
 use crate::backoff::Backoff;
 use crate::telemetry::metrics as names;
 
@@ -112,32 +112,28 @@ impl Publisher {
 
     /// Publishes events of held keys. Answers how many Kafka took; `None`: publishing pauses.
     async fn clear_held(&mut self, batch: Vec<Waiting>) -> anyhow::Result<Option<usize>> {
-        let (mut taken, mut left, mut again) = (0, vec![batch], 0);
-        let mut waiting: HashMap<_, i64> = HashMap::new();
-        while let Some(mut part) = left.pop() {
-            part.retain(|event| waiting.get(&event.place()).is_none_or(|refused| event.seq < *refused));
+        let (mut taken, mut parts) = (0, Parts::of(batch));
+        // What stands behind a refused event is held already.
+        while let Some((part, _behind)) = parts.next() {
             if part.is_empty() {
                 continue;
             }
             let began = Instant::now();
             match self.attempt(&part).await? {
-                Tried::Paused if again > 0 => {
-                    again -= 1;
-                    left.push(part);
+                Tried::Paused => {
+                    if !parts.again(part) {
+                        return Ok(None);
+                    }
                     tokio::time::sleep_until(self.paused_until).await;
                 }
-                Tried::Paused => return Ok(None),
                 Tried::Published => {
                     self.settle_held(&part, &[]).await?;
                     self.published(&part, began);
                     taken += part.len();
                 }
                 Tried::Refused(refusals) => {
-                    again = AFTER_A_REFUSAL;
-                    let split = split(part, &refusals);
-                    self.settle_held(&[], &split.refused).await?;
-                    waiting.extend(split.refused.iter().map(|(event, _)| (event.place(), event.seq)));
-                    left.extend(split.parts.into_iter().rev());
+                    let (refused, _behind) = parts.refuse(part, &refusals);
+                    self.settle_held(&[], &refused).await?;
                 }
             }
         }

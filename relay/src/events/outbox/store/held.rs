@@ -7,9 +7,6 @@ use tokio_postgres::types::{ToSql, Type};
 use super::{Bounds, Held, Waiting, waiting};
 use crate::postgres::{RelayRole, milliseconds};
 
-/// A key that was due later than this was held while the database's clock was ahead.
-const MAX_WAIT: &str = "interval '10 minutes'";
-
 const HOLD: &str = "SELECT towpath.outbox_hold($1, $2, $3, $4, $5, $6, $7)";
 
 const SETTLE: &str = "SELECT towpath.held_settle($1, $2, $3, $4, $5, $6, $7)";
@@ -17,34 +14,29 @@ const SETTLE: &str = "SELECT towpath.held_settle($1, $2, $3, $4, $5, $6, $7)";
 const RELEASE: &str = "SELECT towpath.held_release($1, $2, $3)";
 
 /// Of a key whose first event was refused the first alone, of the others up to the limit: of the keys that have been due
-/// for the longest.
-fn read_sql() -> String {
-    format!(
-        concat!(
-            "SELECT ",
-            waiting!(),
-            ", batch.refused
-            FROM (
-                SELECT first.seq, k.refused, sum(first.bytes) OVER (ORDER BY first.seq) - first.bytes AS bytes_before
-                FROM (
-                    SELECT d.topic, d.key, d.refused FROM towpath.held_key AS d
-                    WHERE d.shard = ANY ($1)
-                        AND (d.retry_at <= clock_timestamp() OR d.retry_at > clock_timestamp() + {MAX_WAIT})
-                    ORDER BY d.retry_at LIMIT $5
-                ) AS k
-                CROSS JOIN LATERAL (
-                    SELECT e.seq, octet_length(e.data) AS bytes FROM towpath.held_event AS e
-                    WHERE e.topic = k.topic AND e.key = k.key
-                    ORDER BY e.seq LIMIT CASE WHEN k.refused > 0 THEN 1 ELSE $4 END
-                ) AS first
-                ORDER BY first.seq LIMIT $2
-            ) AS batch
-            JOIN towpath.held_event AS o ON o.seq = batch.seq
-            WHERE batch.bytes_before < $3 ORDER BY o.seq"
-        ),
-        MAX_WAIT = MAX_WAIT
-    )
-}
+/// for the longest. A key that is due later than in ten minutes was held while the database's clock was ahead.
+const READ: &str = concat!(
+    "SELECT ",
+    waiting!(),
+    ", batch.refused
+    FROM (
+        SELECT first.seq, k.refused, sum(first.bytes) OVER (ORDER BY first.seq) - first.bytes AS bytes_before
+        FROM (
+            SELECT d.topic, d.key, d.refused FROM towpath.held_key AS d
+            WHERE d.shard = ANY ($1)
+                AND (d.retry_at <= clock_timestamp() OR d.retry_at > clock_timestamp() + interval '10 minutes')
+            ORDER BY d.retry_at LIMIT $5
+        ) AS k
+        CROSS JOIN LATERAL (
+            SELECT e.seq, octet_length(e.data) AS bytes FROM towpath.held_event AS e
+            WHERE e.topic = k.topic AND e.key = k.key
+            ORDER BY e.seq LIMIT CASE WHEN k.refused > 0 THEN 1 ELSE $4 END
+        ) AS first
+        ORDER BY first.seq LIMIT $2
+    ) AS batch
+    JOIN towpath.held_event AS o ON o.seq = batch.seq
+    WHERE batch.bytes_before < $3 ORDER BY o.seq"
+);
 
 const SHARDS: &str = "SELECT DISTINCT shard FROM towpath.held_key WHERE shard = ANY ($1)";
 
@@ -124,7 +116,7 @@ pub(in super::super) async fn read(
         (&per_key, Type::INT8),
         (&keys, Type::INT8),
     ];
-    let rows = role.rows(&read_sql(), &parameters).await?;
+    let rows = role.rows(READ, &parameters).await?;
     Ok(rows.iter().map(Waiting::read).collect::<Result<_, _>>()?)
 }
 
