@@ -152,8 +152,9 @@ async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Res
         let book = read(kafka, &place.letters, Letter::outlined).await?;
         let mut wanted: Vec<Letter> = book.open().filter(|letter| filter.takes(letter)).cloned().collect();
         if action == Action::Replay {
-            let mut there = readable(kafka, &wanted).await?.into_iter();
-            let (readable, deleted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|_| there.next().unwrap_or(false));
+            let there = origin::still_there(kafka, wanted.iter().filter_map(|letter| letter.refers_to.clone())).await?;
+            let is_there = |letter: &Letter| letter.refers_to.as_ref().is_none_or(|origin| there.contains(origin));
+            let (readable, deleted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_there);
             wanted = readable;
             settled.deleted.extend(deleted);
         }
@@ -174,18 +175,6 @@ async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Res
 pub(crate) fn largest_letter(config: &Config) -> usize {
     let delivered = config.services.values().map(|service| service.limits.delivery_bytes).max();
     delivered.unwrap_or_default() + LETTER_BYTES
-}
-
-/// Whether Kafka still has what each letter refers to.
-async fn readable(kafka: &KafkaConfig, letters: &[Letter]) -> anyhow::Result<Vec<bool>> {
-    let mut there = Vec::with_capacity(letters.len());
-    for letter in letters {
-        there.push(match &letter.refers_to {
-            Some(origin) => origin::is_there(kafka, origin).await?,
-            None => true,
-        });
-    }
-    Ok(there)
 }
 
 async fn open(kafka: &KafkaConfig, service: &str) -> anyhow::Result<FutureProducer<Log>> {

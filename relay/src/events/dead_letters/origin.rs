@@ -3,6 +3,7 @@
 //! It stands in the topic that it was written to for as long as Kafka keeps it there; a letter that refers to it is as good as
 //! that.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -80,17 +81,30 @@ pub(crate) async fn read(kafka: &KafkaConfig, origin: &Origin, most: usize) -> R
     .await
 }
 
-/// Whether Kafka still has it, as far as the bounds of its partition tell.
+/// Which of these records Kafka still has, as far as the bounds of their partitions tell.
 ///
 /// # Errors
 /// Where Kafka doesn't answer.
-pub(super) async fn is_there(kafka: &KafkaConfig, origin: &Origin) -> Result<bool, KafkaError> {
+pub(super) async fn still_there(
+    kafka: &KafkaConfig,
+    origins: impl Iterator<Item = Origin>,
+) -> Result<BTreeSet<Origin>, KafkaError> {
+    let origins: BTreeSet<Origin> = origins.collect();
+    if origins.is_empty() {
+        return Ok(origins);
+    }
     let consumer = consumer(kafka)?;
-    let origin = origin.clone();
-    blocking(move || match consumer.fetch_watermarks(&origin.topic, origin.partition, REQUEST_TIMEOUT) {
-        Ok((low, high)) => Ok((low..high).contains(&origin.offset)),
-        Err(error) if is_gone(&error) => Ok(false),
-        Err(error) => Err(error),
+    blocking(move || {
+        let mut there = BTreeSet::new();
+        for origin in origins {
+            match consumer.fetch_watermarks(&origin.topic, origin.partition, REQUEST_TIMEOUT) {
+                Ok((low, high)) if (low..high).contains(&origin.offset) => drop(there.insert(origin)),
+                Ok(_) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(there)
     })
     .await
 }

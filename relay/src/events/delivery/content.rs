@@ -28,7 +28,7 @@ pub(super) enum Content {
     Unwanted,
 }
 
-/// Says what a record is. `at`: the topic that it was fetched from.
+/// Says what a record is.
 pub(super) fn of(taken: Taken, routes: &Routes, most: usize) -> (Record, Content) {
     let unfit = |reason, detail: String, form| {
         let cause = Cause { reason, detail, status: None, attempts: 0 };
