@@ -6,9 +6,9 @@
 mod print;
 mod time;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::print::out;
+use super::print::{count, done as told, missing, out};
 use crate::config::Config;
 use crate::events::dead_letters::{self, Filter, Letter, Reason, Settled};
 use anyhow::Context;
@@ -171,11 +171,8 @@ async fn settle(config: &Config, Settling { which, all, json }: &Settling, done:
         settled.context("some letters may be done; `dlq list` shows which are still open")?;
     let all: Vec<Letter> = settled.iter().chain(&deleted).cloned().collect();
     nothing(which, &all);
-    let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for letter in &settled {
-        services.entry(&letter.service).or_default().push(&letter.id);
-    }
-    out(&print::settled(&services, done, *json)?)?;
+    let ids: Vec<_> = settled.iter().map(|letter| (letter.service.as_str(), letter.id.as_str())).collect();
+    out(&told(&ids, done, "letter", *json)?)?;
     for letter in &deleted {
         let record = letter.refers_to.as_ref().map(ToString::to_string).unwrap_or_default();
         eprintln!(
@@ -191,7 +188,7 @@ async fn preview(config: &Config, Settling { which, all, json }: &Settling) -> a
     let letters = dead_letters::list(config, &which.filter(config)?).await?;
     out(&print::list(&letters, *json)?)?;
     found(which, &letters);
-    anyhow::bail!("nothing was dropped: add --yes to drop {}", print::letters(letters.len()))
+    anyhow::bail!("nothing was dropped: add --yes to drop {}", count(letters.len(), "letter"))
 }
 
 fn said_which(which: &Which, all: bool) -> anyhow::Result<()> {
@@ -209,10 +206,9 @@ fn nothing(which: &Which, letters: &[Letter]) {
 
 /// Whether every id was found. Prints those that weren't.
 fn found(which: &Which, letters: &[Letter]) -> bool {
-    let there: BTreeSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
-    let missing: Vec<&str> = which.ids.iter().map(String::as_str).filter(|id| !there.contains(id)).collect();
-    if !missing.is_empty() {
-        eprintln!("no open letter {}; `dlq list` shows the open ones", missing.join(", "));
+    let missing = missing(&which.ids, letters.iter().map(|letter| &letter.id));
+    if let Some(ids) = &missing {
+        eprintln!("no open letter {ids}; `dlq list` shows the open ones");
     }
-    missing.is_empty()
+    missing.is_none()
 }

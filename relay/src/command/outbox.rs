@@ -5,12 +5,12 @@
 
 mod print;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::print::out;
+use super::print::{count, done, missing, out};
 use crate::config::Config;
 use crate::events::outbox::held::{self, Filter, HeldEvent, MAX_LISTED};
 
@@ -164,7 +164,7 @@ async fn retry(config: &Config, Retrying { which, all, json }: &Retrying) -> any
     if events.is_empty() && filter.ids.is_empty() {
         eprintln!("No held key matches.");
     }
-    out(&print::done(&by_service(&events), "retried", *json)?)?;
+    out(&done(&named(&events), "retried", "event", *json)?)?;
     Ok(found(&filter, &events))
 }
 
@@ -172,7 +172,7 @@ async fn drop(config: &Config, Dropping { ids, json, .. }: &Dropping) -> anyhow:
     let filter = Filter { ids: ids.iter().cloned().collect(), ..Filter::default() };
     let dropped =
         held::drop(config, &filter).await.context("some may be dropped; `outbox list` shows which are not")?;
-    out(&print::done(&by_service(&dropped), "dropped", *json)?)?;
+    out(&done(&named(&dropped), "dropped", "event", *json)?)?;
     if !*json {
         out(&print::dropped(&dropped)?)?;
     }
@@ -184,23 +184,19 @@ async fn preview(config: &Config, Dropping { ids, json, .. }: &Dropping) -> anyh
     let events = held::list(config, &filter, false).await?;
     out(&print::list(&events, *json)?)?;
     found(&filter, &events);
-    anyhow::bail!("nothing was dropped: add --yes to drop {}", print::events(events.len()))
+    anyhow::bail!("nothing was dropped: add --yes to drop {}", count(events.len(), "event"))
 }
 
-fn by_service(events: &[HeldEvent]) -> BTreeMap<&str, Vec<&str>> {
-    let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for event in events {
-        services.entry(&event.service).or_default().push(&event.id);
-    }
-    services
+/// The service and the id of each.
+fn named(events: &[HeldEvent]) -> Vec<(&str, &str)> {
+    events.iter().map(|event| (event.service.as_str(), event.id.as_str())).collect()
 }
 
 /// Whether every id was found. Prints those that weren't.
 fn found(filter: &Filter, events: &[HeldEvent]) -> bool {
-    let there: BTreeSet<&str> = events.iter().map(|event| event.id.as_str()).collect();
-    let missing: Vec<&str> = filter.ids.iter().map(String::as_str).filter(|id| !there.contains(id)).collect();
-    if !missing.is_empty() {
-        eprintln!("no held event {}; `outbox list` shows those that are held", missing.join(", "));
+    let missing = missing(&filter.ids, events.iter().map(|event| &event.id));
+    if let Some(ids) = &missing {
+        eprintln!("no held event {ids}; `outbox list` shows those that are held");
     }
-    missing.is_empty()
+    missing.is_none()
 }

@@ -2,6 +2,7 @@
 //!
 //! Keys, types and data come from others: control characters, which could steer a terminal, are replaced.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -42,4 +43,37 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     let text = shown(text);
     let cut = text.char_indices().nth(most).map(|(end, _)| format!("{}…", &text[..end]));
     cut.unwrap_or(text)
+}
+
+/// So many of something: `1 letter`, `2 letters`.
+pub(super) fn count(number: usize, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What was done in each service, to those with these ids. `one` names one of them.
+pub(super) fn done(ids: &[(&str, &str)], done: &str, one: &str, json: bool) -> anyhow::Result<String> {
+    let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (service, id) in ids {
+        services.entry(service).or_default().push(id);
+    }
+    let mut text = String::new();
+    for (service, ids) in services {
+        if json {
+            let said = serde_json::json!({"service": service, "action": done, "count": ids.len(), "ids": ids});
+            text.push_str(&line(&said)?);
+        } else {
+            writeln!(text, "{service}: {} {done}", count(ids.len(), one))?;
+        }
+    }
+    Ok(text)
+}
+
+/// Of the ids that were asked for, those that aren't there, as a list in words; `None` if all are.
+pub(super) fn missing<'a>(
+    wanted: impl IntoIterator<Item = &'a String>,
+    there: impl IntoIterator<Item = &'a String>,
+) -> Option<String> {
+    let there: BTreeSet<&String> = there.into_iter().collect();
+    let missing: Vec<&str> = wanted.into_iter().filter(|id| !there.contains(id)).map(String::as_str).collect();
+    (!missing.is_empty()).then(|| missing.join(", "))
 }

@@ -1,73 +1,24 @@
 //! `towpath-relay dlq`, as a person uses it.
 
-use std::path::PathBuf;
-use std::process::Output;
-
 use axum::response::IntoResponse;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
+use crate::relay_command::RelayCommand;
 use crate::subscriber::{Heard, Subscriber};
 use crate::support::{Setup, TestRelay, eventually};
 use crate::{TOPIC, say_numbers, subscribing};
 
-struct Dlq {
-    config: PathBuf,
-}
-
-impl Dlq {
-    fn new(setup: &Setup) -> Self {
-        let config = std::env::temp_dir().join(format!("{}-dlq.toml", setup.id));
-        std::fs::write(&config, setup.text("dlq")).expect("writes");
-        Self { config }
-    }
-
-    /// Exit status, stdout, stderr.
-    async fn run(&self, arguments: &str) -> (Option<i32>, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_towpath-relay"));
-        command.arg("--config").arg(&self.config).arg("dlq").args(arguments.split_whitespace());
-        let Output { status, stdout, stderr } = command.output().await.expect("it runs");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        (status.code(), text(stdout), text(stderr))
-    }
-
-    /// What it prints, where all goes well.
-    async fn says(&self, arguments: &str) -> String {
-        let (status, stdout, stderr) = self.run(arguments).await;
-        assert_eq!(status, Some(0), "{arguments}: {stdout}{stderr}");
-        stdout
-    }
-
-    async fn json(&self, arguments: &str) -> Vec<Value> {
-        let text = self.says(&format!("{arguments} --json")).await;
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-    }
-
-    /// What it complains of.
-    async fn refuses(&self, arguments: &str, status: i32, said: &[&str]) {
-        let (found, stdout, stderr) = self.run(arguments).await;
-        assert_eq!(found, Some(status), "{arguments}: {stdout}{stderr}");
-        assert!(said.iter().all(|part| stderr.contains(part)), "{arguments}: {stderr}");
-    }
-
-    async fn open(&self, count: usize) -> Vec<Value> {
-        eventually("so many letters are open", async || {
-            let open = self.json("list").await;
-            if open.len() == count { Ok(open) } else { Err(open.len()) }
-        })
-        .await
-    }
-}
-
-impl Drop for Dlq {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.config);
-    }
+async fn open_letters(dlq: &RelayCommand, count: usize) -> Vec<Value> {
+    eventually("so many letters are open", async || {
+        let open = dlq.json("list").await;
+        if open.len() == count { Ok(open) } else { Err(open.len()) }
+    })
+    .await
 }
 
 /// Two keys of three events each are dead letters; what a third key says is taken.
-async fn with_letters() -> (Subscriber, Setup, TestRelay, Dlq) {
+async fn with_letters() -> (Subscriber, Setup, TestRelay, RelayCommand) {
     let subscriber = Subscriber::start().await;
     subscriber.answer(|heard: Heard| async move {
         if heard.key == "key-0" { StatusCode::OK.into_response() } else { (StatusCode::CONFLICT, "no").into_response() }
@@ -76,14 +27,14 @@ async fn with_letters() -> (Subscriber, Setup, TestRelay, Dlq) {
     let relay = setup.start().await;
     say_numbers(&setup, &relay, 3, 0, 3).await;
     subscriber.accepts(3).await;
-    let dlq = Dlq::new(&setup);
+    let dlq = RelayCommand::new(&setup, "dlq");
     (subscriber, setup, relay, dlq)
 }
 
 #[tokio::test]
 async fn letters_are_listed_and_shown() {
     let (_subscriber, setup, _relay, dlq) = with_letters().await;
-    let open = dlq.open(6).await;
+    let open = open_letters(&dlq, 6).await;
     let of_key = dlq.json("list --key key-1").await;
     assert_eq!(of_key.len(), 3);
     let first = &of_key[0];
@@ -115,7 +66,7 @@ async fn letters_are_listed_and_shown() {
 #[tokio::test]
 async fn what_can_not_be_meant_is_refused() {
     let (_subscriber, setup, _relay, dlq) = with_letters().await;
-    dlq.open(6).await;
+    open_letters(&dlq, 6).await;
     dlq.refuses("list --service gamma", 1, &["\"gamma\"", "there are beta"]).await;
     dlq.refuses("list --topic misspelt", 1, &["\"misspelt\"", &setup.topic(TOPIC)]).await;
     dlq.refuses("list --since yesterday", 2, &["2h"]).await;
@@ -128,13 +79,13 @@ async fn what_can_not_be_meant_is_refused() {
         dlq.refuses(&format!("{missing} nowhere.dlq/7"), 1, &["no open letter nowhere.dlq/7"]).await;
     }
     dlq.refuses("drop --key key-1", 1, &["nothing was dropped", "--yes", "3 letters"]).await;
-    dlq.open(6).await;
+    open_letters(&dlq, 6).await;
 }
 
 #[tokio::test]
 async fn replay_keeps_the_order_of_a_key_and_leaves_the_others() {
     let (subscriber, _setup, _relay, dlq) = with_letters().await;
-    let open = dlq.open(6).await;
+    let open = open_letters(&dlq, 6).await;
     let of_key_2 = open.iter().find(|letter| letter["key"] == "key-2").expect("one of key-2");
     let dropped = of_key_2["id"].as_str().expect("an id");
     assert_eq!(dlq.says(&format!("drop --yes {dropped}")).await, "beta: 1 letter dropped\n");
@@ -149,7 +100,7 @@ async fn replay_keeps_the_order_of_a_key_and_leaves_the_others() {
         subscriber.accepted().into_iter().filter(|(heard, _)| heard == key).map(|(_, n)| n).collect()
     };
     assert_eq!((accepted("key-1"), accepted("key-2")), (vec![0, 1, 2], vec![]));
-    assert!(dlq.open(2).await.iter().all(|letter| letter["key"] == "key-2"));
+    assert!(open_letters(&dlq, 2).await.iter().all(|letter| letter["key"] == "key-2"));
 
     assert_eq!(dlq.says("replay --all").await, "beta: 2 letters replayed\n");
     subscriber.accepts(8).await;

@@ -19,6 +19,7 @@ mod outbox_command;
 mod processes;
 mod raw_produce;
 mod rebalance;
+mod relay_command;
 mod retention;
 mod shards;
 mod subscriber;

@@ -1,70 +1,24 @@
 //! `towpath-relay outbox`, as a person uses it.
 
-use std::path::PathBuf;
-use std::process::Output;
+use serde_json::json;
 
-use serde_json::{Value, json};
-use tokio::process::Command;
-
-use crate::held::{SMALL, event, held, mend, say, small, with_a_small_topic};
+use crate::held::{SMALL, event, held, mend, small, with_a_small_topic};
 use crate::kafka::{key_and_number, records, records_now};
-use crate::support::Setup;
-
-struct Outbox {
-    config: PathBuf,
-}
-
-impl Outbox {
-    fn new(setup: &Setup) -> Self {
-        let config = std::env::temp_dir().join(format!("{}-outbox.toml", setup.id));
-        std::fs::write(&config, setup.text("outbox")).expect("writes");
-        Self { config }
-    }
-
-    /// Exit status, stdout, stderr.
-    async fn run(&self, arguments: &str) -> (Option<i32>, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_towpath-relay"));
-        command.arg("--config").arg(&self.config).arg("outbox").args(arguments.split_whitespace());
-        let Output { status, stdout, stderr } = command.output().await.expect("it runs");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        (status.code(), text(stdout), text(stderr))
-    }
-
-    async fn says(&self, arguments: &str) -> String {
-        let (status, stdout, stderr) = self.run(arguments).await;
-        assert_eq!(status, Some(0), "{arguments}: {stdout}{stderr}");
-        stdout
-    }
-
-    async fn json(&self, arguments: &str) -> Vec<Value> {
-        let text = self.says(&format!("{arguments} --json")).await;
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-    }
-
-    async fn refuses(&self, arguments: &str, status: i32, said: &[&str]) {
-        let (found, stdout, stderr) = self.run(arguments).await;
-        assert_eq!(found, Some(status), "{arguments}: {stdout}{stderr}");
-        assert!(said.iter().all(|part| stderr.contains(part)), "{arguments}: {stderr}");
-    }
-}
-
-impl Drop for Outbox {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.config);
-    }
-}
+use crate::relay_command::RelayCommand;
+use crate::say_as;
 
 #[tokio::test]
 async fn held_events_are_listed_shown_retried_and_dropped() {
     let setup = with_a_small_topic("heldcommand").await;
-    let outbox = Outbox::new(&setup);
+    let outbox = RelayCommand::new(&setup, "outbox");
     let (status, stdout, stderr) = outbox.run("list").await;
     assert_eq!((status, stdout.as_str()), (Some(0), ""), "{stderr}");
     assert!(stderr.contains("No key is held"), "{stderr}");
 
     let relay = setup.start_with(small(&setup, "relay")).await;
     for (n, bytes) in [(0, 9000), (1, 10), (2, 10)] {
-        say(&relay, "heldcommand", &[event(&setup, SMALL, "a", n, bytes), event(&setup, SMALL, "b", n, bytes)]).await;
+        say_as("heldcommand", &relay, &[event(&setup, SMALL, "a", n, bytes), event(&setup, SMALL, "b", n, bytes)])
+            .await;
     }
     held(&setup, "heldcommand", 2, 6).await;
     let listed = outbox.json("list").await;

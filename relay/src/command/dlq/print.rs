@@ -13,10 +13,6 @@ use serde_json::Value;
 /// `list` shows this much of a key, a type or a detail; `show` shows all.
 const MAX_CELL_CHARS: usize = 80;
 
-pub(super) fn letters(count: usize) -> String {
-    format!("{count} letter{}", if count == 1 { "" } else { "s" })
-}
-
 /// One letter without its event.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -145,20 +141,6 @@ pub(super) fn whole(letters: &[Letter], json: bool) -> anyhow::Result<String> {
                 value => serde_json::to_string_pretty(value)?,
             };
             writeln!(text, "{pretty}")?;
-        }
-    }
-    Ok(text)
-}
-
-/// What became of the letters of each service.
-pub(super) fn settled(services: &BTreeMap<&str, Vec<&str>>, done: &str, json: bool) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for (service, ids) in services {
-        if json {
-            let said = serde_json::json!({"service": service, "action": done, "count": ids.len(), "ids": ids});
-            text.push_str(&line(&said)?);
-        } else {
-            writeln!(text, "{service}: {} {done}", letters(ids.len()))?;
         }
     }
     Ok(text)

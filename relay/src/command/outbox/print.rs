@@ -1,20 +1,15 @@
 //! Held events as lines and as JSON.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::command::print::{cut, line, shown, table};
+use crate::command::print::{count, cut, line, shown, table};
 use crate::events::outbox::held::HeldEvent;
 
 /// `list` shows this much of a cause; `show` shows all.
 const MAX_CAUSE_CHARS: usize = 80;
-
-pub(super) fn events(count: usize) -> String {
-    format!("{count} event{}", if count == 1 { "" } else { "s" })
-}
 
 /// One event; its data only where it was read.
 #[derive(Serialize)]
@@ -100,27 +95,13 @@ pub(super) fn whole(events: &[HeldEvent], json: bool) -> anyhow::Result<String> 
         writeln!(text, "{}", shown(&event.id))?;
         writeln!(text, "  cause    {}", shown(&event.cause))?;
         writeln!(text, "  tries    {} since {}, the next at {}", event.tries, event.since, event.retry_at)?;
-        writeln!(text, "  behind   {} of the same key", self::events(event.behind.try_into().unwrap_or(0)))?;
+        writeln!(text, "  behind   {} of the same key", count(event.behind.try_into().unwrap_or(0), "event"))?;
         writeln!(text, "  topic    {}", shown(&event.topic))?;
         writeln!(text, "  key      {}", shown(&event.key))?;
         writeln!(text, "  type     {}", shown(&event.kind))?;
         writeln!(text, "  event    {}, {} bytes of data", shown(&event.event_id), event.bytes)?;
         let pretty = serde_json::to_string_pretty(&data(event.data.as_deref().unwrap_or_default()))?;
         writeln!(text, "{pretty}")?;
-    }
-    Ok(text)
-}
-
-/// What was done in each service.
-pub(super) fn done(services: &BTreeMap<&str, Vec<&str>>, done: &str, json: bool) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for (service, ids) in services {
-        if json {
-            let said = serde_json::json!({"service": service, "action": done, "count": ids.len(), "ids": ids});
-            text.push_str(&line(&said)?);
-        } else {
-            writeln!(text, "{service}: {} {done}", events(ids.len()))?;
-        }
     }
     Ok(text)
 }
@@ -132,7 +113,7 @@ pub(super) fn dropped(all: &[HeldEvent]) -> anyhow::Result<String> {
         let (id, kind, topic, key) = (shown(&event.id), shown(&event.kind), shown(&event.topic), shown(&event.key));
         let behind = match event.behind {
             0 => "nothing waits behind it".to_owned(),
-            behind => format!("the key goes on with the {} behind it", events(behind.try_into().unwrap_or(0))),
+            behind => format!("the key goes on with the {} behind it", count(behind.try_into().unwrap_or(0), "event")),
         };
         writeln!(text, "  {id}: {kind} of key {key} for {topic}; {behind}")?;
     }
