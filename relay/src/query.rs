@@ -101,7 +101,7 @@ async fn read(service: &Service, request: &QueryRequest) -> Result<QueryResponse
             Ok(response) => return Ok(response),
             // A conflict with what the replica replays is contention too.
             Err(Trouble::Lost(_) | Trouble::Stale(_) | Trouble::Contention(_)) if tries < MAX_RETRIES => tries += 1,
-            Err(trouble) => return Err(judged(pool, trouble.into_failure()).await),
+            Err(trouble) => return Err(judged(pool, service.limits(), trouble.into_failure()).await),
         }
     }
 }

@@ -90,7 +90,7 @@ async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceCo
     }
     let ended = match ended {
         Ok(ended) => ended,
-        Err(failure) => return Err(judged(&database.app, failure).await),
+        Err(failure) => return Err(judged(&database.app, service.limits(), failure).await),
     };
     match ended {
         Ended::Committed(done) => {

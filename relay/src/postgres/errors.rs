@@ -8,9 +8,6 @@ use towpath_wire::{Code, Fault};
 use super::pool::NoConnection;
 use crate::failure::Failure;
 
-/// The SQLSTATE of a write where nothing may be written: in a read, and on a server that became a standby.
-const READ_ONLY: &str = "25006";
-
 /// What stopped a statement or a transaction.
 #[derive(Debug)]
 pub(crate) enum Trouble {
@@ -94,10 +91,12 @@ impl Trouble {
     #[must_use]
     pub(crate) fn of_a_read(self) -> Self {
         match self {
-            Self::Lost(failure) if failure.problem.sqlstate.as_deref() == Some(READ_ONLY) => {
+            Self::Lost(failure)
+                if failure.problem.sqlstate.as_deref() == Some(SqlState::READ_ONLY_SQL_TRANSACTION.code()) =>
+            {
                 let mut refused =
                     Failure::new(Code::StatementRefused, "A query can't write; send writes to /v1/transactions");
-                refused.problem.sqlstate = Some(READ_ONLY.to_owned());
+                refused.problem.sqlstate = Some(SqlState::READ_ONLY_SQL_TRANSACTION.code().to_owned());
                 Self::Failed(refused.because(failure))
             }
             trouble => trouble,

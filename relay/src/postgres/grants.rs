@@ -1,11 +1,13 @@
 //! The grants of a service's role: those that [`migrate`](super::migrate) gives it, and that somebody may have taken away.
 
+use tokio::time::timeout;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 use towpath_wire::Code;
 
 use super::migrate::FOR_THE_SERVICE;
 use super::{Pool, Session};
+use crate::config::Limits;
 use crate::failure::Failure;
 
 /// What the connected role lacks, three things at most. A table of `app` that another role than the migrations' owns is none of
@@ -39,8 +41,7 @@ const MISSING: &str = "
 /// # Errors
 /// Where the server can't be asked.
 pub(crate) async fn missing(client: &Client) -> Result<Vec<String>, Error> {
-    let functions: Vec<&str> = FOR_THE_SERVICE.split(", ").filter_map(|name| name.strip_prefix("towpath.")).collect();
-    let rows = client.query_typed(MISSING, &[(&functions, Type::TEXT_ARRAY)]).await?;
+    let rows = client.query_typed(MISSING, &[(&FOR_THE_SERVICE.as_slice(), Type::TEXT_ARRAY)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -50,17 +51,19 @@ const DENIED: [&str; 4] = ["42501", "42P01", "42883", "3F000"];
 
 /// A statement that PostgreSQL denied is the caller's fault, unless the role has lost grants: then it is nobody's who calls, and
 /// works again once they are given back.
-pub(crate) async fn judged(pool: &Pool, failure: Failure) -> Failure {
+pub(crate) async fn judged(pool: &Pool, limits: &Limits, failure: Failure) -> Failure {
     if !failure.problem.sqlstate.as_deref().is_some_and(|sqlstate| DENIED.contains(&sqlstate)) {
         return failure;
     }
-    let Ok(session) = Session::take(pool).await else { return failure };
-    match missing(session.client()).await {
-        Ok(missing) if !missing.is_empty() => {
-            let detail = "The service's role in the database has lost grants; the relay's log says which";
-            let cause = anyhow::anyhow!("the role lacks {}: {failure}", missing.join(", "));
-            Failure::new(Code::Unavailable, detail).because(cause)
-        }
-        _ => failure,
+    let Ok(mut session) = Session::take(pool).await else { return failure };
+    // A connection whose answer didn't come is not used again.
+    session.opens();
+    let Ok(Ok(missing)) = timeout(limits.postgres_patience(), missing(session.client())).await else { return failure };
+    session.closed();
+    if missing.is_empty() {
+        return failure;
     }
+    let detail = "The service's role in the database has lost grants; the relay's log says which";
+    let cause = anyhow::anyhow!("the role lacks {}: {failure}", missing.join(", "));
+    Failure::new(Code::Unavailable, detail).because(cause)
 }

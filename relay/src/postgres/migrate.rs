@@ -15,6 +15,7 @@ use std::fmt;
 use std::path::Path;
 
 use refinery_core::{Migration, Runner};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls};
 
 use crate::config::{Config, PostgresConfig, PostgresUrl};
@@ -241,10 +242,12 @@ fn migration_error(whose: &str, error: refinery_core::Error) -> ErrorKind {
 /// # Errors
 /// Where the server can't be asked.
 pub async fn missing(client: &Client) -> std::result::Result<Vec<&'static str>, tokio_postgres::Error> {
+    // Asked every second: `query_typed` prepares nothing.
     let exists = "SELECT to_regclass($1::text) IS NOT NULL";
-    let applied: i32 = if client.query_one(exists, &[&RELAY_HISTORY]).await?.get(0) {
+    let exists = client.query_typed(exists, &[(&RELAY_HISTORY, Type::TEXT)]).await?;
+    let applied: i32 = if exists.iter().any(|row| row.get(0)) {
         let newest = format!("SELECT coalesce(max(version), 0)::int4 FROM {RELAY_HISTORY}");
-        client.query_one(&newest, &[]).await?.get(0)
+        client.query_typed(&newest, &[]).await?.first().map_or(0, |row| row.get(0))
     } else {
         0
     };

@@ -12,7 +12,8 @@ use crate::config::PostgresConfig;
 use crate::postgres::statement::functions::OF_POSTGRES;
 
 /// The functions of `towpath` that the service's role may execute.
-pub(in crate::postgres) const FOR_THE_SERVICE: &str = "towpath.inbox_claim, towpath.idempotency_claim, towpath.idempotency_answer, towpath.outbox_append, towpath.left_trace";
+pub(in crate::postgres) const FOR_THE_SERVICE: [&str; 5] =
+    ["inbox_claim", "idempotency_claim", "idempotency_answer", "outbox_append", "left_trace"];
 
 /// The functions of `pg_catalog` that PUBLIC may execute and no service needs: those that the check of statements refuses.
 const TAKEN_AWAY: &str = "
@@ -111,6 +112,7 @@ async fn take_away(client: &Client) -> Result<Vec<String>> {
 /// Grants access to what exists now, and revokes the rest.
 pub(super) async fn after(client: &Client, postgres: &PostgresConfig) -> Result<()> {
     let (app, relay) = (quote_name(postgres.url.user()), quote_name(postgres.relay_url.user()));
+    let functions = FOR_THE_SERVICE.map(|name| format!("towpath.{name}")).join(", ");
     let statements = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO {app};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA app TO {app};
@@ -118,7 +120,7 @@ pub(super) async fn after(client: &Client, postgres: &PostgresConfig) -> Result<
          SET ROLE {relay};
          REVOKE ALL ON ALL FUNCTIONS IN SCHEMA towpath FROM PUBLIC;
          GRANT USAGE ON SCHEMA towpath TO {app};
-         GRANT EXECUTE ON FUNCTION {FOR_THE_SERVICE} TO {app};
+         GRANT EXECUTE ON FUNCTION {functions} TO {app};
          RESET ROLE;"
     );
     client.batch_execute(&statements).await.during("granting privileges")
