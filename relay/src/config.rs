@@ -117,6 +117,13 @@ pub struct TopicConfig {
     pub settings: BTreeMap<String, String>,
 }
 
+impl TopicConfig {
+    /// The largest batch that Kafka takes for it, in bytes, where relay.toml says it.
+    pub(crate) fn max_message_bytes(&self) -> Option<usize> {
+        self.settings.get("max.message.bytes")?.parse().ok()
+    }
+}
+
 /// `[services.NAME]`: what one service may use.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
@@ -138,6 +145,13 @@ pub struct ServiceConfig {
     pub timers: Vec<TimerConfig>,
     /// Its limits: those of the relay, but for what `[services.NAME.limits]` says.
     pub limits: Limits,
+}
+
+impl ServiceConfig {
+    /// Whether a subscription names this topic.
+    pub(crate) fn hears(&self, topic: &str) -> bool {
+        self.subscriptions.iter().any(|subscription| subscription.topic == topic)
+    }
 }
 
 /// `[services.NAME.postgres]`

@@ -12,7 +12,8 @@ use super::reader::{Reader, Section};
 use super::{Config, KafkaConfig, Limits, Secret, ServiceConfig, TopicConfig};
 
 /// Limits that count for the whole relay.
-const OF_THE_RELAY: [&str; 4] = ["connections", "header_bytes", "header_read_timeout_ms", "write_timeout_ms"];
+const OF_THE_RELAY: [&str; 5] =
+    ["admin_connections", "connections", "header_bytes", "header_read_timeout_ms", "write_timeout_ms"];
 
 /// Settings of librdkafka on which the relay's promises rest: it sets them itself.
 const OWN_PROPERTIES: [&str; 20] = [
@@ -136,11 +137,8 @@ fn own_topics(reader: &Reader<'_>, config: &Config, kafka: &KafkaConfig) {
 }
 
 fn unused_topics(reader: &Reader<'_>, config: &Config, kafka: &KafkaConfig) {
-    let is_used = |name: &String| {
-        config.services.values().any(|service| {
-            service.publish.contains(name) || service.subscriptions.iter().any(|heard| heard.topic == *name)
-        })
-    };
+    let is_used =
+        |name: &String| config.services.values().any(|service| service.publish.contains(name) || service.hears(name));
     for name in kafka.topics.keys().filter(|name| !is_used(name)) {
         reader.warning(
             None,
@@ -154,16 +152,15 @@ fn unused_topics(reader: &Reader<'_>, config: &Config, kafka: &KafkaConfig) {
 fn sizes(reader: &Reader<'_>, config: &Config, kafka: &KafkaConfig, publisher: &ServiceConfig) {
     let largest = record_bytes(publisher.limits.event_bytes);
     for topic in &publisher.publish {
-        let most = kafka.topics.get(topic).and_then(|topic| topic.settings.get("max.message.bytes")?.parse().ok());
-        if most.is_some_and(|most: usize| most < largest) {
+        let most = kafka.topics.get(topic).and_then(TopicConfig::max_message_bytes);
+        if most.is_some_and(|most| most < largest) {
             let message = format!(
                 "is less than an event of {} may have ({largest}, by event_bytes): Kafka refuses larger ones",
                 publisher.name
             );
             reader.warning(None, format!("kafka.topics.{topic:?}.settings.\"max.message.bytes\""), message);
         }
-        let hears = |service: &&ServiceConfig| service.subscriptions.iter().any(|heard| heard.topic == *topic);
-        for service in config.services.values().filter(hears) {
+        for service in config.services.values().filter(|service| service.hears(topic)) {
             let most = service.limits.delivery_bytes;
             if most < largest {
                 let message = format!(
@@ -194,5 +191,16 @@ fn retention(reader: &Reader<'_>, kafka: &KafkaConfig, service: &ServiceConfig) 
             Some(_) => reader.fault(None, path, message),
             None => reader.warning(None, path, message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_of_the_whole_relay_are_those_that_say_so() {
+        let said = Limits::ALL.iter().filter(|(.., meaning)| meaning.contains("For the whole relay"));
+        assert_eq!(said.map(|(name, ..)| *name).collect::<BTreeSet<_>>(), BTreeSet::from(OF_THE_RELAY));
     }
 }

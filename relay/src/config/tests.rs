@@ -269,6 +269,7 @@ fn each_bad_value_is_one_fault_that_names_its_key() {
             "raise inbox_retention_ms to 12",
         ),
         ("steps = 3", "header_bytes = 9000", "services.alpha.limits.header_bytes", "under [limits]"),
+        ("steps = 3", "admin_connections = 9", "services.alpha.limits.admin_connections", "under [limits]"),
         ("steps = 3", "event_bytes = 70_000", "services.alpha.limits.event_bytes", "body_bytes (65536)"),
         (
             "steps = 3",
