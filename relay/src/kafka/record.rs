@@ -156,9 +156,7 @@ impl Record {
     /// How much memory it takes, roughly.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
-        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + length(value) + 64).sum();
-        256 + self.topic.len() + length(&self.key) + length(&self.value) + headers
+        256 + self.topic.len() + self.content_bytes() + 64 * self.headers.len()
     }
 
     /// How many bytes its key, headers and value have.

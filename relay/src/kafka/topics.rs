@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::config::kept::{self, Kept};
 use crate::config::own_topics::{self, LETTER_BYTES};
-use crate::config::{Config, KafkaConfig, ServiceConfig};
+use crate::config::{Config, KafkaConfig, ServiceConfig, TopicConfig};
 use crate::health::Board;
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
 
@@ -193,8 +193,7 @@ fn wanted(config: &Config, kafka: &KafkaConfig) -> Vec<Wanted> {
     for service in config.services.values() {
         for (topic, replication_factor) in subscribed(service, kafka) {
             // Whatever the topic takes, with what a letter adds.
-            let declared =
-                kafka.topics.get(topic).and_then(|topic| topic.settings.get("max.message.bytes")?.parse().ok());
+            let declared = kafka.topics.get(topic).and_then(TopicConfig::max_message_bytes);
             let most = declared.unwrap_or(KAFKA_RECORD_BYTES).max(largest) + LETTER_BYTES;
             let sized = BTreeMap::from([("max.message.bytes".to_owned(), most.to_string())]);
             let name = dead_letters(topic, &service.name);
@@ -226,8 +225,8 @@ fn inbox(service: &ServiceConfig) -> Option<u64> {
 
 /// Whether a service hears a topic, as a subscription names it or for its replayed letters.
 fn hears(service: &ServiceConfig, topic: &str) -> bool {
-    let is_heard = |heard: &str| heard == topic || retries(heard, &service.name) == topic;
-    service.subscriptions.iter().any(|subscription| is_heard(&subscription.topic))
+    let is_retried = |heard: &str| retries(heard, &service.name) == topic;
+    service.hears(topic) || service.subscriptions.iter().any(|subscription| is_retried(&subscription.topic))
 }
 
 /// Only the last record of each publisher counts: small segments, compacted often.

@@ -1,7 +1,6 @@
 //! Calls a component for a timer, until it accepts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +31,6 @@ pub(super) async fn keep_calling(service: Arc<Service>, timer: TimerConfig) -> a
         backoff: limits.delivery_backoff(),
         service: Arc::clone(&service),
         timer: timer.clone(),
-        left_to_others: AtomicBool::new(false),
     };
     keep_running(&service, &timer.name, timer.every, &caller).await
 }
@@ -51,24 +49,11 @@ struct Caller {
     timer: TimerConfig,
     component: Component,
     backoff: Backoff,
-    /// The component can't be reached, and that was said.
-    left_to_others: AtomicBool,
 }
 
 impl Job for Caller {
     async fn ready(&self) -> bool {
-        let ready = self.component.unreached_for().is_zero() || self.component.can_be_reached().await;
-        let (service, timer) = (&*self.service.name, self.timer.name.as_str());
-        match (self.left_to_others.swap(!ready, Ordering::Relaxed), ready) {
-            (false, false) => tracing::warn!(
-                service,
-                timer,
-                "the component can't be reached; leaving its timer to other relays until it can"
-            ),
-            (true, true) => tracing::info!(service, timer, "the component of a timer can be reached again"),
-            _ => {}
-        }
-        ready
+        self.component.unreached_for().is_zero() || self.component.can_be_reached().await
     }
 
     async fn run(&self, due: &str) -> Ended {

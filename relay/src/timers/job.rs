@@ -72,7 +72,7 @@ async fn take_turns(service: &Service, schedule: &Schedule, job: &impl Job, is_r
     let stop = &service.lifecycle.stop_calling;
     let (mut failing, mut watch) = (false, Watch::default());
     while !stop.is_cancelled() {
-        let wait = match run_if_due(schedule, job, &mut watch, is_ready, stop).await {
+        let wait = match run_if_due(service, schedule, job, &mut watch, is_ready).await {
             Ok(wait) => {
                 failing = false;
                 wait.clamp(MIN_WAIT, MAX_WAIT)
@@ -104,15 +104,24 @@ pub(super) enum Ended {
 
 /// Runs the job if it is due. Answers how long to wait before looking again.
 async fn run_if_due(
+    service: &Service,
     schedule: &Schedule,
     job: &impl Job,
     watch: &mut Watch,
     is_ready: &AtomicBool,
-    stop: &CancellationToken,
 ) -> anyhow::Result<Duration> {
+    let stop = &service.lifecycle.stop_calling;
     schedule.make().await?;
-    let ready = job.ready().await;
-    is_ready.store(ready, Ordering::Relaxed);
+    let (service, timer, ready) = (&*service.name, &*schedule.name, job.ready().await);
+    match (is_ready.swap(ready, Ordering::Relaxed), ready) {
+        (true, false) => tracing::warn!(
+            service,
+            timer,
+            "the component can't be reached; leaving its timer to other relays until it can"
+        ),
+        (false, true) => tracing::info!(service, timer, "the component of a timer can be reached again"),
+        _ => {}
+    }
     if !ready {
         return Ok(RETRY_AFTER);
     }

@@ -154,7 +154,7 @@ impl Invalidations {
 }
 
 /// Deletes keys.
-pub(super) async fn unlink(redis: &Redis, keys: &[String]) -> Result<(), RedisFailure> {
+async fn unlink(redis: &Redis, keys: &[String]) -> Result<(), RedisFailure> {
     redis.call(Request::Command(::redis::cmd("UNLINK").arg(keys))).await
 }
 
