@@ -12,7 +12,7 @@ use http::StatusCode;
 use crate::kafka::records;
 use crate::shards::shared;
 use crate::subscriber::{Heard, Subscriber};
-use crate::support::{ServiceSetup, Setup, TestRelay, eventually};
+use crate::support::{ServiceSetup, Setup, eventually};
 use crate::{TOPIC, assert_same, by_key, in_order, publishing, say_numbers};
 
 const KEYS: usize = 16;
@@ -55,10 +55,6 @@ async fn ticking(subscriber: &Subscriber, every_ms: u64, lease: Duration) -> Set
     let alpha = ServiceSetup::new("alpha").database().component(&subscriber.url).toml(&timer);
     let limits = format!("[limits]\nlease_ms = {}", lease.as_millis());
     Setup::new().service(alpha).toml(&limits).databases().await
-}
-
-fn crash(relay: &TestRelay) {
-    relay.running.relay.lifecycle.forced.cancel();
 }
 
 /// Waits until as many publishers hold leases that end within the lease's time by the real clock or, ahead of it, by this much.
@@ -120,7 +116,7 @@ async fn a_clock_that_was_ahead_holds_no_turn_of_a_dead_relay() {
     subscriber.answer(|_: Heard| std::future::pending());
     let first = setup.start().await;
     subscriber.hears(1).await;
-    crash(&first);
+    first.crash();
     clock.set("0").await;
     subscriber.answer(|_: Heard| async { StatusCode::OK.into_response() });
     let _second = setup.start().await;
@@ -156,7 +152,7 @@ async fn a_clock_that_was_ahead_holds_no_shards_of_a_dead_publisher() {
     shared(&setup, &[8, 8]).await;
     clock.set("2 hours").await;
     renewed(&clock, 2, "2 hours").await;
-    crash(&second);
+    second.crash();
     clock.set("0").await;
     say_numbers(&setup, &first, KEYS, 0, 3).await;
     shared(&setup, &[16]).await;

@@ -233,7 +233,7 @@ async fn a_dead_letter_is_written_before_the_event_counts_as_done() {
     say(&first, &[event(&setup, "k", 0)]).await;
     subscriber.hears(1).await;
     eventually("the line is cut", async || if down.load(Ordering::SeqCst) { Ok(()) } else { Err(()) }).await;
-    first.running.relay.lifecycle.forced.cancel();
+    first.crash();
     proxy.open();
     let _second = setup.start().await;
     subscriber.hears(2).await;

@@ -278,7 +278,7 @@ async fn a_crash_redelivers_and_never_skips() {
     let first = setup.start().await;
     say_numbers(&setup, &first, 16, 0, 10).await;
     subscriber.accepts(120).await;
-    first.running.relay.lifecycle.forced.cancel();
+    first.crash();
     stuck.store(false, Ordering::SeqCst);
     let second = setup.start().await;
     subscriber.accepts_all(&in_order(16, 10)).await;

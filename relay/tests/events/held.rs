@@ -8,9 +8,9 @@ use rdkafka::config::ClientConfig;
 use serde_json::{Value, json};
 use towpath_relay::config::Config;
 
-use crate::by_key;
 use crate::kafka::{key_and_number, records, records_now};
-use crate::support::{ServiceSetup, Setup, TestRelay, eventually};
+use crate::support::{ServiceSetup, Setup, eventually};
+use crate::{by_key, say_as};
 
 /// Where Kafka takes 5000 bytes at most, and where it takes what the relay does.
 pub(crate) const SMALL: &str = "small";
@@ -54,11 +54,6 @@ pub(crate) fn event(setup: &Setup, topic: &str, key: &str, n: usize, bytes: usiz
     json!({"topic": setup.topic(topic), "key": key, "type": "t", "data": {"n": n, "x": "x".repeat(bytes)}})
 }
 
-pub(crate) async fn say(relay: &TestRelay, service: &str, events: &[Value]) {
-    let answer = relay.transaction(service, json!({"events": events})).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-}
-
 /// Waits until as many keys are held, and as many events behind them.
 pub(crate) async fn held(setup: &Setup, service: &str, keys: i64, events: i64) {
     let admin = setup.admin(service).await;
@@ -89,10 +84,10 @@ async fn an_event_that_kafka_refuses_holds_back_its_key_alone_until_that_is_mend
     let mut events: Vec<Value> = (0..100).map(|n| event(&setup, SMALL, &format!("key-{n}"), n, 10)).collect();
     events.insert(50, event(&setup, SMALL, "bad", 0, 9000));
     events.push(event(&setup, SMALL, "bad", 1, 10));
-    say(&relay, "heldalone", &events).await;
+    say_as("heldalone", &relay, &events).await;
     records(&setup.servers.kafka, &setup.topic(SMALL), 100).await;
     held(&setup, "heldalone", 1, 2).await;
-    say(&relay, "heldalone", &[event(&setup, SMALL, "bad", 2, 10), event(&setup, SMALL, "key-0", 100, 10)]).await;
+    say_as("heldalone", &relay, &[event(&setup, SMALL, "bad", 2, 10), event(&setup, SMALL, "key-0", 100, 10)]).await;
     held(&setup, "heldalone", 1, 3).await;
     let seen = numbers(&setup, SMALL).await;
     assert_eq!((seen.len(), seen.get("bad"), &seen["key-0"]), (100, None, &vec![0, 100]));
@@ -112,7 +107,7 @@ async fn an_event_that_kafka_refuses_holds_back_its_key_alone_until_that_is_mend
     records(&setup.servers.kafka, &setup.topic(SMALL), 104).await;
     held(&setup, "heldalone", 0, 0).await;
     assert_eq!(numbers(&setup, SMALL).await["bad"], [0, 1, 2]);
-    say(&relay, "heldalone", &[event(&setup, SMALL, "bad", 3, 10)]).await;
+    say_as("heldalone", &relay, &[event(&setup, SMALL, "bad", 3, 10)]).await;
     records(&setup.servers.kafka, &setup.topic(SMALL), 105).await;
     assert_eq!(numbers(&setup, SMALL).await["bad"], [0, 1, 2, 3]);
     eventually("it is told no more", async || {
@@ -127,11 +122,11 @@ async fn an_event_that_kafka_refuses_holds_back_its_key_alone_until_that_is_mend
 async fn a_relay_that_takes_over_goes_on_with_the_held_keys() {
     let setup = with_a_small_topic("heldover").await;
     let first = setup.start_with(small(&setup, "first")).await;
-    say(&first, "heldover", &[event(&setup, SMALL, "bad", 0, 9000), event(&setup, SMALL, "bad", 1, 10)]).await;
+    say_as("heldover", &first, &[event(&setup, SMALL, "bad", 0, 9000), event(&setup, SMALL, "bad", 1, 10)]).await;
     held(&setup, "heldover", 1, 2).await;
-    first.running.relay.lifecycle.forced.cancel();
+    first.crash();
     let second = setup.start_with(small(&setup, "second")).await;
-    say(&second, "heldover", &[event(&setup, SMALL, "bad", 2, 10), event(&setup, SMALL, "good", 0, 10)]).await;
+    say_as("heldover", &second, &[event(&setup, SMALL, "bad", 2, 10), event(&setup, SMALL, "good", 0, 10)]).await;
     records(&setup.servers.kafka, &setup.topic(SMALL), 1).await;
     held(&setup, "heldover", 1, 3).await;
     assert_eq!(numbers(&setup, SMALL).await, of("good", &[0]));
@@ -149,7 +144,7 @@ async fn events_that_are_too_large_only_together_are_all_published() {
     assert!(relay.stop().await);
     let relay = setup.start().await;
     let events: Vec<Value> = (0..60).map(|n| event(&setup, SMALL, &format!("key-{}", n % 20), n / 20, 1000)).collect();
-    say(&relay, "heldtogether", &events).await;
+    say_as("heldtogether", &relay, &events).await;
     records(&setup.servers.kafka, &setup.topic(SMALL), 60).await;
     held(&setup, "heldtogether", 0, 0).await;
     assert_eq!(numbers(&setup, SMALL).await, (0..20).map(|key| (format!("key-{key}"), vec![0, 1, 2])).collect());
@@ -159,14 +154,14 @@ async fn events_that_are_too_large_only_together_are_all_published() {
 async fn a_topic_that_is_gone_holds_back_its_own_keys_until_it_is_there_again() {
     let setup = with_a_small_topic("heldgone").await;
     let relay = setup.start_with(setup.config("relay")).await;
-    say(&relay, "heldgone", &[event(&setup, SMALL, "key-0", 0, 10), event(&setup, LARGE, "key-0", 0, 10)]).await;
+    say_as("heldgone", &relay, &[event(&setup, SMALL, "key-0", 0, 10), event(&setup, LARGE, "key-0", 0, 10)]).await;
     records(&setup.servers.kafka, &setup.topic(SMALL), 1).await;
     let (small, large) = (setup.topic(SMALL), setup.topic(LARGE));
     let deleted = admin(&setup).delete_topics(&[&small], &AdminOptions::new()).await.expect("Kafka answers");
     assert!(deleted[0].is_ok(), "{deleted:?}");
     for n in 1..4 {
         let both = |key: usize| [SMALL, LARGE].map(|topic| event(&setup, topic, &format!("key-{key}"), n, 10));
-        say(&relay, "heldgone", &(0..10).flat_map(both).collect::<Vec<_>>()).await;
+        say_as("heldgone", &relay, &(0..10).flat_map(both).collect::<Vec<_>>()).await;
     }
     records(&setup.servers.kafka, &large, 31).await;
     held(&setup, "heldgone", 10, 30).await;
@@ -187,7 +182,7 @@ async fn a_held_event_is_not_published_again_after_a_crash() {
     let setup = with_a_small_topic("heldcrash").await;
     let database = setup.admin("heldcrash").await;
     let relay = setup.start_with(small(&setup, "first")).await;
-    say(&relay, "heldcrash", &[event(&setup, SMALL, "bad", 0, 9000), event(&setup, SMALL, "bad", 1, 10)]).await;
+    say_as("heldcrash", &relay, &[event(&setup, SMALL, "bad", 0, 9000), event(&setup, SMALL, "bad", 1, 10)]).await;
     held(&setup, "heldcrash", 1, 2).await;
     let settle =
         "ALTER FUNCTION towpath.held_settle(smallint, text, bigint, bigint[], bigint[], text[], bigint[]) RENAME TO";
@@ -195,10 +190,10 @@ async fn a_held_event_is_not_published_again_after_a_crash() {
     database.batch_execute(&rename("held_settle", "settle_away")).await.expect("renames");
     mend(&setup).await;
     records(&setup.servers.kafka, &setup.topic(SMALL), 1).await;
-    relay.running.relay.lifecycle.forced.cancel();
+    relay.crash();
     database.batch_execute(&rename("settle_away", "held_settle")).await.expect("renames");
     let next = setup.start().await;
-    say(&next, "heldcrash", &[event(&setup, SMALL, "bad", 2, 10)]).await;
+    say_as("heldcrash", &next, &[event(&setup, SMALL, "bad", 2, 10)]).await;
     records(&setup.servers.kafka, &setup.topic(SMALL), 3).await;
     held(&setup, "heldcrash", 0, 0).await;
     assert_eq!(numbers(&setup, SMALL).await, of("bad", &[0, 1, 2]));

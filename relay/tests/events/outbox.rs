@@ -112,7 +112,7 @@ async fn what_is_in_kafka_is_not_published_again_after_a_crash() {
     admin.batch_execute(&rename("outbox_settle", "settle_away")).await.expect("renames");
     say(&relay, &[event(&setup, "k", 1), event(&setup, "l", 1), event(&setup, "k", 2)]).await;
     records(&setup.servers.kafka, &setup.topic(TOPIC), 4).await;
-    relay.running.relay.lifecycle.forced.cancel();
+    relay.crash();
     admin.batch_execute(&rename("settle_away", "outbox_settle")).await.expect("renames");
     let next = setup.start().await;
     say(&next, &[event(&setup, "k", 3), event(&setup, "l", 2)]).await;

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 
 use crate::subscriber::{Heard, Subscriber};
-use crate::support::{TestRelay, eventually, free_port};
+use crate::support::{eventually, free_port};
 use crate::{assert_same, in_order, say_numbers, subscribing};
 
 const KEYS: usize = 20;
@@ -97,7 +97,7 @@ async fn a_dead_relays_partitions_go_to_another_and_nothing_is_skipped() {
     members(&setup, 2).await;
     tokio::join!(say_numbers(&setup, &first, KEYS, 0, 30), async {
         subscriber.hears(50).await;
-        crash(&second);
+        second.crash();
     });
     subscriber.accepts_all(&in_order(KEYS, 30)).await;
     members(&setup, 1).await;
@@ -122,10 +122,6 @@ async fn a_relay_that_cannot_reach_its_component_leaves_the_events_to_others() {
     members(&setup, 2).await;
     say_numbers(&setup, &other, KEYS, 3, 3).await;
     subscriber.hears(1).await;
-}
-
-fn crash(relay: &TestRelay) {
-    relay.running.relay.lifecycle.forced.cancel();
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::kafka::{key_and_number, records, records_now};
-use crate::support::{Setup, TestRelay, eventually};
+use crate::support::{Setup, eventually};
 use crate::{TOPIC, assert_same, by_key, event, in_order, publishing, say, say_numbers};
 
 const KEYS: usize = 24;
@@ -29,10 +29,6 @@ pub(crate) async fn shared(setup: &Setup, each: &[i64]) {
     .await;
 }
 
-fn crash(relay: &TestRelay) {
-    relay.running.relay.lifecycle.forced.cancel();
-}
-
 async fn published(setup: &Setup, count: usize) -> BTreeMap<String, Vec<usize>> {
     records(&setup.servers.kafka, &setup.topic(TOPIC), count).await;
     let seen = records_now(&setup.servers.kafka, &setup.topic(TOPIC)).await;
@@ -49,7 +45,7 @@ async fn two_relays_share_and_a_dead_ones_shards_are_taken_over_within_two_lease
     shared(&setup, &[8, 8]).await;
     tokio::join!(say_numbers(&setup, &first, KEYS, 0, 10), async {
         records(&setup.servers.kafka, &setup.topic(TOPIC), KEYS * 3).await;
-        crash(&second);
+        second.crash();
     });
     let died = Instant::now();
     say_numbers(&setup, &first, KEYS, 10, 10).await;
@@ -80,7 +76,7 @@ async fn a_relay_that_begins_again_under_its_name_waits_for_no_lease() {
     let first = setup.start_with(setup.config("the-same")).await;
     shared(&setup, &[16]).await;
     say_numbers(&setup, &first, KEYS, 0, 3).await;
-    crash(&first);
+    first.crash();
     let began = Instant::now();
     let second = setup.start_with(setup.config("the-same")).await;
     say_numbers(&setup, &second, KEYS, 3, 3).await;
@@ -119,7 +115,7 @@ async fn relays_that_come_and_go_break_no_order() {
             if round % 2 == 0 {
                 assert!(other.stop().await);
             } else {
-                crash(&other);
+                other.crash();
             }
             shared(&setup, &[16]).await;
         }

@@ -140,7 +140,7 @@ async fn a_dead_relays_turn_is_taken_over_after_its_lease() {
     subscriber.answer_status(StatusCode::OK);
     let (dead, _alive) =
         if *holder == *first.running.relay.config.relay.instance { (first, second) } else { (second, first) };
-    dead.running.relay.lifecycle.forced.cancel();
+    dead.crash();
     let died = std::time::Instant::now();
     subscriber.hears(2).await;
     assert!(died.elapsed() < LEASE * 2, "{:?}", died.elapsed());

@@ -356,6 +356,11 @@ impl TestRelay {
         text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok()).unwrap_or_default()
     }
 
+    /// Ends it as a crash would: at once, and giving nothing back.
+    pub fn crash(&self) {
+        self.running.relay.lifecycle.forced.cancel();
+    }
+
     /// What `/readyz` says.
     pub async fn readiness(&self) -> Value {
         let answer = reqwest::get(format!("{}/readyz", self.admin_url)).await.expect("readiness");
