@@ -33,8 +33,8 @@ pub(crate) struct Application {
     pub(crate) waits: Arc<Waits>,
     /// The path whose requests have places of their own (`--health-path`).
     pub(crate) health_path: String,
-    /// The segments of `--deliveries-prefix`.
-    deliveries: Vec<String>,
+    /// The segments of `--deliveries-prefix`; `None` where no route is for deliveries.
+    deliveries: Option<Vec<String>>,
 }
 
 /// What answers on a path, and how many requests it takes.
@@ -100,6 +100,8 @@ impl Application {
         let components = Arc::new(Components::new(handlers));
         network.connect_components(&components);
         let router = build_routes(manifest, limits);
+        let takes_deliveries = router.iter().any(|(_, route)| route.is_delivery);
+        let deliveries = takes_deliveries.then(|| plain_segments(&limits.deliveries_prefix));
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -108,18 +110,18 @@ impl Application {
             network,
             waits: Arc::new(Waits::new(limits.max_waits)),
             health_path: limits.health_path.clone(),
-            deliveries: plain_segments(&limits.deliveries_prefix),
+            deliveries,
         })
     }
 
     /// Whether it has routes for deliveries.
     pub(crate) fn takes_deliveries(&self) -> bool {
-        self.router.iter().any(|(_, route)| route.is_delivery)
+        self.deliveries.is_some()
     }
 
     /// Whether a path, in whatever spelling, is below the prefix of deliveries, and there are any.
     pub(crate) fn has_deliveries_below(&self, path: &str) -> bool {
-        self.takes_deliveries() && plain_segments(path).starts_with(&self.deliveries)
+        self.deliveries.as_ref().is_some_and(|prefix| plain_segments(path).starts_with(prefix))
     }
 }
 

@@ -42,25 +42,23 @@ pub(crate) enum PlaceKind {
 /// What the host knows about the caller of a component.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    /// How many components stand between the client and this one.
-    depth: u8,
+    /// For whom the component works; its calls fail once nobody waits for the response any more, so that it ends.
+    origin: Origin,
     /// Held until the component is done. `None` for a call between components, which runs at its caller's place.
     place: Option<Place>,
     /// Held until the component is done, for requests that admission counts.
     working: Option<Arc<Working>>,
-    /// Cancelled when nobody waits for the response any more: the calls of the component then fail, so that it ends.
-    ended: CancellationToken,
 }
 
 impl Caller {
     /// A client.
     pub(crate) fn client(place: Place, working: Option<Arc<Working>>, ended: CancellationToken) -> Self {
-        Self { depth: 0, place: Some(place), working, ended }
+        Self { origin: Origin { depth: 0, ended }, place: Some(place), working }
     }
 
     /// Another component.
     pub(crate) fn component(origin: Origin) -> Self {
-        Self { depth: origin.depth, place: None, working: None, ended: origin.ended }
+        Self { origin, place: None, working: None }
     }
 }
 
@@ -174,7 +172,7 @@ impl WorkerState for Worker {
         store.set_epoch_deadline(2);
         let state = store.data_mut();
         state.busy.begin();
-        state.origins.begin(task, Origin { depth: caller.depth, ended: caller.ended });
+        state.origins.begin(task, caller.origin);
         let timeout = tokio::time::sleep(self.limits.request_timeout);
         Box::pin(async move {
             let _until_done = (caller.place, caller.working);

@@ -123,10 +123,9 @@ impl Drop for Slot {
 /// What a connection does.
 #[derive(Debug)]
 pub(super) struct Activity {
-    began: Instant,
     /// Requests whose response the client has not taken.
     requests: AtomicUsize,
-    /// When the last request ended, in milliseconds since the connection began.
+    /// When the last request ended, or the connection began ([`now_ms`]).
     idle_since_ms: AtomicU64,
     /// Requests that came.
     asked: AtomicU64,
@@ -138,19 +137,17 @@ pub(super) struct Activity {
     pub(super) gone: CancellationToken,
 }
 
-/// The moment that times in the registry are compared by.
-fn epoch() -> Instant {
+/// Milliseconds by a clock that all connections share, so that their times can be compared.
+fn now_ms() -> u64 {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    *EPOCH.get_or_init(Instant::now)
+    u64::try_from(EPOCH.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        let began = Instant::now();
         Self {
-            began,
             requests: AtomicUsize::new(0),
-            idle_since_ms: AtomicU64::new(0),
+            idle_since_ms: AtomicU64::new(now_ms()),
             asked: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             end: CancellationToken::new(),
@@ -186,15 +183,13 @@ impl Activity {
     }
 
     fn idle(&self) -> Option<Duration> {
-        let ended = Duration::from_millis(self.idle_since_ms.load(Ordering::Acquire));
-        (!self.has_request()).then(|| self.began.elapsed().saturating_sub(ended))
+        let since = self.idle_since_ms.load(Ordering::Acquire);
+        (!self.has_request()).then(|| Duration::from_millis(now_ms().saturating_sub(since)))
     }
 
     /// Since when it is idle, comparable between connections.
-    fn idle_since_ms(&self) -> Option<u128> {
-        let ended = u128::from(self.idle_since_ms.load(Ordering::Acquire));
-        let began = self.began.saturating_duration_since(epoch()).as_millis();
-        (!self.is_busy()).then_some(began + ended)
+    fn idle_since_ms(&self) -> Option<u64> {
+        (!self.is_busy()).then(|| self.idle_since_ms.load(Ordering::Acquire))
     }
 
     /// Resolves once no request was there for `limit`. Pings and other frames of HTTP/2 are no request.
@@ -215,8 +210,7 @@ pub(super) struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.idle_since_ms.store(now, Ordering::Release);
+        self.0.idle_since_ms.store(now_ms(), Ordering::Release);
         self.0.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -127,7 +127,7 @@ impl Edge {
             Target::Component(component) => component,
         };
         let (mut parts, body) = request.into_parts();
-        parts.uri = complete(parts.uri, &parts.headers, parts.version, client.local())?;
+        parts.uri = complete(parts.uri, &parts.headers, parts.version, || client.local())?;
         parts.headers.remove(header::CONNECTION);
         remove_forged(&mut parts.headers);
         let head_bytes = header_bytes(&parts.headers) as u64;
@@ -272,7 +272,12 @@ fn static_response(config: &StaticResponse) -> Response<WasiBody> {
 /// The request's URI with scheme and authority. HTTP/1 names the host in a header, HTTP/2 in the URI. If both do, they
 /// must agree: otherwise a proxy and the component could disagree on which host the request is for. HTTP/1.0 need not
 /// name any; the host then is the address that the client connected to.
-fn complete(uri: Uri, headers: &HeaderMap, version: Version, local: Option<SocketAddr>) -> Result<Uri, Problem> {
+fn complete(
+    uri: Uri,
+    headers: &HeaderMap,
+    version: Version,
+    local: impl FnOnce() -> Option<SocketAddr>,
+) -> Result<Uri, Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() {
@@ -283,7 +288,7 @@ fn complete(uri: Uri, headers: &HeaderMap, version: Version, local: Option<Socke
     parts.authority = match (named, parts.authority) {
         (Some(named), Some(own)) if named != own => return Err(Problem::BadHost),
         (None, None) if version <= Version::HTTP_10 => {
-            let local = local.and_then(|local| Authority::try_from(local.to_string()).ok());
+            let local = local().and_then(|local| Authority::try_from(local.to_string()).ok());
             Some(local.unwrap_or(Authority::from_static("localhost")))
         }
         (named, own) => Some(named.or(own).ok_or(Problem::BadHost)?),
@@ -298,8 +303,8 @@ mod tests {
 
     fn complete_of(version: Version, uri: &str, hosts: &[&'static str]) -> Result<String, Problem> {
         let headers = hosts.iter().map(|host| (header::HOST, HeaderValue::from_static(host))).collect();
-        let local = Some("127.0.0.1:3000".parse().unwrap());
-        complete(uri.parse().unwrap(), &headers, version, local).map(|uri| uri.to_string())
+        complete(uri.parse().unwrap(), &headers, version, || Some("127.0.0.1:3000".parse().unwrap()))
+            .map(|uri| uri.to_string())
     }
 
     #[test]
