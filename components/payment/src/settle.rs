@@ -167,7 +167,7 @@ impl Step<'_> {
             },
             other => other?,
         };
-        record(self.relay.run(record::given(self.order_id, self.payment, &given)).await)
+        record(self.relay.run(record::given(self.order_id, self.payment.id, self.payment.amount, &given)).await)
     }
 
     /// Records what became of the intent.

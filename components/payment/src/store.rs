@@ -130,7 +130,7 @@ FROM lost WHERE r.payment_id = lost.id AND r.status IN ('pending', 'succeeded')"
 pub const REFUNDS_TO_ASK: &str = "
 SELECT p.order_id, p.id, p.status, p.amount, p.currency, p.provider, r.provider_reference, r.asked
 FROM refunds r JOIN payments p ON p.id = r.payment_id
-WHERE r.ask_at <= clock_timestamp()
+WHERE r.ask_at <= now()
 ORDER BY r.ask_at
 LIMIT $1";
 

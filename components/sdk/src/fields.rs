@@ -156,20 +156,17 @@ impl<'a> Fields<'a> {
         name: &'static str,
         read: impl FnOnce(&Fields<'a>) -> Option<T>,
     ) -> Option<Option<T>> {
-        self.asked.borrow_mut().insert(name);
-        match self.object.get(name) {
+        match self.replacement(name, Ok)? {
             None => Some(None),
-            Some(Value::Null) => self.refuse(name, Invalid::new("required", "can't be removed")),
             Some(value) => self.nested(value, name.into(), read).map(Some),
         }
     }
 
     /// A field that a merge patch can't change: not there, not even as `null`.
     pub fn immutable(&self, name: &'static str) -> Option<()> {
-        self.asked.borrow_mut().insert(name);
-        match self.object.get(name) {
-            None => Some(()),
-            Some(_) => self.refuse(name, Invalid::new("immutable", "can't be changed")),
+        match self.change(name, Ok)? {
+            Change::Keep => Some(()),
+            Change::Remove | Change::Set(_) => self.refuse(name, Invalid::new("immutable", "can't be changed")),
         }
     }
 

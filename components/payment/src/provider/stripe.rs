@@ -308,13 +308,9 @@ fn differs(amount: Option<i64>, currency: Option<&str>, asked: &Units) -> Option
 /// Where it isn't final. A refund that Stripe refuses for good is [`ProviderError::Failed`].
 pub fn read_refund(answer: &Answer, asked: &Units) -> Result<Given, ProviderError> {
     if answer.status != 200 {
-        let fault = fault(&answer.body);
-        let cause = fault.describe(answer.status);
-        return Err(match verdict(answer.status, &fault) {
-            Verdict::Declined(_) | Verdict::OurFault => ProviderError::failed(cause),
-            Verdict::Later => later(answer, cause),
-            Verdict::Spent => ProviderError::Spent { cause },
-        });
+        refused(answer)?;
+        // A refund that is declined is refused for good too.
+        return Err(ProviderError::failed(fault(&answer.body).describe(answer.status)));
     }
     given(parse(&answer.body)?, asked)
 }

@@ -1,7 +1,7 @@
 //! The units of work that record what the provider answered, each guarded by the rows as they were read.
 
 use serde_json::json;
-use towpath_sdk::{Id, Outcome, Problem, RelayError, UnitOfWork};
+use towpath_sdk::{Id, Money, Outcome, Problem, RelayError, UnitOfWork};
 
 use super::schedule::{WHILE_PENDING, WHILE_SUCCEEDED};
 use crate::{
@@ -69,12 +69,7 @@ pub(super) fn ended(
 }
 
 /// Records what became of the refund. The row alone decides: the event's inbox id may be used.
-pub(super) fn given(order_id: Id, payment: &Row, given: &Given) -> UnitOfWork {
-    returned(order_id, payment.id, events::refunded(order_id, payment.id, payment.amount), given)
-}
-
-/// The same for a refund that the provider was asked about; `refunded` is the event of one that succeeded.
-pub(super) fn returned(order_id: Id, payment_id: Id, refunded: towpath_sdk::wire::Event, given: &Given) -> UnitOfWork {
+pub(super) fn given(order_id: Id, payment_id: Id, amount: Money, given: &Given) -> UnitOfWork {
     let (id, reference) = (payment_id.into(), json!(given.reference));
     let unit = UnitOfWork::new();
     match &given.state {
@@ -84,7 +79,7 @@ pub(super) fn returned(order_id: Id, payment_id: Id, refunded: towpath_sdk::wire
         GivenState::Succeeded => unit
             .step(store::REFUNDED, [id, reference, WHILE_SUCCEEDED.seconds(0).into()])
             .expect(1, MOVED_ON)
-            .event(refunded),
+            .event(events::refunded(order_id, payment_id, amount)),
         GivenState::Failed { code } => {
             needs_attention(order_id, payment_id, REFUND_FAILED, code);
             unit.step(store::REFUND_LOST, [id, reference, json!(code), REFUND_FAILED.into()]).expect(1, MOVED_ON)
@@ -183,7 +178,9 @@ mod tests {
     #[test]
     fn only_a_refund_that_succeeded_is_told() {
         let payment = payment(Some(Cancellation::Expired));
-        let unit = |state| given(Id::new(), &payment, &Given { reference: "re".into(), state }).into_request();
+        let unit = |state| {
+            given(Id::new(), payment.id, payment.amount, &Given { reference: "re".into(), state }).into_request()
+        };
         let pending = unit(GivenState::Pending);
         assert_eq!((pending.steps[0].sql.as_str(), pending.events.len()), (store::REFUND_TAKEN, 0));
         let succeeded = unit(GivenState::Succeeded);

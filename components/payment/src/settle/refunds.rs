@@ -7,12 +7,11 @@ use serde_json::json;
 use towpath_sdk::{Context, Problem, Query, Relay, Request, Response, TimerCall, UnitOfWork};
 
 use super::{
-    record::{record, returned},
+    record::{given, record},
     schedule::{Schedule, WHILE_PENDING, WHILE_SUCCEEDED, WITHOUT_ANSWER},
 };
 use crate::{
     domain::given_back,
-    events,
     provider::{
         Name,
         client::Provider,
@@ -69,11 +68,10 @@ async fn ask(relay: &Relay, provider: &Provider<'_>, refund: &Due) -> Result<(),
 
 /// The unit of work after a question: the new status, or when to ask again.
 fn unit(refund: &Due, answer: Option<&Given>) -> UnitOfWork {
-    if let Some(given) = answer
-        && given_back(refund.status, &given.state).is_some()
+    if let Some(answer) = answer
+        && given_back(refund.status, &answer.state).is_some()
     {
-        let event = events::refunded(refund.order_id, refund.payment_id, refund.amount);
-        return returned(refund.order_id, refund.payment_id, event, given);
+        return given(refund.order_id, refund.payment_id, refund.amount, answer);
     }
     let asked = refund.asked;
     let next = |schedule: &Schedule| schedule.seconds(usize::try_from(asked).unwrap_or_default() + 1);
