@@ -132,6 +132,20 @@ pub struct Payment {
     /// The provider's own id for it.
     #[serde(default)]
     pub provider_reference: Option<String>,
+    /// What a person has to see to at the provider.
+    #[serde(default)]
+    pub cases: Vec<PaymentCase>,
+}
+
+/// A dispute, or money that went back without Towpath.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PaymentCase {
+    /// `dispute` or `refunded_elsewhere`.
+    pub kind: String,
+    /// The provider's own name for it.
+    pub reference: String,
+    /// The provider's word for where it stands.
+    pub status: String,
 }
 
 /// A page of a list.

@@ -63,7 +63,7 @@ pub fn route(request: &Request) -> Result<Route, Problem> {
         ["v1", "products", ..] => Route::Service("product"),
         ["v1", "inventory", ..] => Route::Service("inventory"),
         ["v1", "orders", ..] => Route::Service("order"),
-        ["v1", "payments", ..] => Route::Service("payment"),
+        ["v1", "payments" | "providers", ..] => Route::Service("payment"),
         _ => return Err(Problem::no_such_path()),
     };
     match request.method() {
@@ -114,11 +114,17 @@ pub fn answer(service: &str, answer: Answer) -> Result<Response, Problem> {
 /// The header of every answer about orders and payments that says who is paid, where it is nobody.
 pub const PAYMENT_PROVIDER: &str = "towpath-payment-provider";
 
-/// The response of a service, with the header that says that nobody is paid while the payment provider is the sandbox.
+/// Whether the answers of a service say who is paid.
 #[must_use]
-pub fn named(response: Response, service: &str, payment_provider: &str) -> Response {
-    match (service, payment_provider.trim()) {
-        ("order" | "payment", "sandbox") => response.header(PAYMENT_PROVIDER, "sandbox"),
+pub fn is_about_payments(service: &str) -> bool {
+    matches!(service, "order" | "payment")
+}
+
+/// The response of such a service, with the header that says that nobody is paid while the payment provider is the sandbox.
+#[must_use]
+pub fn named(response: Response, payment_provider: &str) -> Response {
+    match payment_provider.trim() {
+        "sandbox" => response.header(PAYMENT_PROVIDER, "sandbox"),
         _ => response,
     }
 }
@@ -195,6 +201,7 @@ mod tests {
             ("/v1/inventory/A/adjustments", "inventory"),
             ("/v1/orders/1/cancel", "order"),
             ("/v1/payments/1", "payment"),
+            ("/v1/providers/stripe/webhooks", "payment"),
         ] {
             assert_eq!(route(&request(Method::GET, target, &[])), Ok(Route::Service(service)), "{target}");
         }
@@ -272,13 +279,12 @@ mod tests {
 
     #[test]
     fn who_sells_for_nothing_says_so() {
-        let header = |service: &str, provider: &str| {
-            let response = named(Response::new(200), service, provider);
+        let header = |provider: &str| {
+            let response = named(Response::new(200), provider);
             response.get_header(PAYMENT_PROVIDER).map(str::to_owned)
         };
-        assert_eq!(header("order", "sandbox").as_deref(), Some("sandbox"));
-        assert_eq!(header("payment", " sandbox ").as_deref(), Some("sandbox"));
-        assert_eq!((header("order", "stripe"), header("product", "sandbox")), (None, None));
+        assert_eq!((header(" sandbox ").as_deref(), header("stripe")), (Some("sandbox"), None));
+        assert!(is_about_payments("order") && is_about_payments("payment") && !is_about_payments("product"));
     }
 
     #[test]

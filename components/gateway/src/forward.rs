@@ -1,8 +1,13 @@
 //! The call to a service, by service chaining.
 
+use std::sync::OnceLock;
+
 use towpath_sdk::{Context, Problem, Request, Response};
 
 use crate::{domain, limit};
+
+/// The variable `payment_provider`, once this instance has read it.
+static PAYMENT_PROVIDER: OnceLock<String> = OnceLock::new();
 
 /// Forwards the request to a service, and its response to the client, unless the client exceeds its rate limit.
 ///
@@ -10,7 +15,10 @@ use crate::{domain, limit};
 /// 429 beyond the rate limit; 502 and 503 where the service gives no response of its own.
 pub(crate) async fn forward(context: &Context, request: &Request, service: &'static str) -> Result<Response, Problem> {
     limit::check(context, request).await?;
-    let payment_provider = context.variable("payment_provider").await?;
+    let payment_provider = match domain::is_about_payments(service) {
+        true => Some(payment_provider(context).await?),
+        false => None,
+    };
     let target = match request.raw_query() {
         "" => request.path().to_owned(),
         query => format!("{}?{query}", request.path()),
@@ -20,7 +28,19 @@ pub(crate) async fn forward(context: &Context, request: &Request, service: &'sta
     let method = request.http_method();
     let answer = peer.send(method.clone(), &target, headers, request.body().clone()).await;
     let answer = answer.map_err(|error| domain::unanswered(service, method, &error))?;
-    Ok(domain::named(domain::answer(service, answer)?, service, &payment_provider)
+    let response = domain::answer(service, answer)?;
+    let response = match payment_provider {
+        Some(name) => domain::named(response, name),
+        None => response,
+    };
+    Ok(response
         .header("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
         .header("referrer-policy", "no-referrer"))
+}
+
+async fn payment_provider(context: &Context) -> Result<&'static str, Problem> {
+    if PAYMENT_PROVIDER.get().is_none() {
+        let _ = PAYMENT_PROVIDER.set(context.variable("payment_provider").await?);
+    }
+    Ok(PAYMENT_PROVIDER.get().map_or("", String::as_str))
 }

@@ -3,10 +3,12 @@
 pub mod domain;
 mod events;
 mod hear;
+mod person;
 pub mod provider;
 mod read;
 mod settle;
 pub mod store;
+mod webhooks;
 
 use towpath_sdk::{Context, Problem, Request, Response};
 
@@ -22,6 +24,8 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
         ("GET", ["v1", "payments"]) => read::of_order(&context, &request).await,
         ("GET", ["v1", "payments", id]) => read::one(&context, id).await,
         (_, ["v1", "payments"] | ["v1", "payments", _]) => Err(Problem::method_not_allowed("GET")),
+        ("POST", ["v1", "providers", "stripe", "webhooks"]) => webhooks::receive(&context, &request).await,
+        (_, ["v1", "providers", "stripe", "webhooks"]) => Err(Problem::method_not_allowed("POST")),
         ("POST", ["_relay", "payment", "events"]) => hear::hear(&context, &request).await,
         ("POST", ["_relay", "payment", "timers", "ask-refunds"]) => {
             settle::refunds::ask_refunds(&context, &request).await

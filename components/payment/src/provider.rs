@@ -1,7 +1,8 @@
 //! The payment provider: Stripe, or a sandbox that answers as Stripe does.
 //!
 //! This file has the words; `client` makes the calls. [`stripe`] says what is asked and what an answer means, for both; the
-//! two differ in who answers. [`units`] and [`outcomes`] are the tables behind it.
+//! two differ in who answers. [`units`] and [`outcomes`] are the tables behind it;
+//! [`webhook`] reads what Stripe says by itself.
 
 pub(crate) mod client;
 mod http;
@@ -9,6 +10,7 @@ pub mod outcomes;
 pub mod sandbox;
 pub mod stripe;
 pub mod units;
+pub mod webhook;
 
 use std::fmt;
 

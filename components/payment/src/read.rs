@@ -1,7 +1,7 @@
 //! Payments as clients see them.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use towpath_sdk::{
     Context, Currency, Id, Money, Problem, Query, RelayError, Request, Response, Time, parse, relay::Row,
 };
@@ -19,6 +19,8 @@ struct Payment {
     advice: Option<&'static str>,
     provider: String,
     provider_reference: Option<String>,
+    /// Disputes, and money that went back without this service.
+    cases: Value,
     created_at: Time,
     updated_at: Time,
 }
@@ -36,6 +38,7 @@ impl Payment {
             reason,
             provider: row.get("provider")?,
             provider_reference: row.get("provider_reference")?,
+            cases: row.get("cases")?,
             created_at: row.get("created_at")?,
             updated_at: row.get("updated_at")?,
         })
@@ -75,7 +78,8 @@ mod tests {
         let (id, now) = (Id::new(), Time::now());
         let row = json!({
             "id": id, "order_id": id, "status": "declined", "amount": "300", "currency": "EUR", "reason": "expired_card",
-            "provider": "sandbox", "provider_reference": null, "created_at": now, "updated_at": now,
+            "provider": "sandbox", "provider_reference": null,
+            "cases": [{"kind": "dispute", "reference": "dp", "status": "won", "reason": "fraudulent"}], "created_at": now, "updated_at": now,
         });
         let (columns, values) = row.as_object().expect("an object").clone().into_iter().unzip();
         let rows = Rows::from(QueryResponse { columns, rows: vec![values], ..QueryResponse::default() });

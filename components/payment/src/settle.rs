@@ -25,7 +25,6 @@ use crate::{
     },
     store::{self, Row},
 };
-use record::record;
 
 /// The most rounds, before the event gets 503. A payment takes five steps in its life.
 const MAX_ROUNDS: usize = 12;
@@ -126,7 +125,7 @@ impl Step<'_> {
         let (order_id, payment_method) = (self.order_id, payment_method.clone());
         let charge = Charge { order_id, money: *amount, units, payment_method };
         match self.provider.create(charge, *attempt).await {
-            Ok(Created::Intent(intent)) => record(self.relay.run(record::created(self.payment, &intent)).await),
+            Ok(Created::Intent(intent)) => record::created(self.payment, &intent).run(self.relay).await,
             Ok(Created::Declined(decline)) => self.end(unit, &Standing::Declined(decline)).await,
             Ok(Created::Differs { intent, what }) => {
                 let payment = Row { reference: Some(intent), ..self.payment.clone() };
@@ -167,7 +166,7 @@ impl Step<'_> {
             },
             other => other?,
         };
-        record(self.relay.run(record::given(self.order_id, self.payment.id, self.payment.amount, &given)).await)
+        record::given(self.order_id, self.payment.id, self.payment.amount, &given).run(self.relay).await
     }
 
     /// Records what became of the intent.
@@ -180,7 +179,7 @@ impl Step<'_> {
             return Err(ProviderError::later("the intent is not confirmed").into());
         };
         let seen = self.payment.reference.as_deref();
-        record(self.relay.run(record::ended(unit, self.order_id, payment, seen, status, standing)).await)
+        record::ended(unit, self.order_id, payment, seen, status, standing).run(self.relay).await
     }
 
     /// The next round calls under another key: once in a delivery, so that a provider that fails again gets a pause.

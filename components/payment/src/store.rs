@@ -14,8 +14,13 @@ use crate::{
 macro_rules! select_payment {
     ($rest:literal) => {
         concat!(
-            "SELECT id, order_id, status, amount, currency, reason, provider, provider_reference, created_at, updated_at
-             FROM payments ",
+            "SELECT p.id, p.order_id, p.status, p.amount, p.currency, p.reason, p.provider, p.provider_reference,
+                    p.created_at, p.updated_at,
+                    coalesce((SELECT jsonb_agg(jsonb_build_object(
+                                  'kind', c.kind, 'reference', c.reference, 'status', c.status, 'reason', c.reason)
+                                  ORDER BY c.opened_at, c.reference)
+                              FROM provider_cases c WHERE c.payment_id = p.id), '[]'::jsonb) AS cases
+             FROM payments p ",
             $rest
         )
     };
@@ -128,23 +133,67 @@ FROM lost WHERE r.payment_id = lost.id AND r.status IN ('pending', 'succeeded')"
 
 /// Refunds that the provider is to be asked about, the longest due first. Parameter: how many at most.
 pub const REFUNDS_TO_ASK: &str = "
-SELECT p.order_id, p.id, p.status, p.amount, p.currency, p.provider, r.provider_reference, r.asked
+SELECT p.order_id, p.id, p.status, p.amount, p.currency, p.provider, r.provider_reference, r.asked, r.ask_at::text AS due
 FROM refunds r JOIN payments p ON p.id = r.payment_id
 WHERE r.ask_at <= now()
 ORDER BY r.ask_at
 LIMIT $1";
 
-/// Notes that the provider was asked about a refund whose status stays. Parameters: payment; how often it was asked as seen,
-/// and now; seconds until it is asked again, or null for never.
+/// Notes that the provider was asked about a refund whose status stays, unless a webhook came meanwhile: then it is asked
+/// again. Parameters: payment; when the question was due, as seen; how often it was asked now; seconds until it is asked
+/// again, or null for never.
 pub const ASKED: &str = "
 UPDATE refunds SET asked = $3, ask_at = clock_timestamp() + $4::bigint * interval '1 second'
-WHERE payment_id = $1 AND asked = $2";
+WHERE payment_id = $1 AND ask_at = $2::timestamptz";
+
+/// Makes the question about a refund due, where the provider has taken it. Parameter: the intent.
+pub const REFUND_IS_DUE: &str = "
+UPDATE refunds r SET ask_at = clock_timestamp()
+FROM payments p
+WHERE p.id = r.payment_id AND p.provider_reference = $1
+  AND r.provider_reference IS NOT NULL AND r.status <> 'failed'";
+
+/// Records that money went back which this service didn't send, and returns the payment.
+///
+/// Parameters: intent, charge, amount and currency as the provider writes them, when it said so.
+pub const REFUNDED_ELSEWHERE: &str = "
+WITH told AS (
+    INSERT INTO provider_cases AS c (reference, payment_id, kind, status, amount, currency, closed, said_at)
+    SELECT $2::text, p.id, 'refunded_elsewhere', 'refunded', $3::bigint, $4::text, false, to_timestamp($5::bigint)
+    FROM payments p
+    WHERE p.provider_reference = $1 AND p.status = 'captured'
+    ON CONFLICT (reference) DO UPDATE SET amount = excluded.amount, said_at = excluded.said_at
+    WHERE NOT c.closed AND c.amount < excluded.amount
+    RETURNING payment_id
+)
+SELECT p.id, p.order_id FROM told JOIN payments p ON p.id = told.payment_id";
+
+/// Records what the provider says of a dispute, unless it said something newer, and returns the payment.
+///
+/// Parameters: intent; dispute, status, reason, amount, currency, whether it is closed, when it was said.
+pub const DISPUTED: &str = "
+WITH told AS (
+    INSERT INTO provider_cases AS c (reference, payment_id, kind, status, reason, amount, currency, closed, said_at)
+    SELECT $2::text, p.id, 'dispute', $3::text, $4::text, $5::bigint, $6::text, $7::boolean, to_timestamp($8::bigint)
+    FROM payments p WHERE p.provider_reference = $1
+    ON CONFLICT (reference) DO UPDATE
+    SET status = excluded.status, reason = excluded.reason, amount = excluded.amount, currency = excluded.currency,
+        closed = excluded.closed, said_at = excluded.said_at
+    WHERE (c.closed, c.said_at) <= (excluded.closed, excluded.said_at)
+    RETURNING payment_id
+)
+SELECT p.id, p.order_id FROM told JOIN payments p ON p.id = told.payment_id";
+
+/// Counts a webhook that payment has no use for. Parameters: provider, type.
+pub const UNUSED: &str = "
+INSERT INTO unused_webhooks AS u (provider, type, count, last_at) VALUES ($1, $2, 1, clock_timestamp())
+ON CONFLICT (provider, type) DO UPDATE SET count = u.count + 1, last_at = excluded.last_at";
 
 /// One payment.
-pub const PAYMENT: &str = select_payment!("WHERE id = $1");
+pub const PAYMENT: &str = select_payment!("WHERE p.id = $1");
 
 /// The payment of an order.
-pub const PAYMENT_OF_ORDER: &str = select_payment!("WHERE order_id = $1");
+pub const PAYMENT_OF_ORDER: &str = select_payment!("WHERE p.order_id = $1");
 
 /// The sandbox: all that a call depends on. Always one row.
 ///
@@ -206,6 +255,10 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("REFUND_LOST", REFUND_LOST),
     ("REFUNDS_TO_ASK", REFUNDS_TO_ASK),
     ("ASKED", ASKED),
+    ("REFUND_IS_DUE", REFUND_IS_DUE),
+    ("REFUNDED_ELSEWHERE", REFUNDED_ELSEWHERE),
+    ("DISPUTED", DISPUTED),
+    ("UNUSED", UNUSED),
     ("PAYMENT", PAYMENT),
     ("PAYMENT_OF_ORDER", PAYMENT_OF_ORDER),
     ("SANDBOX_SEEN", SANDBOX_SEEN),
@@ -240,6 +293,8 @@ pub(crate) struct Due {
     pub(crate) provider: Name,
     pub(crate) reference: String,
     pub(crate) asked: i32,
+    /// When the question was due, as the database writes it.
+    pub(crate) due: String,
 }
 
 fn unknown(what: &str, text: &str) -> RelayError {
@@ -294,5 +349,6 @@ pub(crate) fn read_due(row: relay::Row<'_>) -> Result<Due, RelayError> {
         provider: provider(row)?,
         reference: row.get("provider_reference")?,
         asked: row.get("asked")?,
+        due: row.get("due")?,
     })
 }

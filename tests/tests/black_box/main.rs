@@ -14,3 +14,4 @@ mod orders;
 mod refused_catalogue;
 mod refused_orders;
 mod sale;
+mod webhooks;

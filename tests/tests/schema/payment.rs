@@ -1,5 +1,7 @@
 //! Payments: a charge and a cancellation that come at once, refunds, the sandbox's books.
 
+use std::time::SystemTime;
+
 use tokio_postgres::{Client, error::SqlState, types::ToSql};
 use towpath_payment::store;
 use uuid::Uuid;
@@ -170,12 +172,22 @@ async fn a_refund_is_asked_about_until_it_ends_and_one_that_fails_goes_to_a_pers
     client.execute(store::REFUND_TAKEN, &[&id, &"re", &0_i64]).await.expect("taken");
     assert_eq!(due(client).await, [id]);
     assert_eq!(seen(client, order).await.1.as_deref(), Some("refund_pending"), "pending is not refunded");
-    for (asked, again) in [(0_i32, 1), (0, 0), (1, 1)] {
-        let params: Params<'_, 4> = [&id, &asked, &(asked + 1), &Some(3600_i64)];
-        let touched = client.execute(store::ASKED, &params).await.expect("asked");
-        assert_eq!(touched, again);
-    }
+    let asked = async |due: SystemTime, next: Option<i64>, client: &Client| {
+        let params: Params<'_, 4> = [&id, &due, &1_i32, &next];
+        client.execute(store::ASKED, &params).await.expect("asked")
+    };
+    let seen_due = due_at(client, id).await;
+    assert_eq!(asked(seen_due, Some(3600), client).await, 1);
+    assert_eq!(asked(seen_due, Some(3600), client).await, 0, "somebody else has asked");
     assert!(due(client).await.is_empty(), "not before an hour");
+    // A webhook makes the question due, also while an older answer is on its way.
+    let while_asking = due_at(client, id).await;
+    assert_eq!(client.execute(store::REFUND_IS_DUE, &[&"pi"]).await.expect("due"), 1);
+    assert_eq!(due(client).await, [id]);
+    assert_eq!(asked(while_asking, Some(3600), client).await, 0);
+    assert_eq!(due(client).await, [id], "it is asked again");
+    assert_eq!(asked(due_at(client, id).await, Some(3600), client).await, 1);
+    assert_eq!(client.execute(store::REFUND_IS_DUE, &[&"pi_2"]).await.expect("another's"), 0);
     client.execute(store::REFUNDED, &[&id, &"re", &0_i64]).await.expect("refunded");
     assert_eq!(due(client).await, [id], "it may fail later");
     let lost: Params<'_, 4> = [&id, &"re", &"lost_or_stolen_card", &"refund_failed"];
@@ -189,8 +201,78 @@ async fn a_refund_is_asked_about_until_it_ends_and_one_that_fails_goes_to_a_pers
     let order = Uuid::now_v7();
     let id = going_back(client, order).await;
     client.execute(store::REFUNDED, &[&id, &"re", &0_i64]).await.expect("refunded");
-    client.execute(store::ASKED, &[&id, &0_i32, &1_i32, &None::<i64>]).await.expect("asked");
+    let last: Params<'_, 4> = [&id, &due_at(client, id).await, &1_i32, &None::<i64>];
+    assert_eq!(client.execute(store::ASKED, &last).await.expect("asked"), 1);
     assert!(due(client).await.is_empty());
+    database.drop().await;
+}
+
+async fn due_at(client: &Client, payment: Uuid) -> SystemTime {
+    let sql = "SELECT ask_at FROM refunds WHERE payment_id = $1";
+    client.query_one(sql, &[&payment]).await.expect("a refund").get(0)
+}
+
+/// What is told of a dispute: the payment, where it is news.
+async fn disputed(client: &Client, status: &str, closed: bool, said_at: i64) -> Vec<Uuid> {
+    let params: Params<'_, 8> = [&"pi", &"dp", &status, &Some("fraudulent"), &500_i64, &"eur", &closed, &said_at];
+    let rows = client.query(store::DISPUTED, &params).await.expect("recorded or old");
+    rows.iter().map(|row| row.get("id")).collect()
+}
+
+#[tokio::test]
+async fn the_newest_word_about_a_dispute_counts_and_a_closed_one_stays_closed() {
+    let mut database = Database::migrated("payment").await;
+    let client = &mut database.client;
+    assert!(disputed(client, "needs_response", false, 10).await.is_empty(), "of no payment of ours");
+    let order = Uuid::now_v7();
+    let id = with_intent(client, order).await;
+    let status = async |client: &Client| -> String {
+        let row = client.query_one(store::PAYMENT, &[&id]).await.expect("the payment");
+        let cases: serde_json::Value = row.get("cases");
+        assert_eq!((&cases[0]["kind"], cases.as_array().map(Vec::len)), (&"dispute".into(), Some(1)));
+        cases[0]["status"].as_str().expect("a status").to_owned()
+    };
+    assert_eq!(disputed(client, "under_review", false, 20).await, [id]);
+    assert!(disputed(client, "needs_response", false, 10).await.is_empty(), "an older word came late");
+    assert_eq!(status(client).await, "under_review");
+    assert_eq!(disputed(client, "lost", true, 30).await, [id]);
+    // Seconds are coarse: what closed it counts, whichever comes first.
+    for said_at in [20, 30, 40] {
+        assert!(disputed(client, "under_review", false, said_at).await.is_empty());
+    }
+    assert_eq!(status(client).await, "lost");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn money_that_went_back_without_us_is_told_once() {
+    let mut database = Database::migrated("payment").await;
+    let client = &mut database.client;
+    let order = Uuid::now_v7();
+    let id = with_intent(client, order).await;
+    let told = async |amount: i64, client: &Client| {
+        let params: Params<'_, 5> = [&"pi", &"ch", &amount, &"eur", &10_i64];
+        client.query(store::REFUNDED_ELSEWHERE, &params).await.expect("recorded or known").len()
+    };
+    assert_eq!(told(500, client).await, 0, "nothing is captured");
+    assert!(charged(client, order, None).await);
+    assert_eq!((told(200, client).await, told(200, client).await), (1, 0));
+    assert_eq!((told(500, client).await, told(200, client).await), (1, 0), "a part first, then the rest");
+    assert!(cancel(client, order).await);
+    client.execute(store::REFUNDED, &[&id, &"re", &0_i64]).await.expect("refunded");
+    assert_eq!(told(900, client).await, 0, "that was ours");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn webhooks_of_no_use_are_counted_by_their_type() {
+    let database = Database::migrated("payment").await;
+    let client = &database.client;
+    for _ in 0..3 {
+        client.execute(store::UNUSED, &[&"stripe", &"customer.created"]).await.expect("counted");
+    }
+    let row = client.query_one("SELECT count FROM unused_webhooks", &[]).await.expect("one row");
+    assert_eq!(row.get::<_, i64>(0), 3);
     database.drop().await;
 }
 

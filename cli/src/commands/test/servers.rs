@@ -26,6 +26,8 @@ const PORTS: [&str; 8] =
 const CONNECTIONS: u32 = 400;
 /// All tests come from one address; the limit's own test sets its own.
 const NO_RATE_LIMIT: &str = "100000";
+/// What the webhooks of tests are signed with.
+const WEBHOOK_SECRET: &str = "whsec_of_the_tests";
 
 /// What was fetched or built for the servers, as far as they are needed.
 pub(super) struct Made {
@@ -99,6 +101,7 @@ pub(super) fn plan(
             Need::Stack => {
                 tell("TOWPATH_TEST_STACK_HOME", place.stack().display().to_string());
                 tell("TOWPATH_TEST_STACK_URL", format!("http://{}", ports.address("stack")?));
+                tell("TOWPATH_TEST_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned());
                 parts.push(stack(place, &ports)?);
             }
             Need::OwnStacks => {}
@@ -144,7 +147,8 @@ fn stack(place: &TestPlace, ports: &Ports) -> Result<PartSpec> {
         .args(["up", "--ports", "auto", "--no-build", "--throw-away", "--port"])
         .args([format!("host={}", ports.get("stack")?)])
         .args([PathBuf::from("--home"), home.clone()])
-        .env("SPIN_VARIABLE_RATE_LIMIT", NO_RATE_LIMIT);
+        .env("SPIN_VARIABLE_RATE_LIMIT", NO_RATE_LIMIT)
+        .env("SPIN_VARIABLE_STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET);
     Ok(PartSpec {
         name: "stack".to_owned(),
         address: ports.address("stack")?,

@@ -10,6 +10,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::units::AMOUNT_NOT_CHARGEABLE;
+
 /// Stripe's error object.
 #[derive(Default, Deserialize)]
 pub struct Fault {
@@ -241,10 +243,10 @@ pub const CODES: &[(&str, Means)] = &[
 #[must_use]
 pub fn verdict(status: u16, fault: &Fault) -> Verdict {
     let code = fault.code.as_deref();
-    match (status, fault.kind.as_str(), fault.param.as_deref()) {
+    match (status, fault.kind.as_str()) {
         // Another body came under this key, as from another release: what was done under it, the look-up tells.
-        (_, "idempotency_error", _) if status != 409 => return Verdict::Spent,
-        (402, ..) | (_, "card_error", _) => return by_bank(fault),
+        (_, "idempotency_error") if status != 409 => return Verdict::Spent,
+        (402, _) | (_, "card_error") => return by_bank(fault),
         _ => {}
     }
     if let Some(means) = code.and_then(|code| CODES.iter().find(|(known, _)| *known == code)) {
@@ -301,16 +303,9 @@ pub fn advice(reason: &str) -> Advice {
     });
     // One reason stands for several codes: the advice is the one that fits all of them.
     match of_bank.chain(of_code).collect::<Vec<_>>().as_slice() {
-        [] => by_reason(reason),
+        // The one reason of our own is of an amount: no payment method pays it.
+        [] if reason == AMOUNT_NOT_CHARGEABLE => Final,
         [first, rest @ ..] if rest.iter().all(|advice| advice == first) => *first,
-        _ => AskCustomer,
-    }
-}
-
-/// The reasons that are not Stripe's.
-fn by_reason(reason: &str) -> Advice {
-    match reason {
-        "amount_not_chargeable" | "amount_too_small" | "amount_too_large" | "currency_not_supported" => Final,
         _ => AskCustomer,
     }
 }

@@ -17,6 +17,9 @@ use std::fmt;
 
 use towpath_sdk::Money;
 
+/// The reason of an amount for which the provider has no unit.
+pub const AMOUNT_NOT_CHARGEABLE: &str = "amount_not_chargeable";
+
 /// The largest amount that Stripe takes for a card, in its own units: 12 digits. Some cards and currencies have lower
 /// limits, which Stripe's answer names.
 pub const MAX_UNITS: i64 = 999_999_999_999;
@@ -78,7 +81,7 @@ impl Unpayable {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Currency => "currency_not_supported",
-            Self::Fraction => "amount_not_chargeable",
+            Self::Fraction => AMOUNT_NOT_CHARGEABLE,
             Self::TooSmall => "amount_too_small",
             Self::TooLarge => "amount_too_large",
         }

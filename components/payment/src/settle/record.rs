@@ -1,12 +1,13 @@
 //! The units of work that record what the provider answered, each guarded by the rows as they were read.
 
 use serde_json::json;
-use towpath_sdk::{Id, Money, Outcome, Problem, RelayError, UnitOfWork};
+use towpath_sdk::{Id, Money, Outcome, Problem, Relay, UnitOfWork};
 
 use super::schedule::{WHILE_PENDING, WHILE_SUCCEEDED};
 use crate::{
     domain::{AMOUNT_MISMATCH, CANCELLED_AT_PROVIDER, Cancellation, REFUND_FAILED, Status},
     events,
+    person::Person,
     provider::stripe::{Given, GivenState, Standing},
     store::{self, Row},
 };
@@ -14,17 +15,37 @@ use crate::{
 /// The label of every guard.
 const MOVED_ON: &str = "moved_on";
 
-/// A guard that isn't met is no failure, and neither is an event that was handled before: the next look tells.
-pub(super) fn record(ran: Result<Outcome, RelayError>) -> Result<(), Problem> {
-    match ran {
-        Err(error) if error.unmet() == Some(MOVED_ON) => Ok(()),
-        other => Ok(other.map(drop)?),
+/// What is recorded, and who has to hear of it then.
+pub(super) struct Record {
+    unit: UnitOfWork,
+    person: Option<Person>,
+}
+
+impl Record {
+    /// Of a unit of work that nobody has to hear of.
+    pub(super) fn of(unit: UnitOfWork) -> Self {
+        Self { unit, person: None }
+    }
+
+    /// A guard that isn't met is no failure, and neither is an event that was handled before: the next look tells. Whoever
+    /// has to hear of it does once it is recorded.
+    pub(super) async fn run(self, relay: &Relay) -> Result<(), Problem> {
+        match relay.run(self.unit).await {
+            Err(error) if error.unmet() == Some(MOVED_ON) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(outcome) => {
+                if let (Outcome::Committed(_), Some(person)) = (outcome, self.person) {
+                    person.tell();
+                }
+                Ok(())
+            }
+        }
     }
 }
 
 /// Keeps the intent's id, before it is confirmed.
-pub(super) fn created(payment: &Row, intent: &str) -> UnitOfWork {
-    UnitOfWork::new().step(store::CREATED, [payment.id.into(), intent.into()]).expect(1, MOVED_ON)
+pub(super) fn created(payment: &Row, intent: &str) -> Record {
+    Record::of(UnitOfWork::new().step(store::CREATED, [payment.id.into(), intent.into()]).expect(1, MOVED_ON))
 }
 
 /// Records what became of the charge. `seen` is the intent that the row named when it was read.
@@ -35,7 +56,7 @@ pub(super) fn ended(
     seen: Option<&str>,
     status: Status,
     standing: &Standing,
-) -> UnitOfWork {
+) -> Record {
     let cancelled = payment.seen.cancelled.map(Cancellation::as_str);
     let (reason, provider_code) = match standing {
         Standing::Captured | Standing::Unconfirmed => (cancelled, None),
@@ -53,47 +74,50 @@ pub(super) fn ended(
         json!(seen),
     ];
     let unit = unit.step(store::LOCK, [json!(order_id.to_string())]).step(store::CHARGED, params).expect(1, MOVED_ON);
-    match status {
+    let unit = match status {
         Status::Captured => unit.event(events::captured(order_id, payment)),
         Status::RefundPending => unit
             .event(events::captured(order_id, payment))
             .step(store::OPEN_REFUND, [Id::new().into(), payment.id.into()])
             .expect(1, "refund"),
         Status::Declined => unit.event(events::declined(order_id, payment.id, reason.unwrap_or_default())),
-        Status::NeedsAttention => {
-            needs_attention(order_id, payment.id, AMOUNT_MISMATCH, provider_code.unwrap_or_default());
-            unit
-        }
-        Status::Pending | Status::Cancelled | Status::Refunded => unit,
-    }
+        Status::Pending | Status::Cancelled | Status::Refunded | Status::NeedsAttention => unit,
+    };
+    let person = (status == Status::NeedsAttention)
+        .then(|| person(order_id, payment.id, AMOUNT_MISMATCH, provider_code.unwrap_or_default()));
+    Record { unit, person }
 }
 
 /// Records what became of the refund. The row alone decides: the event's inbox id may be used.
-pub(super) fn given(order_id: Id, payment_id: Id, amount: Money, given: &Given) -> UnitOfWork {
+pub(super) fn given(order_id: Id, payment_id: Id, amount: Money, given: &Given) -> Record {
     let (id, reference) = (payment_id.into(), json!(given.reference));
     let unit = UnitOfWork::new();
     match &given.state {
-        GivenState::Pending => {
-            unit.step(store::REFUND_TAKEN, [id, reference, WHILE_PENDING.seconds(0).into()]).expect(1, MOVED_ON)
-        }
-        GivenState::Succeeded => unit
-            .step(store::REFUNDED, [id, reference, WHILE_SUCCEEDED.seconds(0).into()])
-            .expect(1, MOVED_ON)
-            .event(events::refunded(order_id, payment_id, amount)),
-        GivenState::Failed { code } => {
-            needs_attention(order_id, payment_id, REFUND_FAILED, code);
-            unit.step(store::REFUND_LOST, [id, reference, json!(code), REFUND_FAILED.into()]).expect(1, MOVED_ON)
-        }
+        GivenState::Pending => Record::of(
+            unit.step(store::REFUND_TAKEN, [id, reference, WHILE_PENDING.seconds(0).into()]).expect(1, MOVED_ON),
+        ),
+        GivenState::Succeeded => Record::of(
+            unit.step(store::REFUNDED, [id, reference, WHILE_SUCCEEDED.seconds(0).into()])
+                .expect(1, MOVED_ON)
+                .event(events::refunded(order_id, payment_id, amount)),
+        ),
+        GivenState::Failed { code } => Record {
+            unit: unit.step(store::REFUND_LOST, [id, reference, json!(code), REFUND_FAILED.into()]).expect(1, MOVED_ON),
+            person: Some(person(order_id, payment_id, REFUND_FAILED, code)),
+        },
     }
 }
 
-/// Says it where a person reads it; the payment says it too, and the audit.
-fn needs_attention(order_id: Id, payment_id: Id, reason: &str, cause: &str) {
-    eprintln!(
-        "{}",
-        json!({"level": "error", "order_id": order_id, "payment_id": payment_id, "reason": reason, "cause": cause,
-            "message": "a payment needs a person: docs/payments.md says what to do"})
-    );
+fn person(order_id: Id, payment_id: Id, reason: &str, cause: &str) -> Person {
+    Person { order_id, payment_id, reason: reason.into(), cause: cause.into() }
+}
+
+#[cfg(test)]
+impl Record {
+    /// The unit of work, for tests.
+    pub(super) fn into_request(self) -> towpath_sdk::wire::TransactionRequest {
+        self.unit.into_request()
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +191,11 @@ mod tests {
 
     #[test]
     fn another_amount_than_was_asked_confirms_nobody() {
-        let differs = unit(&payment(None), &Standing::Differs { what: "299 eur".into() });
+        let differs = Standing::Differs { what: "299 eur".into() };
+        let (payment, order_id) = (payment(None), Id::new());
+        let record = ended(UnitOfWork::new(), order_id, &payment, Some("pi"), Status::NeedsAttention, &differs);
+        assert_eq!(record.person, Some(person(order_id, payment.id, "amount_mismatch", "299 eur")));
+        let differs = record.into_request();
         assert_eq!(
             differs.steps[1].params[1..5],
             [json!("needs_attention"), json!("pi"), json!("amount_mismatch"), json!("299 eur")]

@@ -7,7 +7,7 @@ use serde_json::json;
 use towpath_sdk::{Context, Problem, Query, Relay, Request, Response, TimerCall, UnitOfWork};
 
 use super::{
-    record::{given, record},
+    record::{Record, given},
     schedule::{Schedule, WHILE_PENDING, WHILE_SUCCEEDED, WITHOUT_ANSWER},
 };
 use crate::{
@@ -41,6 +41,10 @@ pub(crate) async fn ask_refunds(context: &Context, request: &Request) -> Result<
         let provider = match Provider::named(context, &relay, name).await {
             Ok(provider) => provider,
             Err(problem) => {
+                // They wait, so that the next sweep gets to those of the other provider.
+                for refund in of_name {
+                    unit(refund, None).run(&relay).await?;
+                }
                 first_error.get_or_insert(problem);
                 continue;
             }
@@ -61,13 +65,12 @@ async fn ask(relay: &Relay, provider: &Provider<'_>, refund: &Due) -> Result<(),
         Ok(units) => provider.look_at_refund(&refund.reference, &units).await.map_err(Problem::from),
         Err(problem) => Err(problem),
     };
-    let ran = relay.run(unit(refund, answer.as_ref().ok())).await;
-    record(ran)?;
+    unit(refund, answer.as_ref().ok()).run(relay).await?;
     answer.map(drop)
 }
 
 /// The unit of work after a question: the new status, or when to ask again.
-fn unit(refund: &Due, answer: Option<&Given>) -> UnitOfWork {
+fn unit(refund: &Due, answer: Option<&Given>) -> Record {
     if let Some(answer) = answer
         && given_back(refund.status, &answer.state).is_some()
     {
@@ -80,7 +83,8 @@ fn unit(refund: &Due, answer: Option<&Given>) -> UnitOfWork {
         Some(GivenState::Pending) => (asked.saturating_add(1), next(&WHILE_PENDING)),
         None => (asked, Some(WITHOUT_ANSWER)),
     };
-    UnitOfWork::new().step(store::ASKED, [refund.payment_id.into(), asked.into(), now.into(), json!(seconds)])
+    let params = [refund.payment_id.into(), json!(refund.due), now.into(), json!(seconds)];
+    Record::of(UnitOfWork::new().step(store::ASKED, params))
 }
 
 #[cfg(test)]
@@ -92,6 +96,8 @@ mod tests {
     use crate::domain::Status;
     use crate::settle::schedule::{DAY, HOUR};
 
+    const DUE: &str = "2026-08-01 12:00:00.000001+00";
+
     fn due(status: Status, asked: i32) -> Due {
         Due {
             order_id: Id::new(),
@@ -101,6 +107,7 @@ mod tests {
             provider: Name::Stripe,
             reference: "re".into(),
             asked,
+            due: DUE.into(),
         }
     }
 
@@ -143,7 +150,7 @@ mod tests {
         let request = unit(&due(Status::Refunded, 4), None).into_request();
         assert_eq!(
             (request.steps[0].sql.as_str(), &request.steps[0].params[1..]),
-            (store::ASKED, &[json!(4), json!(4), json!(WITHOUT_ANSWER)][..])
+            (store::ASKED, &[json!(DUE), json!(4), json!(WITHOUT_ANSWER)][..])
         );
     }
 }
