@@ -66,7 +66,8 @@ async fn an_intent_is_created_unconfirmed() {
 #[tokio::test]
 async fn every_call_of_an_intent_is_understood() {
     let intent = || "pi_123".to_owned();
-    let confirm = Call::Confirm { intent: intent(), key: key("confirm", Id::new(), 1) };
+    let confirm =
+        Call::Confirm { intent: intent(), payment_method: "pm_card_visa".into(), key: key("confirm", Id::new(), 1) };
     for call in [confirm, Call::Cancel { intent: intent() }, Call::Look { intent: intent() }] {
         let answer = send(call.ask()).await;
         assert_eq!(answer.status, 200, "{call:?}: {}", json(&answer));

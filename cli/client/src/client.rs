@@ -126,6 +126,32 @@ impl Client {
         self.post(&format!("/v1/orders/{id}/cancel")).send().await
     }
 
+    /// Goes on with the payment of an order that waits for its customer, by another payment method or the same, once per key.
+    /// `placed_with` is the key of the order, with which its client secret may be told; waits for the outcome as
+    /// [`Client::place`] does.
+    pub async fn pay(
+        &self,
+        id: Uuid,
+        payment_method: Option<&str>,
+        key: &str,
+        placed_with: &str,
+        wait_seconds: u32,
+    ) -> Result<Answer, ApiError> {
+        let call = self.post(&format!("/v1/orders/{id}/payment"));
+        let mut call = call.header("idempotency-key", key).header("order-key", placed_with);
+        if wait_seconds > 0 {
+            call = call.header("prefer", &format!("wait={wait_seconds}"));
+        }
+        call.json(&serde_json::json!({ "payment_method": payment_method })).send().await
+    }
+
+    /// Authenticates at the sandbox, or fails to.
+    pub async fn authenticate(&self, client_secret: &str, succeeds: bool) -> Result<Answer, ApiError> {
+        let outcome = if succeeds { "succeeds" } else { "fails" };
+        let challenge = serde_json::json!({ "client_secret": client_secret, "outcome": outcome });
+        self.post("/v1/providers/sandbox/challenges").json(&challenge).send().await
+    }
+
     /// What happened to an order, in order.
     pub async fn history(&self, id: Uuid) -> Result<Vec<HistoryEntry>, ApiError> {
         let page: Page<HistoryEntry> =

@@ -28,6 +28,9 @@ pub struct NewOrder {
     pub lines: Vec<NewLine>,
     /// How it is paid.
     pub payment_method: String,
+    /// `wait`: a declined payment doesn't end the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_decline: Option<String>,
 }
 
 /// A line of an order to place.
@@ -47,7 +50,15 @@ impl NewOrder {
             customer_id: customer_id.into(),
             lines: vec![NewLine { sku: sku.into(), quantity }],
             payment_method: "pm_card_visa".into(),
+            on_decline: None,
         }
+    }
+
+    /// The same, waiting for another payment method after a decline.
+    #[must_use]
+    pub fn waiting(mut self) -> Self {
+        self.on_decline = Some("wait".into());
+        self
     }
 
     /// The same with another payment method.

@@ -74,6 +74,12 @@ pub struct Order {
     /// Its payment, once there is one.
     #[serde(default)]
     pub payment_id: Option<Uuid>,
+    /// What its payment asks of the customer: `requires_action`, `requires_payment_method`.
+    #[serde(default)]
+    pub payment_state: Option<String>,
+    /// What the customer shows to the provider to authenticate. Only who has placed the order gets it.
+    #[serde(default)]
+    pub client_secret: Option<String>,
     /// RFC 3339.
     pub created_at: String,
     /// RFC 3339.

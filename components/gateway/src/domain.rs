@@ -217,6 +217,8 @@ mod tests {
             "/_relay/order/events",
             "/%5Frelay/order/events",
             "//v1/products",
+            "/_peer/payment/orders/1/client-secret",
+            "/%5Fpeer/payment/orders/1/client-secret",
             "/v1/productsx",
         ] {
             assert_eq!(refusal(Method::POST, target), (404, "not_found"), "{target}");

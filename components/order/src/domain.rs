@@ -8,6 +8,6 @@ pub mod placing;
 pub mod saga;
 pub mod status;
 
-pub use placing::{Draft, Line, Price, Priced, Refusal};
-pub use saga::{Cancelling, Decision, Heard, Said, Seen};
+pub use placing::{Draft, Line, OnDecline, Price, Priced, Refusal};
+pub use saga::{Asks, Cancelling, Decision, Heard, Paying, Said, Seen};
 pub use status::Status;

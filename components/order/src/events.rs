@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use towpath_sdk::{Delivery, Id, Money, Problem, relay::event, wire::Event};
 
-use crate::domain::{Heard, Priced, Said, Seen, Status};
+use crate::domain::{Heard, OnDecline, Priced, Said, Seen, Status};
 
 /// The topic of all events of orders. The key is the order's id.
 const TOPIC: &str = "order.events";
@@ -34,6 +34,12 @@ pub(crate) fn said(id: Id, event_id: Id, said: &Said) -> Event {
         Said::Expired => ("order.expired", json!({"order_id": id})),
     };
     with_id(event(TOPIC, id.to_string(), kind, &data), event_id)
+}
+
+/// `order.payment_requested`, under this event id: the customer goes on with the payment, by another method or the same.
+pub(crate) fn payment_requested(id: Id, event_id: Id, payment_method: Option<&str>) -> Event {
+    let data = json!({"order_id": id, "payment_method": payment_method});
+    with_id(event(TOPIC, id.to_string(), "order.payment_requested", &data), event_id)
 }
 
 fn with_id(mut event: Event, id: Id) -> Event {
@@ -70,14 +76,15 @@ struct PaymentDeclined {
     reason: String,
 }
 
+/// `payment.action_required` and `payment.refunded`.
 #[derive(Deserialize)]
-struct PaymentRefunded {
+struct OfPayment {
     payment_id: Id,
 }
 
 /// What an event means to an order, and the row that the order most likely has: trying that first saves a query.
 pub(crate) fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>, Problem> {
-    let likely = |status, total| Some(Seen { status, total });
+    let likely = |status, total| Some(Seen { status, total, on_decline: OnDecline::Reject, asks: None });
     Ok(Some(match delivery.kind() {
         "stock.reserved" => {
             let StockReserved { total } = delivery.data()?;
@@ -92,12 +99,16 @@ pub(crate) fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>
             let PaymentCaptured { payment_id, amount } = delivery.data()?;
             (Heard::PaymentCaptured { payment_id, amount }, likely(Status::Reserved, amount))
         }
+        "payment.action_required" => {
+            let OfPayment { payment_id } = delivery.data()?;
+            (Heard::ActionRequired { payment_id }, None)
+        }
         "payment.declined" => {
             let PaymentDeclined { payment_id, reason } = delivery.data()?;
             (Heard::PaymentDeclined { payment_id, reason }, None)
         }
         "payment.refunded" => {
-            let PaymentRefunded { payment_id } = delivery.data()?;
+            let OfPayment { payment_id } = delivery.data()?;
             (Heard::PaymentRefunded { payment_id }, None)
         }
         _ => return Ok(None),
@@ -111,7 +122,9 @@ pub(crate) fn detail(heard: &Heard) -> Value {
         Heard::StockRejected { reason } => json!({"reason": reason}),
         Heard::PaymentCaptured { payment_id, amount } => json!({"payment_id": payment_id, "amount": amount}),
         Heard::PaymentDeclined { payment_id, reason } => json!({"payment_id": payment_id, "reason": reason}),
-        Heard::PaymentRefunded { payment_id } => json!({"payment_id": payment_id}),
+        Heard::ActionRequired { payment_id } | Heard::PaymentRefunded { payment_id } => {
+            json!({"payment_id": payment_id})
+        }
     }
 }
 
@@ -127,7 +140,13 @@ mod tests {
         let (id, event_id) = (Id::new(), Id::new());
         let line = Line { sku: "A".into(), quantity: 2, unit_price: 150, total: 300 };
         let total = Money::new(300, "EUR".parse().expect("a currency"));
-        let priced = Priced { customer_id: "c".into(), payment_method: "pm".into(), lines: vec![line], total };
+        let priced = Priced {
+            customer_id: "c".into(),
+            payment_method: "pm".into(),
+            lines: vec![line],
+            total,
+            on_decline: OnDecline::Reject,
+        };
         assert_documented(&placed(id, event_id, &priced));
         for step in [
             Said::Confirmed { payment_id: Id::new() },
@@ -137,5 +156,7 @@ mod tests {
         ] {
             assert_documented(&said(id, event_id, &step));
         }
+        assert_documented(&payment_requested(id, event_id, Some("pm_card_visa")));
+        assert_documented(&payment_requested(id, event_id, None));
     }
 }

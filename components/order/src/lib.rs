@@ -7,8 +7,10 @@ mod events;
 mod expire;
 mod hear;
 mod order;
+mod pay;
 mod place;
 mod read;
+mod secret;
 mod steps;
 pub mod store;
 
@@ -26,12 +28,14 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
         ("POST", ["v1", "orders"]) => place::place(&context, &request).await,
         ("GET", ["v1", "orders"]) => read::many(&context, &request).await,
         (_, ["v1", "orders"]) => Err(Problem::method_not_allowed("GET, POST")),
-        ("GET", ["v1", "orders", id]) => read::one(&context, order_id(id)?).await,
+        ("GET", ["v1", "orders", id]) => read::one(&context, &request, order_id(id)?).await,
         (_, ["v1", "orders", _]) => Err(Problem::method_not_allowed("GET")),
         ("GET", ["v1", "orders", id, "history"]) => read::history(&context, order_id(id)?).await,
         (_, ["v1", "orders", _, "history"]) => Err(Problem::method_not_allowed("GET")),
         ("POST", ["v1", "orders", id, "cancel"]) => cancel::cancel(&context, &request, order_id(id)?).await,
         (_, ["v1", "orders", _, "cancel"]) => Err(Problem::method_not_allowed("POST")),
+        ("POST", ["v1", "orders", id, "payment"]) => pay::pay(&context, &request, order_id(id)?).await,
+        (_, ["v1", "orders", _, "payment"]) => Err(Problem::method_not_allowed("POST")),
         ("POST", ["_relay", "order", "events"]) => hear::hear(&context, &request).await,
         ("POST", ["_relay", "order", "timers", "expire-orders"]) => expire::expire(&context, &request).await,
         (_, ["_relay", "order", "events"] | ["_relay", "order", "timers", "expire-orders"]) => {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use towpath_sdk::{Currency, Id, Money, RelayError, StoredAnswer, Time, relay::Row};
 
-use crate::domain::{Priced, Status};
+use crate::domain::{Asks, Priced, Status};
 
 /// The representation of an order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -16,6 +16,11 @@ pub(crate) struct Order {
     total: Money,
     lines: Value,
     payment_id: Option<Id>,
+    /// What the payment asks of the customer.
+    payment_state: Option<&'static str>,
+    /// What the customer shows to the provider to authenticate: only for whose order it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
     created_at: Time,
     updated_at: Time,
 }
@@ -37,6 +42,8 @@ impl Order {
             total: priced.total,
             lines: lines.collect(),
             payment_id: None,
+            payment_state: None,
+            client_secret: None,
             created_at: now,
             updated_at: now,
         }
@@ -46,6 +53,9 @@ impl Order {
     pub(crate) fn read(row: Row<'_>) -> Result<Self, RelayError> {
         let status = row.get::<String>("status")?;
         let status = Status::parse(&status).ok_or_else(|| RelayError::Malformed(format!("the status {status}")))?;
+        let asks = row.get::<Option<String>>("payment_state")?;
+        let unknown = |text: String| RelayError::Malformed(format!("the payment state {text}"));
+        let asks = asks.map(|text| Asks::parse(&text).ok_or_else(|| unknown(text))).transpose()?;
         Ok(Self {
             id: row.get("id")?,
             customer_id: row.get("customer_id")?,
@@ -54,6 +64,8 @@ impl Order {
             total: Money::new(row.get("total")?, row.get::<Currency>("currency")?),
             lines: row.get("lines")?,
             payment_id: row.get("payment_id")?,
+            payment_state: asks.map(Asks::as_str),
+            client_secret: None,
             created_at: row.get("created_at")?,
             updated_at: row.get("updated_at")?,
         })
@@ -62,7 +74,27 @@ impl Order {
     /// As it was when it was placed: the first response to its key, without `Prefer: wait`.
     pub(crate) fn into_placed(self) -> Self {
         let (status, updated_at) = (Status::Pending.as_str(), self.created_at);
-        Self { status, reason: None, payment_id: None, updated_at, ..self }
+        Self { status, reason: None, payment_id: None, payment_state: None, updated_at, ..self }
+    }
+
+    /// As it is once its customer has taken another payment method.
+    pub(crate) fn into_resumed(self) -> Self {
+        Self { payment_state: None, ..self }
+    }
+
+    /// With what its customer needs to authenticate.
+    pub(crate) fn with_secret(self, client_secret: Option<String>) -> Self {
+        Self { client_secret, ..self }
+    }
+
+    /// Whether its customer has to authenticate.
+    pub(crate) fn requires_action(&self) -> bool {
+        self.payment_state == Some(Asks::Action.as_str())
+    }
+
+    /// The response to a request that waited for its outcome: 201 if it has one, 202 if it waits for its customer.
+    pub(crate) fn outcome_answer(&self) -> StoredAnswer {
+        self.answer(if self.payment_state.is_some() { 202 } else { 201 })
     }
 
     /// The response with this status and the header `Location`.
@@ -76,12 +108,18 @@ mod tests {
     use towpath_sdk::{Rows, wire::QueryResponse};
 
     use super::*;
-    use crate::domain::Line;
+    use crate::domain::{Line, OnDecline};
 
     fn priced() -> Priced {
         let line = Line { sku: "A".into(), quantity: 2, unit_price: 150, total: 300 };
         let total = Money::new(300, "EUR".parse().expect("a currency"));
-        Priced { customer_id: "c".into(), payment_method: "pm".into(), lines: vec![line], total }
+        Priced {
+            customer_id: "c".into(),
+            payment_method: "pm".into(),
+            lines: vec![line],
+            total,
+            on_decline: OnDecline::Reject,
+        }
     }
 
     fn columns(order: &Value) -> Rows {
@@ -99,7 +137,7 @@ mod tests {
         let expected = json!({
             "id": id, "customer_id": "c", "status": "pending", "reason": null, "total": eur(300),
             "lines": [{"sku": "A", "quantity": 2, "unit_price": eur(150), "total": eur(300)}],
-            "payment_id": null, "created_at": now, "updated_at": now,
+            "payment_id": null, "payment_state": null, "created_at": now, "updated_at": now,
         });
         assert_eq!(serde_json::to_value(Order::placed(id, &priced(), now)).expect("JSON"), expected);
     }
@@ -113,6 +151,7 @@ mod tests {
         json["status"] = "rejected".into();
         json["reason"] = "card_declined".into();
         json["payment_id"] = Id::new().into();
+        json["payment_state"] = "requires_action".into();
         json["updated_at"] = "2030-01-01T00:00:00Z".into();
         assert_ne!(read(&json), Ok(placed.clone()));
         assert_eq!(read(&json).map(Order::into_placed), Ok(placed));

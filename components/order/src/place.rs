@@ -13,13 +13,13 @@ use crate::{
     domain::{Draft, Priced, Refusal},
     events,
     order::Order,
-    steps, store,
+    secret, steps, store,
 };
 
 const OPERATION: &str = "order.place";
 
 /// The longest wait for the outcome that a client may ask for.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// A client's request: its idempotency key, and its hash.
 struct Wish {
@@ -45,7 +45,8 @@ pub(crate) async fn place(context: &Context, request: &Request) -> Result<Respon
     };
     let Some(wait) = prefer::wait(request, MAX_WAIT) else { return Ok(answer.into_response(replayed)) };
     let answer = match decided(&relay, &answer.body, wait).await {
-        Some(order) => order.answer(201),
+        // Whoever knows the key placed the order: it is theirs.
+        Some(order) => secret::shown(context, order).await.outcome_answer(),
         None => answer,
     };
     Ok(answer.into_response(replayed).header("preference-applied", &format!("wait={}", wait.as_secs())))
@@ -86,6 +87,7 @@ fn unit(id: Id, now: Time, wish: &Wish, priced: &Priced) -> UnitOfWork {
         column(|line| json!(line.unit_price)),
         event_id.to_string().into(),
         json!({"total": priced.total, "payment_method": priced.payment_method}),
+        json!(priced.on_decline.as_str()),
     ];
     UnitOfWork::new().step(store::PLACE, params).expect(1, "placed").event(event)
 }
@@ -104,7 +106,11 @@ async fn first_answer(relay: &Relay, wish: &Wish) -> Result<Option<StoredAnswer>
 /// Waits for the outcome of the order in this response. `None` if there is none in time, or if the relay fails: the order
 /// is placed in any case.
 async fn decided(relay: &Relay, placed: &Value, wait: Duration) -> Option<Order> {
-    let id: Id = placed["id"].as_str()?.parse().ok()?;
+    outcome(relay, placed["id"].as_str()?.parse().ok()?, wait).await
+}
+
+/// Waits until an order is decided, or waits for its customer.
+pub(crate) async fn outcome(relay: &Relay, id: Id, wait: Duration) -> Option<Order> {
     let query = Query::new(store::DECIDED, [id.into()]).wait([steps::outcome_key(id)], wait);
     let rows = relay.query(query).await.inspect_err(|error| log_lost_wait(id, error)).ok()?;
     Order::read(rows.first()?).ok()
@@ -154,6 +160,7 @@ mod tests {
             payment_method: "pm".into(),
             lines: vec![line("A"), line("A")],
             total: towpath_sdk::Money::new(600, "EUR".parse().expect("a currency")),
+            on_decline: crate::domain::OnDecline::Wait,
         };
         let mut headers = http::HeaderMap::new();
         headers.insert("idempotency-key", http::HeaderValue::from_static("key"));

@@ -3,20 +3,24 @@
 use serde_json::{Value, json};
 use towpath_sdk::{Context, Cursor, Id, Problem, Query, Request, Response, Time, parse};
 
-use crate::{domain::Status, order::Order, steps, store};
+use crate::{domain::Status, order::Order, secret, steps, store};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
 /// Sorts after every UUIDv7: the cursor of the first page.
 const BEGINNING: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
-/// `GET /v1/orders/{id}`.
+/// `GET /v1/orders/{id}`. Who shows that the order is theirs gets the client secret too, while it waits for them.
 ///
 /// # Errors
 /// 404 `unknown_order`.
-pub(crate) async fn one(context: &Context, id: Id) -> Result<Response, Problem> {
+pub(crate) async fn one(context: &Context, request: &Request, id: Id) -> Result<Response, Problem> {
     let rows = context.relay().await?.query(Query::new(store::ORDER, [id.into()])).await?;
-    let order = Order::read(rows.first().ok_or_else(steps::unknown)?)?;
+    let row = rows.first().ok_or_else(steps::unknown)?;
+    let mut order = Order::read(row)?;
+    if secret::is_owner(request, &row.get::<String>("idempotency_key")?) {
+        order = secret::shown(context, order).await;
+    }
     Ok(Response::json(200, &order))
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use towpath_sdk::{Currency, Delivery, Id, Money, Problem, Query, Relay, RelayError, UnitOfWork, relay::Row};
 
 use crate::{
-    domain::{Decision, Heard, Said, Seen, Status},
+    domain::{Asks, Decision, Heard, OnDecline, Said, Seen, Status},
     events, store,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 const MAX_TRIES: usize = 8;
 
 /// The label of the step's guard.
-const MOVED_ON: &str = "moved_on";
+pub(crate) const MOVED_ON: &str = "moved_on";
 
 /// The wake-up key of requests that wait for an order's outcome.
 pub(crate) fn outcome_key(id: Id) -> String {
@@ -52,7 +52,16 @@ pub(crate) async fn look(relay: &Relay, id: Id) -> Result<Option<Seen>, RelayErr
 pub(crate) fn seen(row: Row<'_>) -> Result<Seen, RelayError> {
     let status = row.get::<String>("status")?;
     let status = Status::parse(&status).ok_or_else(|| RelayError::Malformed(format!("the status {status}")))?;
-    Ok(Seen { status, total: Money::new(row.get("total")?, row.get::<Currency>("currency")?) })
+    let malformed = |what: &str, text: &str| RelayError::Malformed(format!("the {what} {text}"));
+    let on_decline = row.get::<String>("on_decline")?;
+    let asks = row.get::<Option<String>>("payment_state")?;
+    let asks = asks.map(|text| Asks::parse(&text).ok_or_else(|| malformed("payment state", &text)));
+    Ok(Seen {
+        status,
+        total: Money::new(row.get("total")?, row.get::<Currency>("currency")?),
+        on_decline: OnDecline::parse(&on_decline).ok_or_else(|| malformed("policy", &on_decline))?,
+        asks: asks.transpose()?,
+    })
 }
 
 /// Decides about an event, first for the status that the order most likely has.
@@ -92,7 +101,13 @@ pub(crate) async fn say(relay: &Relay, id: Id, seen: &Seen, said: Said) -> Resul
 }
 
 /// The unit of work that carries a decision out.
-fn carry_out(unit: UnitOfWork, id: Id, seen: &Seen, decision: &Decision, heard: Option<Entry>) -> UnitOfWork {
+pub(crate) fn carry_out(
+    unit: UnitOfWork,
+    id: Id,
+    seen: &Seen,
+    decision: &Decision,
+    heard: Option<Entry>,
+) -> UnitOfWork {
     let mut entries: Vec<_> = heard.into_iter().collect();
     let (mut reason, mut event) = (None, None);
     let payment_id = match decision {
@@ -102,6 +117,15 @@ fn carry_out(unit: UnitOfWork, id: Id, seen: &Seen, decision: &Decision, heard: 
             None
         }
         Decision::Note { payment_id } => *payment_id,
+        Decision::Await { payment_id, .. } => Some(*payment_id),
+        Decision::Resume { payment_method } => {
+            let event_id = Id::new();
+            let spoken = events::payment_requested(id, event_id, payment_method.as_deref());
+            let detail = without_nulls(json!({"payment_method": payment_method}));
+            entries.push(Entry::of(&spoken.kind, &event_id.to_string(), detail));
+            event = Some(spoken);
+            None
+        }
         Decision::Say { said, payment_id } => {
             let event_id = Id::new();
             let spoken = events::said(id, event_id, said);
@@ -126,11 +150,22 @@ fn carry_out(unit: UnitOfWork, id: Id, seen: &Seen, decision: &Decision, heard: 
         seen.total.amount.into(),
         seen.total.currency.into(),
         entries,
+        json!(decision.asks(seen.asks).map(Asks::as_str)),
+        json!(seen.asks.map(Asks::as_str)),
+        match decision {
+            Decision::Resume { payment_method } => json!(payment_method),
+            _ => Value::Null,
+        },
     ];
     let unit = unit.step(store::STEP, params).expect(count, MOVED_ON);
-    match event {
-        Some(event) => unit.event(event).notify(outcome_key(id)),
+    let unit = match event {
+        Some(event) => unit.event(event),
         None => unit,
+    };
+    match decision {
+        // Whoever waits for the outcome waits for this too.
+        Decision::Say { .. } | Decision::Await { .. } => unit.notify(outcome_key(id)),
+        _ => unit,
     }
 }
 
@@ -160,7 +195,8 @@ mod tests {
     use super::*;
 
     fn seen() -> Seen {
-        Seen { status: Status::Reserved, total: Money::new(300, "EUR".parse().expect("a currency")) }
+        let total = Money::new(300, "EUR".parse().expect("a currency"));
+        Seen { status: Status::Reserved, total, on_decline: OnDecline::Wait, asks: None }
     }
 
     #[test]
@@ -195,6 +231,32 @@ mod tests {
             ])
         );
         assert_eq!(unit.notify, [outcome_key(id)]);
+    }
+
+    #[test]
+    fn an_order_that_waits_for_its_customer_wakes_who_waits_and_keeps_its_status() {
+        let (id, payment_id) = (Id::new(), Id::new());
+        let heard = Heard::PaymentDeclined { payment_id, reason: "expired_card".into() };
+        let entry = Entry::of("payment.declined", "e", json!({}));
+        let unit = carry_out(UnitOfWork::new(), id, &seen(), &seen().hear(&heard), Some(entry)).into_request();
+        let params = &unit.steps[0].params;
+        assert_eq!(
+            (&params[1], &params[8], &params[9]),
+            (&json!("reserved"), &json!("requires_payment_method"), &Value::Null)
+        );
+        assert!(unit.events.is_empty());
+        assert_eq!(unit.notify, [outcome_key(id)]);
+    }
+
+    #[test]
+    fn a_customer_who_goes_on_is_asked_for_nothing_and_payment_hears_of_it() {
+        let (id, seen) = (Id::new(), Seen { asks: Some(Asks::Action), ..seen() });
+        let decision = Decision::Resume { payment_method: Some("pm_2".into()) };
+        let unit = carry_out(UnitOfWork::new(), id, &seen, &decision, None).into_request();
+        let params = &unit.steps[0].params;
+        assert_eq!(params[8..], [Value::Null, json!("requires_action"), json!("pm_2")]);
+        assert_eq!(unit.events[0].kind, "order.payment_requested");
+        assert_eq!(unit.events[0].data, json!({"order_id": id, "payment_method": "pm_2"}));
     }
 
     #[test]

@@ -15,7 +15,7 @@ macro_rules! select_order {
             $payment_id,
             " AS payment_id, o.created_at, ",
             $updated_at,
-            " AS updated_at, l.lines, o.request_hash
+            " AS updated_at, l.lines, o.request_hash, o.idempotency_key, o.on_decline, o.payment_state
              FROM orders o CROSS JOIN LATERAL (
                  SELECT jsonb_agg(jsonb_build_object(
                      'sku', sku, 'quantity', quantity,
@@ -33,12 +33,12 @@ macro_rules! select_order {
 /// An order with its lines and the first entry of its history.
 ///
 /// Parameters: id, customer, currency, total, payment method, idempotency key, request hash, time; SKUs, quantities
-/// and unit prices as arrays; id and data of `order.placed`.
+/// and unit prices as arrays; id and data of `order.placed`; what a declined payment does.
 pub const PLACE: &str = "
 WITH placed AS (
     INSERT INTO orders (id, customer_id, currency, total, payment_method, idempotency_key, request_hash,
-                        created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+                        created_at, updated_at, on_decline)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $14)
     RETURNING id, created_at
 ), lines AS (
     INSERT INTO order_lines (order_id, line, sku, quantity, unit_price)
@@ -54,13 +54,15 @@ pub const KEY_USED: &str = "orders_idempotency_key_key";
 /// A step of an order, with its entries in the history, if its row still is as it was seen.
 ///
 /// It locks the row before it takes numbers for the history, so that these are in the order of the commits.
-/// Parameters: id; new status, reason, payment; status, total and currency as seen; the entries.
+/// Parameters: id; new status, reason, payment; status, total and currency as seen; the entries; what the payment asks of the
+/// customer, now and as seen; the payment method where it is another one.
 pub const STEP: &str = "
 WITH stepped AS (
     UPDATE orders
-    SET status = $2, reason = coalesce($3, reason), payment_id = coalesce(payment_id, $4),
-        updated_at = greatest(clock_timestamp(), updated_at)
+    SET status = $2, reason = coalesce($3, reason), payment_id = coalesce(payment_id, $4), payment_state = $9,
+        payment_method = coalesce($11, payment_method), updated_at = greatest(clock_timestamp(), updated_at)
     WHERE id = $1 AND status = $5 AND total = $6 AND currency = $7
+      AND payment_state IS NOT DISTINCT FROM $10::text
     RETURNING id, updated_at
 )
 INSERT INTO order_history (order_id, at, type, event_id, detail, status)
@@ -69,7 +71,7 @@ FROM stepped s CROSS JOIN jsonb_array_elements($8::jsonb) WITH ORDINALITY AS e (
 ORDER BY e.n";
 
 /// The columns that decisions depend on.
-pub const SEEN: &str = "SELECT status, total, currency FROM orders WHERE id = $1";
+pub const SEEN: &str = "SELECT status, total, currency, on_decline, payment_state FROM orders WHERE id = $1";
 
 /// One order.
 pub const ORDER: &str = select_order!("WHERE o.id = $1");
@@ -77,16 +79,17 @@ pub const ORDER: &str = select_order!("WHERE o.id = $1");
 /// The order that was placed with a key.
 pub const ORDER_BY_KEY: &str = select_order!("WHERE o.idempotency_key = $1");
 
-/// One order as it was when it was first decided; no row before that. Clients wait for it.
+/// One order as it was when it was first decided, or as it is while it waits for its customer; no row otherwise. Clients
+/// wait for it.
 pub const DECIDED: &str = select_order!(
-    "d.status",
+    "coalesce(d.status, o.status)",
     "d.detail ->> 'reason'",
-    "(d.detail ->> 'payment_id')::uuid",
-    "d.at",
-    "CROSS JOIN LATERAL (
+    "coalesce((d.detail ->> 'payment_id')::uuid, CASE WHEN d.status IS NULL THEN o.payment_id END)",
+    "coalesce(d.at, o.updated_at)",
+    "LEFT JOIN LATERAL (
          SELECT status, at, detail FROM order_history
-         WHERE order_id = o.id AND status NOT IN ('pending', 'reserved') ORDER BY seq LIMIT 1) d
-     WHERE o.id = $1"
+         WHERE order_id = o.id AND status NOT IN ('pending', 'reserved') ORDER BY seq LIMIT 1) d ON true
+     WHERE o.id = $1 AND (d.status IS NOT NULL OR o.payment_state IS NOT NULL)"
 );
 
 /// A page of orders, newest first. Parameters: after which id, how many.
@@ -112,7 +115,7 @@ pub const HISTORY: &str = "SELECT at, type, event_id, detail FROM order_history 
 /// for a moment, expires nothing. Neither `least` nor `now()` keeps PostgreSQL from using the index, as `clock_timestamp()`
 /// would. The statuses are those of the index `orders_open`, written out: a parameter would keep PostgreSQL from using it.
 pub const OPEN_SINCE: &str = "
-SELECT id, status, total, currency FROM orders
+SELECT id, status, total, currency, on_decline, payment_state FROM orders
 WHERE status IN ('pending', 'reserved')
     AND created_at < least($1::timestamptz, now()) - $2::bigint * interval '1 second'
 ORDER BY created_at LIMIT $3";

@@ -53,7 +53,12 @@ async fn a_wrong_reason_to_cancel_is_refused() {
 
 #[tokio::test]
 async fn what_is_no_id_is_the_id_of_no_order() {
-    for (method, path) in [("GET", "/v1/orders/7"), ("GET", "/v1/orders/7/history"), ("POST", "/v1/orders/7/cancel")] {
+    for (method, path) in [
+        ("GET", "/v1/orders/7"),
+        ("GET", "/v1/orders/7/history"),
+        ("POST", "/v1/orders/7/cancel"),
+        ("POST", "/v1/orders/7/payment"),
+    ] {
         assert_eq!(read(&ask(method, path, None, "").await), (404, "unknown_order".into(), vec![]), "{path}");
     }
 }
@@ -70,6 +75,7 @@ async fn other_paths_and_methods_are_refused() {
         ("PATCH", format!("/v1/orders/{id}"), "GET"),
         ("POST", format!("/v1/orders/{id}/history"), "GET"),
         ("GET", format!("/v1/orders/{id}/cancel"), "POST"),
+        ("GET", format!("/v1/orders/{id}/payment"), "POST"),
         ("GET", "/_relay/order/events".to_owned(), "POST"),
         ("PUT", "/_relay/order/timers/expire-orders".to_owned(), "POST"),
     ];

@@ -7,7 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use proptest::prelude::*;
-use towpath_order::domain::{Cancelling, Decision, Heard, Said, Seen, Status};
+use towpath_order::domain::{Asks, Cancelling, Decision, Heard, OnDecline, Paying, Said, Seen, Status};
 use towpath_payment::{
     domain as pay,
     provider::{
@@ -24,6 +24,10 @@ enum Event {
     Stock(Heard),
     Said(Said),
     Payment(Heard),
+    /// The customer goes on, with another payment method or the same.
+    Requested {
+        another: bool,
+    },
 }
 
 type Queue = VecDeque<(usize, Event)>;
@@ -32,6 +36,19 @@ type Queue = VecDeque<(usize, Event)>;
 struct Course {
     in_stock: bool,
     pays: bool,
+    /// Whether the customer has to authenticate first.
+    asks: bool,
+    on_decline: OnDecline,
+}
+
+/// The intent at the provider.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Intent {
+    Unconfirmed,
+    Asks,
+    Charged,
+    Declined,
+    Cancelled,
 }
 
 /// What happens next.
@@ -43,6 +60,14 @@ enum Turn {
     Again(usize, usize),
     /// Payment dies in the middle of the first `stock.reserved`: it has an intent, and hasn't confirmed it.
     DieBeforeTheCharge,
+    /// The customer authenticates at the provider: nobody hears of it until somebody asks.
+    Authenticate,
+    /// A webhook or the timer: payment asks what became of the intent.
+    Ask,
+    /// The customer goes on by the order, with a card that pays at once, or with the same.
+    GoOn {
+        another: bool,
+    },
     Cancel,
     Expire,
 }
@@ -58,12 +83,14 @@ struct World {
     inbox: [HashSet<usize>; 3],
     order: Status,
     order_payment: Option<Id>,
+    order_asks: Option<Asks>,
     confirmed_said: usize,
     stock_reserved: bool,
     stock_sold: bool,
     stock_released: bool,
     payment: Option<pay::Status>,
-    intent: bool,
+    intent: Option<Intent>,
+    closed: bool,
     cancelled: Option<pay::Cancellation>,
     charges: usize,
     charged_while_open: bool,
@@ -88,12 +115,14 @@ impl World {
             inbox: Default::default(),
             order: Status::Pending,
             order_payment: None,
+            order_asks: None,
             confirmed_said: 0,
             stock_reserved: false,
             stock_sold: false,
             stock_released: false,
             payment: None,
-            intent: false,
+            intent: None,
+            closed: false,
             cancelled: None,
             charges: 0,
             charged_while_open: false,
@@ -127,14 +156,20 @@ impl World {
             Turn::DieBeforeTheCharge => {
                 if !self.queues[TO_PAYMENT_FROM_STOCK].is_empty() && self.seen().may_begin() {
                     self.payment = Some(pay::Status::Pending);
-                    self.intent = true;
+                    self.intent = Some(Intent::Unconfirmed);
                 }
+            }
+            Turn::Authenticate if self.intent == Some(Intent::Asks) => self.decide(),
+            Turn::Ask => self.ask(),
+            Turn::GoOn { another } if Paying::of(&self.order_seen()) == Paying::Resume => {
+                self.order_asks = Decision::Resume { payment_method: another.then(String::new) }.asks(self.order_asks);
+                self.publish(&[TO_PAYMENT_FROM_ORDER], &Event::Requested { another });
             }
             Turn::Cancel if Cancelling::of(self.order) == Cancelling::Cancel => {
                 self.say(Said::Cancelled { reason: "requested_by_customer".into() });
             }
             Turn::Expire if !self.order.is_decided() => self.say(Said::Expired),
-            Turn::Cancel | Turn::Expire => {}
+            Turn::Authenticate | Turn::GoOn { .. } | Turn::Cancel | Turn::Expire => {}
         }
     }
 
@@ -148,14 +183,24 @@ impl World {
             (1, Event::Stock(Heard::StockReserved)) => self.charge(),
             (1, Event::Said(Said::Cancelled { .. })) => self.send_back(pay::Cancellation::Cancelled),
             (1, Event::Said(Said::Expired)) => self.send_back(pay::Cancellation::Expired),
+            (1, Event::Said(Said::Rejected { .. })) => self.send_back(pay::Cancellation::Rejected),
+            (1, Event::Requested { another }) => self.resume(another),
             (2, Event::Stock(heard) | Event::Payment(heard)) => self.order_hears(&heard),
             _ => {}
         }
     }
 
+    fn order_seen(&self) -> Seen {
+        let Course { on_decline, .. } = self.course;
+        Seen { status: self.order, total: self.total, on_decline, asks: self.order_asks }
+    }
+
     fn order_hears(&mut self, heard: &Heard) {
-        let seen = Seen { status: self.order, total: self.total };
-        match seen.hear(heard) {
+        let decision = self.order_seen().hear(heard);
+        self.order_asks = decision.asks(self.order_asks);
+        match decision {
+            Decision::Await { payment_id, .. } => self.order_payment = self.order_payment.or(Some(payment_id)),
+            Decision::Resume { .. } => unreachable!("no event means it"),
             Decision::Reserve => self.step(Status::Reserved),
             Decision::Note { payment_id } => self.order_payment = self.order_payment.or(payment_id),
             Decision::Say { said, payment_id } => {
@@ -172,6 +217,7 @@ impl World {
 
     fn say(&mut self, said: Said) {
         self.step(said.status());
+        self.order_asks = None;
         self.confirmed_said += usize::from(said.status() == Status::Confirmed);
         self.publish(&[TO_INVENTORY, TO_PAYMENT_FROM_ORDER], &Event::Said(said));
     }
@@ -201,7 +247,13 @@ impl World {
     }
 
     fn seen(&self) -> pay::Seen {
-        pay::Seen { payment: self.payment, intent: self.intent, refund_taken: false, cancelled: self.cancelled }
+        pay::Seen {
+            payment: self.payment,
+            intent: self.intent.is_some(),
+            closed: self.closed,
+            refund_taken: false,
+            cancelled: self.cancelled,
+        }
     }
 
     fn charge(&mut self) {
@@ -217,24 +269,81 @@ impl World {
         self.settle_payment();
     }
 
+    /// The bank decides.
+    fn decide(&mut self) {
+        self.intent = Some(if self.course.pays { Intent::Charged } else { Intent::Declined });
+        if self.course.pays {
+            self.charges += 1;
+            self.charged_while_open = self.cancelled.is_none();
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match self.intent {
+            None | Some(Intent::Unconfirmed) => Standing::Unconfirmed,
+            Some(Intent::Asks) => Standing::ActionRequired,
+            Some(Intent::Charged) => Standing::Captured,
+            Some(Intent::Declined) => {
+                Standing::Declined(Decline { reason: "card_declined".into(), provider_code: None })
+            }
+            Some(Intent::Cancelled) => Standing::Cancelled,
+        }
+    }
+
+    fn resume(&mut self, another: bool) {
+        if another && self.seen().may_retry() {
+            self.payment = Some(pay::Status::Pending);
+            (self.course.asks, self.course.pays) = (false, true);
+        }
+        self.ask();
+        self.settle_payment();
+    }
+
+    fn ask(&mut self) {
+        if self.seen().may_ask() && self.seen().next() == pay::Next::Nothing {
+            self.record(&self.standing());
+        }
+        self.settle_payment();
+    }
+
+    fn record(&mut self, standing: &Standing) {
+        let payment_id = self.payment_id;
+        let seen = self.seen();
+        self.closed |= seen.closes(standing);
+        let Some(next) = seen.stands(standing) else { return };
+        assert!(self.payment.is_some_and(|now| now.may_become(next)), "{:?} → {next}", self.payment);
+        self.payment = Some(next);
+        match next {
+            pay::Status::Captured | pay::Status::RefundPending => {
+                self.pays(Heard::PaymentCaptured { payment_id, amount: self.total });
+            }
+            pay::Status::RequiresAction => self.pays(Heard::ActionRequired { payment_id }),
+            pay::Status::Declined => self.pays(Heard::PaymentDeclined { payment_id, reason: "card_declined".into() }),
+            other => assert_eq!(other, pay::Status::Cancelled),
+        }
+    }
+
     /// What a handler of payment does: one step after the other, until nothing is next.
     fn settle_payment(&mut self) {
         loop {
-            let standing = match self.seen().next() {
+            match self.seen().next() {
                 pay::Next::Create => {
-                    self.intent = true;
+                    self.intent = Some(Intent::Unconfirmed);
                     continue;
                 }
-                pay::Next::Confirm if self.course.pays => {
-                    self.charges += 1;
-                    self.charged_while_open = self.cancelled.is_none();
-                    Standing::Captured
+                pay::Next::Confirm => match self.intent {
+                    Some(Intent::Unconfirmed | Intent::Asks | Intent::Declined) if self.course.asks => {
+                        self.intent = Some(Intent::Asks);
+                    }
+                    Some(Intent::Unconfirmed | Intent::Asks | Intent::Declined) => self.decide(),
+                    _ => {}
+                },
+                pay::Next::Cancel if self.intent != Some(Intent::Charged) => self.intent = Some(Intent::Cancelled),
+                pay::Next::Cancel => {}
+                pay::Next::Close => {
+                    self.record(&Standing::Cancelled);
+                    continue;
                 }
-                pay::Next::Confirm => {
-                    Standing::Declined(Decline { reason: "card_declined".into(), provider_code: None })
-                }
-                // In this model a charge and its record are one step: what is pending isn't charged.
-                pay::Next::Close | pay::Next::Cancel => Standing::Cancelled,
                 pay::Next::Refund => {
                     self.refunds += 1;
                     self.payment = self.payment.and_then(|now| pay::given_back(now, &GivenState::Succeeded));
@@ -242,16 +351,8 @@ impl World {
                     continue;
                 }
                 pay::Next::Nothing => return,
-            };
-            let payment_id = self.payment_id;
-            self.payment = self.seen().stands(&standing);
-            match self.payment {
-                Some(pay::Status::Captured) => self.pays(Heard::PaymentCaptured { payment_id, amount: self.total }),
-                Some(pay::Status::Declined) => {
-                    self.pays(Heard::PaymentDeclined { payment_id, reason: "card_declined".into() });
-                }
-                other => assert_eq!(other, Some(pay::Status::Cancelled)),
             }
+            self.record(&self.standing());
         }
     }
 
@@ -259,8 +360,18 @@ impl World {
         self.publish(&[TO_ORDER_FROM_PAYMENT], &Event::Payment(heard));
     }
 
-    /// Everything that is on its way arrives.
+    /// Everything that is on its way arrives, and the timers run: of payment, and of orders that nobody has paid.
     fn settle(&mut self) {
+        self.arrive();
+        self.turn(Turn::Ask);
+        self.arrive();
+        if self.order_asks.is_some() {
+            self.turn(Turn::Expire);
+        }
+        self.arrive();
+    }
+
+    fn arrive(&mut self) {
         while let Some(queue) = (0..self.queues.len()).find(|queue| !self.queues[*queue].is_empty()) {
             self.turn(Turn::Deliver(queue));
         }
@@ -272,18 +383,31 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         12 => (0..5_usize).prop_map(Turn::Deliver),
         4 => (0..5_usize, any::<usize>()).prop_map(|(queue, n)| Turn::Again(queue, n)),
         2 => Just(Turn::DieBeforeTheCharge),
+        2 => Just(Turn::Authenticate),
+        2 => Just(Turn::Ask),
+        2 => any::<bool>().prop_map(|another| Turn::GoOn { another }),
         1 => Just(Turn::Cancel),
         1 => Just(Turn::Expire),
     ];
     proptest::collection::vec(turn, 0..60)
 }
 
+fn course() -> impl Strategy<Value = Course> {
+    let on_decline = proptest::sample::select(vec![OnDecline::Reject, OnDecline::Wait]);
+    (any::<bool>(), any::<bool>(), any::<bool>(), on_decline).prop_map(|(in_stock, pays, asks, on_decline)| Course {
+        in_stock,
+        pays,
+        asks,
+        on_decline,
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn every_order_ends_with_its_money_and_stock_right_whatever_comes_first(turns in turns(), in_stock: bool, pays: bool) {
-        let mut world = World::new(Course { in_stock, pays });
+    fn every_order_ends_with_its_money_and_stock_right_whatever_comes_first(turns in turns(), course in course()) {
+        let mut world = World::new(course);
         for turn in turns {
             world.turn(turn);
         }
@@ -302,24 +426,51 @@ proptest! {
         prop_assert_eq!(world.charges - world.refunds, usize::from(confirmed));
         // The order knows its payment, unless nothing was ever asked of the customer.
         let asked = world.payment.is_some_and(|status| status != pay::Status::Cancelled);
-        prop_assert_eq!(world.order_payment.is_some(), asked);
+        prop_assert!(world.order_payment.is_some() || !asked);
+        // Nobody waits for a customer of an order that is over, and nothing can be charged for it any more.
+        prop_assert!(confirmed || matches!(world.intent, None | Some(Intent::Unconfirmed | Intent::Cancelled | Intent::Charged)));
+        prop_assert_eq!(world.order_asks, None);
         // A payment of an order that is over is not charged first and refunded then: what went back was confirmed before.
         prop_assert!(world.refunds == 0 || world.charged_while_open);
     }
 
     #[test]
     fn a_customer_who_leaves_the_order_alone_gets_what_the_stock_and_the_card_say(
-        turns in turns(), in_stock: bool, pays: bool,
+        turns in turns(), course in course(),
     ) {
-        let mut world = World::new(Course { in_stock, pays });
+        let mut world = World::new(course);
         for turn in turns {
-            if !matches!(turn, Turn::Cancel | Turn::Expire) {
+            if !matches!(turn, Turn::Cancel | Turn::Expire | Turn::GoOn { .. }) {
                 world.turn(turn);
             }
         }
+        // Everybody authenticates in the end.
+        world.arrive();
+        world.turn(Turn::Authenticate);
         world.settle();
-        let expected = if in_stock && pays { Status::Confirmed } else { Status::Rejected };
+        let expected = match (course.in_stock && course.pays, course.on_decline) {
+            (true, _) => Status::Confirmed,
+            (false, OnDecline::Wait) if course.in_stock => Status::Expired,
+            (false, _) => Status::Rejected,
+        };
         prop_assert_eq!(world.order, expected);
         prop_assert_eq!(world.refunds, 0);
+    }
+
+    #[test]
+    fn another_payment_method_pays_an_order_that_waited_for_it(turns in turns(), asks: bool) {
+        let mut world = World::new(Course { in_stock: true, pays: false, asks, on_decline: OnDecline::Wait });
+        for turn in turns {
+            if !matches!(turn, Turn::Cancel | Turn::Expire | Turn::GoOn { another: false }) {
+                world.turn(turn);
+            }
+        }
+        world.arrive();
+        world.turn(Turn::Ask);
+        world.arrive();
+        world.turn(Turn::GoOn { another: true });
+        world.settle();
+        prop_assert_eq!(world.order, Status::Confirmed);
+        prop_assert_eq!((world.charges, world.refunds), (1, 0));
     }
 }

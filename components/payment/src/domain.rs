@@ -6,6 +6,10 @@
 //!                 │ └──▶ declined                ▼            ▼
 //!                 ├──▶ cancelled          needs_attention ◀───┘
 //!                 └──────────────────────────────▲
+//!
+//! pending, declined ──▶ requires_action ◀──▶ processing, and from these two to all that follows pending
+//! requires_action, declined ──▶ pending: the customer takes another payment method
+//! declined ──▶ captured, refund_pending, needs_attention: the customer paid it at the provider
 //! ```
 //!
 //! `pending` is written before the provider is called. The provider's intent is created without charging anybody, and its
@@ -21,6 +25,10 @@ use crate::provider::stripe::{GivenState, Standing};
 pub enum Status {
     /// The provider is about to be called for the charge, or was.
     Pending,
+    /// The customer has to authenticate at the provider.
+    RequiresAction,
+    /// The provider waits for a bank.
+    Processing,
     /// The provider charged it.
     Captured,
     /// The provider declined it.
@@ -35,7 +43,9 @@ pub enum Status {
     NeedsAttention,
 }
 
-use Status::{Cancelled, Captured, Declined, NeedsAttention, Pending, RefundPending, Refunded};
+use Status::{
+    Cancelled, Captured, Declined, NeedsAttention, Pending, Processing, RefundPending, Refunded, RequiresAction,
+};
 
 /// The reason of a payment that was charged with another amount or currency than was asked.
 pub const AMOUNT_MISMATCH: &str = "amount_mismatch";
@@ -52,6 +62,29 @@ pub const TRANSITIONS: &[(Status, Status)] = &[
     // Captured for an order that ended in the meantime.
     (Pending, RefundPending),
     (Pending, NeedsAttention),
+    (Pending, RequiresAction),
+    (Pending, Processing),
+    // The customer takes another payment method.
+    (RequiresAction, Pending),
+    (Declined, Pending),
+    (RequiresAction, Processing),
+    (RequiresAction, Captured),
+    (RequiresAction, Declined),
+    (RequiresAction, Cancelled),
+    (RequiresAction, RefundPending),
+    (RequiresAction, NeedsAttention),
+    (Processing, RequiresAction),
+    (Processing, Captured),
+    (Processing, Declined),
+    (Processing, Cancelled),
+    (Processing, RefundPending),
+    (Processing, NeedsAttention),
+    // Who knows the intent's secret can pay it with another card, until it is cancelled.
+    (Declined, RequiresAction),
+    (Declined, Processing),
+    (Declined, Captured),
+    (Declined, RefundPending),
+    (Declined, NeedsAttention),
     (Captured, RefundPending),
     (RefundPending, Refunded),
     (RefundPending, NeedsAttention),
@@ -61,7 +94,8 @@ pub const TRANSITIONS: &[(Status, Status)] = &[
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 7] = [Pending, Captured, Declined, Cancelled, RefundPending, Refunded, NeedsAttention];
+    pub const ALL: [Self; 9] =
+        [Pending, RequiresAction, Processing, Captured, Declined, Cancelled, RefundPending, Refunded, NeedsAttention];
 
     /// Whether the step to `next` is legal.
     #[must_use]
@@ -74,6 +108,8 @@ impl Status {
     pub fn as_str(self) -> &'static str {
         match self {
             Pending => "pending",
+            RequiresAction => "requires_action",
+            Processing => "processing",
             Captured => "captured",
             Declined => "declined",
             Cancelled => "cancelled",
@@ -103,6 +139,8 @@ pub enum Cancellation {
     Cancelled,
     /// It was not paid in time.
     Expired,
+    /// It was rejected: its payment was declined, or there is too little stock.
+    Rejected,
 }
 
 impl Cancellation {
@@ -112,13 +150,14 @@ impl Cancellation {
         match self {
             Self::Cancelled => "order_cancelled",
             Self::Expired => "order_expired",
+            Self::Rejected => "order_rejected",
         }
     }
 
     /// The one with this name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Cancelled, Self::Expired].into_iter().find(|reason| reason.as_str() == text)
+        [Self::Cancelled, Self::Expired, Self::Rejected].into_iter().find(|reason| reason.as_str() == text)
     }
 }
 
@@ -129,6 +168,8 @@ pub struct Seen {
     pub payment: Option<Status>,
     /// Whether the provider's intent is known.
     pub intent: bool,
+    /// Whether the intent of a declined payment is cancelled: nothing can pay it any more.
+    pub closed: bool,
     /// Whether the provider has taken the refund. What became of it, a later look tells.
     pub refund_taken: bool,
     /// Whether the order ended, and why.
@@ -148,7 +189,7 @@ pub enum Next {
     Cancel,
     /// Call the provider for the refund. Repeating it is safe: a charge is refunded once at most.
     Refund,
-    /// None: it is settled, or the provider works on it.
+    /// None: it is settled, or waits for the provider or the customer.
     Nothing,
 }
 
@@ -166,25 +207,46 @@ impl Seen {
             (Some(Pending), false, None) => Next::Create,
             (Some(Pending), false, Some(_)) => Next::Close,
             (Some(Pending), true, None) => Next::Confirm,
-            (Some(Pending), true, Some(_)) => Next::Cancel,
+            (Some(Pending | RequiresAction | Processing), true, Some(_)) => Next::Cancel,
+            (Some(Declined), true, Some(_)) if !self.closed => Next::Cancel,
             (Some(RefundPending), ..) if !self.refund_taken => Next::Refund,
-            (None | Some(Captured | Declined | Cancelled | RefundPending | Refunded | NeedsAttention), ..) => {
-                Next::Nothing
-            }
+            _ => Next::Nothing,
         }
     }
 
-    /// The status of a pending payment once the provider says what became of its intent, if that ends it.
+    /// Whether another payment method may be tried.
+    #[must_use]
+    pub fn may_retry(self) -> bool {
+        matches!(self.payment, Some(RequiresAction | Declined)) && self.cancelled.is_none() && !self.closed
+    }
+
+    /// Whether the provider may be asked what became of the intent.
+    #[must_use]
+    pub fn may_ask(self) -> bool {
+        matches!(self.payment, Some(RequiresAction | Processing | Declined)) && self.intent && !self.closed
+    }
+
+    /// The status of a payment once the provider says what became of its intent, if that changes it.
     #[must_use]
     pub fn stands(self, standing: &Standing) -> Option<Status> {
-        match (standing, self.cancelled) {
-            (Standing::Unconfirmed, _) => None,
-            (Standing::Captured, None) => Some(Captured),
-            (Standing::Captured, Some(_)) => Some(RefundPending),
-            (Standing::Differs { .. }, _) => Some(NeedsAttention),
-            (Standing::Cancelled, Some(_)) => Some(Cancelled),
-            (Standing::Declined(_), _) | (Standing::Cancelled, None) => Some(Declined),
-        }
+        let next = match (standing, self.cancelled) {
+            (Standing::Unconfirmed, _) => return None,
+            (Standing::ActionRequired, _) => RequiresAction,
+            (Standing::Processing, _) => Processing,
+            (Standing::Captured, None) => Captured,
+            (Standing::Captured, Some(_)) => RefundPending,
+            (Standing::Differs { .. }, _) => NeedsAttention,
+            // It was declined before it was cancelled, and stays so.
+            (Standing::Cancelled, Some(_)) if self.payment != Some(Declined) => Cancelled,
+            (Standing::Declined(_) | Standing::Cancelled, _) => Declined,
+        };
+        (self.payment != Some(next)).then_some(next)
+    }
+
+    /// Whether an answer closes the intent of a declined payment.
+    #[must_use]
+    pub fn closes(self, standing: &Standing) -> bool {
+        self.payment == Some(Declined) && *standing == Standing::Cancelled
     }
 
     /// The new status of a payment when its order ends, if it changes.

@@ -14,6 +14,11 @@ pub(crate) fn captured(order_id: Id, row: &Row) -> Event {
     said("payment.captured", order_id, row.id, json!({"amount": row.amount, "provider_reference": row.reference}))
 }
 
+/// `payment.action_required`. The secret that the customer needs for it is in no event.
+pub(crate) fn action_required(order_id: Id, payment_id: Id) -> Event {
+    said("payment.action_required", order_id, payment_id, json!({}))
+}
+
 /// `payment.declined`.
 pub(crate) fn declined(order_id: Id, payment_id: Id, reason: &str) -> Event {
     said("payment.declined", order_id, payment_id, json!({"reason": reason, "advice": advice(reason).as_str()}))
@@ -41,7 +46,16 @@ pub(crate) struct StockReserved {
     pub(crate) payment_method: String,
 }
 
-/// The data of `order.cancelled` and `order.expired` that payment uses.
+/// The data of `order.payment_requested` that payment uses.
+#[derive(Deserialize)]
+pub(crate) struct PaymentRequested {
+    pub(crate) order_id: Id,
+    /// Another one, if the customer takes another one.
+    #[serde(default)]
+    pub(crate) payment_method: Option<String>,
+}
+
+/// The data of `order.cancelled`, `order.expired` and `order.rejected` that payment uses.
 #[derive(Deserialize)]
 pub(crate) struct OrderEnded {
     pub(crate) order_id: Id,
@@ -68,14 +82,24 @@ mod tests {
             provider: Name::Sandbox,
             reference: Some("ch".into()),
             attempt: 1,
+            retries: 0,
             refund_attempt: 1,
-            seen: Seen { payment: Some(Status::Pending), intent: true, refund_taken: false, cancelled: None },
+            seen: Seen {
+                payment: Some(Status::Pending),
+                intent: true,
+                closed: false,
+                refund_taken: false,
+                cancelled: None,
+            },
         };
         let captured = captured(order_id, &row);
         assert_documented(&captured);
         assert_eq!((captured.topic.as_str(), captured.key), (TOPIC, order_id.to_string()));
         let expected = json!({"order_id": order_id, "payment_id": id, "amount": amount, "provider_reference": "ch"});
         assert_eq!((captured.kind.as_str(), captured.data), ("payment.captured", expected));
+        let action_required = action_required(order_id, id);
+        assert_documented(&action_required);
+        assert_eq!(action_required.data, json!({"order_id": order_id, "payment_id": id}));
         let declined = declined(order_id, id, "expired_card");
         assert_documented(&declined);
         let expected = json!({"order_id": order_id, "payment_id": id, "reason": "expired_card", "advice": "final"});

@@ -1,4 +1,4 @@
-//! `POST /_relay/payment/events`: reserved stock, and orders that ended.
+//! `POST /_relay/payment/events`: reserved stock, customers who go on with a payment, and orders that ended.
 
 use towpath_sdk::{Context, Delivery, Problem, Request, Response};
 
@@ -13,6 +13,8 @@ pub(crate) async fn hear(context: &Context, request: &Request) -> Result<Respons
     let ended = || delivery.data().map(|OrderEnded { order_id }| order_id);
     match delivery.kind() {
         "stock.reserved" => settle::charge(context, &delivery, &delivery.data()?).await?,
+        "order.payment_requested" => settle::resume(context, &delivery, &delivery.data()?).await?,
+        "order.rejected" => settle::cancel(context, &delivery, ended()?, Cancellation::Rejected).await?,
         "order.cancelled" => settle::cancel(context, &delivery, ended()?, Cancellation::Cancelled).await?,
         "order.expired" => settle::cancel(context, &delivery, ended()?, Cancellation::Expired).await?,
         _ => {}

@@ -7,6 +7,7 @@
 mod record;
 pub(crate) mod refunds;
 mod schedule;
+pub(crate) mod waiting;
 
 use std::cell::Cell;
 
@@ -15,7 +16,7 @@ use towpath_sdk::{Context, Delivery, Id, Outcome, Problem, Query, Relay, UnitOfW
 
 use crate::{
     domain::{Cancellation, Next},
-    events::StockReserved,
+    events::{PaymentRequested, StockReserved},
     provider::{
         Charge, Name, ProviderError, Refund,
         client::Provider,
@@ -26,7 +27,7 @@ use crate::{
     store::{self, Row},
 };
 
-/// The most rounds, before the event gets 503. A payment takes five steps in its life.
+/// The most rounds, before the event gets 503. A handler takes five steps at most.
 const MAX_ROUNDS: usize = 12;
 
 /// Handles `stock.reserved`: charges, unless the order ended before.
@@ -44,6 +45,29 @@ pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &Stoc
         Outcome::Duplicate | Outcome::Replayed(_) => look(&relay, order_id).await?,
     };
     settle(context, &relay, order_id, row, || delivery.unit()).await
+}
+
+/// Handles `order.payment_requested`: tries another payment method, or looks at once what became of the one before.
+pub(crate) async fn resume(context: &Context, delivery: &Delivery, wanted: &PaymentRequested) -> Result<(), Problem> {
+    let relay = context.relay().await?;
+    let order_id = wanted.order_id;
+    // The event's inbox id is used here: a second delivery begins no second attempt. From here on the rows alone decide.
+    let unit = delivery.unit().step(store::LOCK, [json!(order_id.to_string())]);
+    let unit = match &wanted.payment_method {
+        Some(method) => unit.step(store::RETRY, [order_id.into(), json!(method)]),
+        None => unit,
+    };
+    let row = match relay.run(unit.step(store::SEEN, [order_id.into()])).await? {
+        Outcome::Committed(results) => store::read_payment(results.last())?,
+        Outcome::Duplicate | Outcome::Replayed(_) => look(&relay, order_id).await?,
+    };
+    if let Some(row) = row.as_ref().filter(|row| row.seen.may_ask() && row.seen.next() == Next::Nothing) {
+        let provider = Provider::named(context, &relay, row.provider).await?;
+        let raised = Cell::new(false);
+        let step = Step { relay: &relay, provider: &provider, order_id, payment: row, raised: &raised };
+        return step.ask().await.map(drop);
+    }
+    settle(context, &relay, order_id, row, UnitOfWork::new).await
 }
 
 /// Handles the end of an order: cancels what is not charged, refunds what was captured, and records the end, so that
@@ -92,13 +116,25 @@ async fn settle(
             Next::Create => step.create(unit()).await?,
             Next::Confirm => step.confirm(unit()).await?,
             Next::Close => step.end(unit(), &Standing::Cancelled).await?,
-            Next::Cancel => step.cancel(unit()).await?,
+            Next::Cancel => {
+                if step.cancel(unit()).await? == Go::Wait {
+                    return Ok(());
+                }
+            }
             Next::Refund => step.give_back().await?,
             Next::Nothing => return Ok(()),
         }
         row = look(relay, order_id).await?;
     }
     Err(contention())
+}
+
+/// Whether the next step can be taken now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Go {
+    On,
+    /// A bank works on it: the timer goes on.
+    Wait,
 }
 
 /// One step of a payment, from the row as it was read.
@@ -139,10 +175,13 @@ impl Step<'_> {
     /// Charges the intent.
     async fn confirm(&self, unit: UnitOfWork) -> Result<(), Problem> {
         let (intent, units) = self.intent()?;
-        match self.provider.confirm(self.order_id, intent, self.payment.attempt, &units).await {
+        let Row { payment_method, attempt, .. } = self.payment;
+        match self.provider.confirm(self.order_id, intent, payment_method, *attempt, &units).await {
             Ok(standing) => self.end(unit, &standing).await,
             Err(error @ ProviderError::Spent { .. }) => match self.provider.look(intent, &units).await? {
                 Standing::Unconfirmed => self.raise(error).await,
+                // That may be what became of the payment method before this one.
+                Standing::ActionRequired | Standing::Declined(_) if self.payment.retries > 0 => self.raise(error).await,
                 standing => self.end(unit, &standing).await,
             },
             Err(error) => Err(error.into()),
@@ -150,10 +189,32 @@ impl Step<'_> {
     }
 
     /// Cancels the intent; the provider says whether the charge was first.
-    async fn cancel(&self, unit: UnitOfWork) -> Result<(), Problem> {
+    async fn cancel(&self, unit: UnitOfWork) -> Result<Go, Problem> {
         let (intent, units) = self.intent()?;
         let standing = self.provider.cancel(intent, &units).await?;
-        self.end(unit, &standing).await
+        if self.payment.seen.closes(&standing) {
+            record::closed(self.payment).run(self.relay).await?;
+            return Ok(Go::On);
+        }
+        if standing == Standing::Processing {
+            if self.payment.seen.stands(&standing).is_some() {
+                self.end(unit, &standing).await?;
+            }
+            return Ok(Go::Wait);
+        }
+        self.end(unit, &standing).await?;
+        Ok(Go::On)
+    }
+
+    /// Asks what became of a payment that waits, and records it; whether that changed it.
+    async fn ask(&self) -> Result<bool, Problem> {
+        let (intent, units) = self.intent()?;
+        let standing = self.provider.look(intent, &units).await?;
+        if self.payment.seen.stands(&standing).is_none() {
+            return Ok(false);
+        }
+        self.end(UnitOfWork::new(), &standing).await?;
+        Ok(true)
     }
 
     async fn give_back(&self) -> Result<(), Problem> {
@@ -218,7 +279,8 @@ fn begin(wanted: &StockReserved, provider: Name) -> [Value; 7] {
     ]
 }
 
-async fn look(relay: &Relay, order_id: Id) -> Result<Option<Row>, Problem> {
+/// The payment of an order, where it has one.
+pub(crate) async fn look(relay: &Relay, order_id: Id) -> Result<Option<Row>, Problem> {
     Ok(store::read_payment(Some(&relay.query(Query::new(store::SEEN, [order_id.into()])).await?))?)
 }
 

@@ -33,7 +33,7 @@ pub const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 
 /// The columns that decisions depend on: always one row. Parameter: the order.
 pub const SEEN: &str = "
 SELECT p.id, p.status, p.amount, p.currency, p.payment_method, p.provider, p.provider_reference, p.attempt,
-       c.reason AS cancelled, r.provider_reference AS refund_reference, r.attempt AS refund_attempt
+       p.retries, p.intent_closed, c.reason AS cancelled, r.provider_reference AS refund_reference, r.attempt AS refund_attempt
 FROM (SELECT $1::uuid AS order_id) o
 LEFT JOIN payments p ON p.order_id = o.order_id
 LEFT JOIN cancellations c ON c.order_id = o.order_id
@@ -66,14 +66,50 @@ WHERE payment_id = $1 AND status = 'pending' AND provider_reference IS NULL AND 
 
 /// Records the provider's answer, if the payment and its order still are as they were read.
 ///
-/// Parameters: id; new status, provider's reference, reason, provider's code; the cancellation and the reference as seen.
+/// Parameters: id; new status, provider's reference, reason, provider's code; cancellation, reference, status and attempt as
+/// seen; seconds until the provider is asked, or null.
 pub const CHARGED: &str = "
 UPDATE payments
 SET status = $2, provider_reference = $3, reason = $4, provider_code = $5,
+    asked = 0, ask_at = clock_timestamp() + $10::bigint * interval '1 second',
     updated_at = greatest(clock_timestamp(), updated_at)
-WHERE id = $1 AND status = 'pending'
+WHERE id = $1 AND status = $8 AND attempt = $9
   AND (SELECT c.reason FROM cancellations c WHERE c.order_id = payments.order_id) IS NOT DISTINCT FROM $6::text
   AND provider_reference IS NOT DISTINCT FROM $7::text";
+
+/// The customer takes another payment method: the next attempt begins, unless the order has ended.
+///
+/// Parameters: order, payment method.
+pub const RETRY: &str = "
+UPDATE payments
+SET status = 'pending', payment_method = $2, attempt = attempt + 1, retries = retries + 1,
+    reason = NULL, provider_code = NULL, asked = 0, ask_at = NULL, updated_at = greatest(clock_timestamp(), updated_at)
+WHERE order_id = $1 AND status IN ('requires_action', 'declined') AND NOT intent_closed
+  AND NOT EXISTS (SELECT FROM cancellations c WHERE c.order_id = payments.order_id)";
+
+/// Records that the intent of a declined payment is cancelled. Parameter: id.
+pub const INTENT_CLOSED: &str = "
+UPDATE payments SET intent_closed = true, ask_at = NULL, updated_at = greatest(clock_timestamp(), updated_at)
+WHERE id = $1 AND status = 'declined'";
+
+/// Makes the question about a payment due, where it waits at the provider or was declined. Parameter: the intent.
+pub const PAYMENT_IS_DUE: &str = "
+UPDATE payments SET ask_at = clock_timestamp()
+WHERE provider_reference = $1 AND status IN ('requires_action', 'processing', 'declined') AND NOT intent_closed";
+
+/// Payments that the provider is to be asked about, the longest due first. Parameter: how many at most.
+pub const PAYMENTS_TO_ASK: &str = "
+SELECT id, order_id, provider, asked, ask_at::text AS due FROM payments
+WHERE ask_at <= clock_timestamp()
+ORDER BY ask_at
+LIMIT $1";
+
+/// As [`ASKED`], of a payment. One that was declined is asked about after a webhook alone.
+pub const PAYMENT_ASKED: &str = "
+UPDATE payments
+SET asked = $3,
+    ask_at = CASE WHEN status <> 'declined' THEN clock_timestamp() + $4::bigint * interval '1 second' END
+WHERE id = $1 AND ask_at = $2::timestamptz";
 
 /// Opens the refund of a payment that was captured after its order ended. Parameters: refund's id, payment.
 pub const OPEN_REFUND: &str = "
@@ -200,7 +236,7 @@ pub const PAYMENT_OF_ORDER: &str = select_payment!("WHERE p.order_id = $1");
 /// Parameters: the call's key, intent, refund; each may be null.
 pub const SANDBOX_SEEN: &str = "
 SELECT a.request, a.status AS answered, a.body,
-       i.reference AS intent, i.order_id, i.amount, i.currency, i.payment_method, i.status,
+       i.reference AS intent, i.order_id, i.amount, i.currency, i.payment_method, i.status, i.client_secret,
        r.reference AS refund, coalesce(r.status, 'succeeded') AS refund_status, b.mode
 FROM (SELECT $1::text AS key, $2::text AS intent, $3::text AS refund) c
 LEFT JOIN sandbox_answers a ON a.key = c.key
@@ -212,19 +248,27 @@ LEFT JOIN sandbox_behaviour b ON b.until > now() AND b.mode <> 'normal'";
 pub const SANDBOX_KEEP: &str = "
 INSERT INTO sandbox_answers (key, request, status, body) VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING";
 
+/// The sandbox: the intent with this secret. Parameters: its name, the rest of the secret.
+pub const SANDBOX_INTENT_OF: &str = "
+SELECT reference, amount, currency, payment_method, status, client_secret FROM sandbox_intents
+WHERE reference = $1 AND client_secret = $2";
+
 /// The sandbox creates an intent. Parameters: reference, order, amount, currency, payment method.
 pub const SANDBOX_CREATE: &str = "
 INSERT INTO sandbox_intents (reference, order_id, amount, currency, payment_method) VALUES ($1, $2, $3, $4, $5)";
 
-/// The sandbox moves an intent on. Parameters: reference; the status as seen, and the new one.
-pub const SANDBOX_MOVE: &str = "UPDATE sandbox_intents SET status = $3 WHERE reference = $1 AND status = $2";
+/// The sandbox moves an intent on. Parameters: reference; the status as seen, and the new one; its payment method.
+pub const SANDBOX_MOVE: &str = "
+UPDATE sandbox_intents SET status = $3, payment_method = $4 WHERE reference = $1 AND status = $2";
 
-/// The sandbox's ledger: the charge of an intent, or that it was declined.
+/// The sandbox's ledger: the charge of an intent, or that it was declined. One that was declined may be charged later.
 ///
 /// Parameters: key, intent, why it is declined.
 pub const LEDGER_CHARGE: &str = "
 INSERT INTO sandbox_ledger (key, kind, reference, order_id, amount, currency, declined)
-SELECT $1::text, 'charge', reference, order_id, amount, currency, $3::text FROM sandbox_intents WHERE reference = $2";
+SELECT $1::text, 'charge', reference, order_id, amount, currency, $3::text FROM sandbox_intents WHERE reference = $2
+ON CONFLICT (reference) DO UPDATE SET key = excluded.key, declined = excluded.declined, at = excluded.at
+WHERE sandbox_ledger.declined IS NOT NULL";
 
 /// The sandbox's ledger: a refund of a charge.
 ///
@@ -247,6 +291,11 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("RAISE", RAISE),
     ("RAISE_REFUND", RAISE_REFUND),
     ("CHARGED", CHARGED),
+    ("RETRY", RETRY),
+    ("INTENT_CLOSED", INTENT_CLOSED),
+    ("PAYMENT_IS_DUE", PAYMENT_IS_DUE),
+    ("PAYMENTS_TO_ASK", PAYMENTS_TO_ASK),
+    ("PAYMENT_ASKED", PAYMENT_ASKED),
     ("OPEN_REFUND", OPEN_REFUND),
     ("CANCEL", CANCEL),
     ("SEND_BACK", SEND_BACK),
@@ -263,6 +312,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("PAYMENT_OF_ORDER", PAYMENT_OF_ORDER),
     ("SANDBOX_SEEN", SANDBOX_SEEN),
     ("SANDBOX_KEEP", SANDBOX_KEEP),
+    ("SANDBOX_INTENT_OF", SANDBOX_INTENT_OF),
     ("SANDBOX_CREATE", SANDBOX_CREATE),
     ("SANDBOX_MOVE", SANDBOX_MOVE),
     ("LEDGER_CHARGE", LEDGER_CHARGE),
@@ -279,6 +329,8 @@ pub(crate) struct Row {
     pub(crate) provider: Name,
     pub(crate) reference: Option<String>,
     pub(crate) attempt: i32,
+    /// How often the customer took another payment method.
+    pub(crate) retries: i32,
     pub(crate) refund_attempt: i32,
     pub(crate) seen: Seen,
 }
@@ -292,6 +344,17 @@ pub(crate) struct Due {
     pub(crate) amount: Money,
     pub(crate) provider: Name,
     pub(crate) reference: String,
+    pub(crate) asked: i32,
+    /// When the question was due, as the database writes it.
+    pub(crate) due: String,
+}
+
+/// A payment that the provider is to be asked about.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Waiting {
+    pub(crate) id: Id,
+    pub(crate) order_id: Id,
+    pub(crate) provider: Name,
     pub(crate) asked: i32,
     /// When the question was due, as the database writes it.
     pub(crate) due: String,
@@ -328,15 +391,28 @@ pub(crate) fn read_payment(rows: Option<&Rows>) -> Result<Option<Row>, RelayErro
         payment_method: row.get("payment_method")?,
         provider: provider(row)?,
         attempt: row.get("attempt")?,
+        retries: row.get("retries")?,
         refund_attempt: row.get::<Option<i32>>("refund_attempt")?.unwrap_or(1),
         seen: Seen {
             payment: Some(status(row)?),
             intent: reference.is_some(),
+            closed: row.get("intent_closed")?,
             refund_taken: row.get::<Option<String>>("refund_reference")?.is_some(),
             cancelled: cancelled.transpose()?,
         },
         reference,
     }))
+}
+
+/// A row of [`PAYMENTS_TO_ASK`].
+pub(crate) fn read_waiting(row: relay::Row<'_>) -> Result<Waiting, RelayError> {
+    Ok(Waiting {
+        id: row.get("id")?,
+        order_id: row.get("order_id")?,
+        provider: provider(row)?,
+        asked: row.get("asked")?,
+        due: row.get("due")?,
+    })
 }
 
 /// A row of [`REFUNDS_TO_ASK`].

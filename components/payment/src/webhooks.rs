@@ -1,7 +1,7 @@
 //! `POST /v1/providers/stripe/webhooks`: what Stripe says by itself.
 //!
-//! A webhook is signed, and still may be old, late or sent before: it changes no status. One about a refund makes the
-//! timer's next question due, and the answer to that counts. A dispute is recorded as it is told; the newest word counts,
+//! A webhook is signed, and still may be old, late or sent before: it changes no status. One about an intent or
+//! a refund makes the timer's next question due, and the answer to that counts. A dispute is recorded as it is told; the newest word counts,
 //! and a closed one stays closed. Each id counts once, by the relay's inbox.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -66,6 +66,7 @@ fn unit(webhook: &Webhook) -> UnitOfWork {
     let Webhook { id, kind, created, about } = webhook;
     let unit = UnitOfWork::new().inbox(format!("stripe#{id}"));
     match about {
+        About::Intent { intent } => unit.step(store::PAYMENT_IS_DUE, [json!(intent)]),
         About::Refund { intent } => unit.step(store::REFUND_IS_DUE, [json!(intent)]),
         About::Refunded { intent, charge, amount, currency } => unit.step(store::REFUND_IS_DUE, [json!(intent)]).step(
             store::REFUNDED_ELSEWHERE,
@@ -95,7 +96,7 @@ fn people(webhook: &Webhook, rows: Option<&Rows>) -> Result<Vec<Person>, RelayEr
         About::Refunded { charge, amount, currency, .. } => {
             ("refunded_elsewhere", format!("{amount} {currency} of {charge} went back"))
         }
-        About::Refund { .. } | About::Nothing => return Ok(vec![]),
+        About::Intent { .. } | About::Refund { .. } | About::Nothing => return Ok(vec![]),
     };
     let Some(rows) = rows else { return Ok(vec![]) };
     rows.map(|row| {
@@ -123,6 +124,7 @@ mod tests {
     #[test]
     fn a_webhook_says_what_to_ask_and_changes_no_status() {
         let intent = || "pi_1".to_owned();
+        assert_eq!(steps(About::Intent { intent: intent() }), [store::PAYMENT_IS_DUE]);
         assert_eq!(steps(About::Refund { intent: intent() }), [store::REFUND_IS_DUE]);
         let charge = || "ch_1".to_owned();
         let refunded = About::Refunded { intent: intent(), charge: charge(), amount: 5, currency: "eur".into() };

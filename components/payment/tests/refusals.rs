@@ -22,7 +22,10 @@ async fn other_ids_paths_and_methods_are_refused() {
     for path in ["/", "/v1/payments/x/y", "/_relay/payment", "/_relay/order/events"] {
         assert_eq!(ask("GET", path).await, (404, "not_found".into(), vec![]), "{path}");
     }
-    for path in ["/v1/payments", "/v1/payments/7"] {
+    for path in ["/v1/payments", "/v1/payments/7", "/_peer/payment/orders/7/client-secret"] {
         assert_eq!(ask("POST", path).await, (405, "method_not_allowed".into(), vec![]), "{path}");
+    }
+    for path in ["/v1/providers/stripe/webhooks", "/v1/providers/sandbox/challenges"] {
+        assert_eq!(ask("GET", path).await, (405, "method_not_allowed".into(), vec![]), "{path}");
     }
 }

@@ -4,5 +4,6 @@
 mod inventory;
 mod order;
 mod payment;
+mod waiting;
 
 use towpath_component_testing::database::{self, Database};

@@ -31,6 +31,7 @@ async fn place(client: &Client, key: &str) -> Result<Uuid, tokio_postgres::Error
                 &prices,
                 &"event-1",
                 &detail,
+                &"wait",
             ],
         )
         .await?;
@@ -44,8 +45,9 @@ async fn step(client: &Client, id: Uuid, seen: &str, next: &str, payment: Option
         {"type": "heard", "event_id": "h", "detail": {}, "status": null},
         {"type": "said", "event_id": "s", "detail": {"reason": reason, "payment_id": payment}, "status": next},
     ]);
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
-        [&id, &next, &reason, &payment, &seen, &500_i64, &"EUR", &entries];
+    let nothing = None::<&str>;
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 11] =
+        [&id, &next, &reason, &payment, &seen, &500_i64, &"EUR", &entries, &nothing, &nothing, &nothing];
     client.execute(store::STEP, &params).await.expect("a legal step")
 }
 
@@ -72,6 +74,61 @@ async fn an_order_is_placed_with_its_lines_once_per_key() {
 
     let history = client.query(store::HISTORY, &[&id]).await.expect("its history");
     assert_eq!((history.len(), history[0].get::<_, &str>("type")), (1, "order.placed"));
+    database.drop().await;
+}
+
+/// A step that keeps the status; what the payment asks of the customer as seen, and from now on. How many entries it wrote.
+async fn asks(client: &Client, id: Uuid, seen: Option<&str>, next: Option<&str>, method: Option<&str>) -> u64 {
+    let entries = json!([{"type": "heard", "event_id": "h", "detail": {}, "status": null}]);
+    let nothing = None::<&str>;
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 11] =
+        [&id, &"reserved", &nothing, &None::<Uuid>, &"reserved", &500_i64, &"EUR", &entries, &next, &seen, &method];
+    client.execute(store::STEP, &params).await.expect("a legal step")
+}
+
+#[tokio::test]
+async fn an_order_that_waits_for_its_customer_answers_who_waits_and_is_resumed_once() {
+    let database = Database::migrated("order").await;
+    let client = &database.client;
+    let id = place(client, "key").await.expect("an order");
+    assert_eq!(step(client, id, "pending", "reserved", None, None).await, 2);
+    let answers = async |client: &Client| -> Option<(String, Option<String>)> {
+        let row = client.query_opt(store::DECIDED, &[&id]).await.expect("a query")?;
+        Some((row.get("status"), row.get("payment_state")))
+    };
+    assert_eq!(answers(client).await, None);
+    let (action, method) = (Some("requires_action"), Some("requires_payment_method"));
+    assert_eq!(asks(client, id, None, action, None).await, 1);
+    assert_eq!(answers(client).await, Some(("reserved".into(), Some("requires_action".into()))));
+    // Two requests at once: one of them goes on.
+    assert_eq!(asks(client, id, action, None, Some("pm_2")).await, 1);
+    assert_eq!(asks(client, id, action, None, Some("pm_3")).await, 0);
+    assert_eq!(answers(client).await, None);
+    let row = client.query_one("SELECT payment_method FROM orders WHERE id = $1", &[&id]).await.expect("the order");
+    assert_eq!(row.get::<_, &str>(0), "pm_2");
+    assert_eq!(asks(client, id, None, method, None).await, 1);
+    // The decision clears it, and is what is answered.
+    let rejected = json!([{"type": "said", "event_id": "s", "detail": {"reason": "r"}, "status": "expired"}]);
+    let nothing = None::<&str>;
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 11] = [
+        &id,
+        &"expired",
+        &Some("payment_timeout"),
+        &None::<Uuid>,
+        &"reserved",
+        &500_i64,
+        &"EUR",
+        &rejected,
+        &nothing,
+        &method,
+        &nothing,
+    ];
+    assert_eq!(client.execute(store::STEP, &params).await.expect("a legal step"), 1);
+    assert_eq!(answers(client).await, Some(("expired".into(), None)));
+    for wrong in ["payment_state = 'requires_action'", "on_decline = 'retry'"] {
+        let error = client.execute(&format!("UPDATE orders SET {wrong}"), &[]).await.expect_err(wrong);
+        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{wrong}");
+    }
     database.drop().await;
 }
 

@@ -8,7 +8,22 @@ use uuid::Uuid;
 
 use crate::Database;
 
-type Params<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
+pub(crate) type Params<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
+
+pub(crate) const NOTHING: Option<&str> = None;
+
+/// The parameters of [`store::CHARGED`] for the first attempt of a pending payment.
+fn ended<'a>(
+    id: &'a Uuid,
+    status: &'a &str,
+    reference: &'a Option<&str>,
+    reason: &'a Option<&str>,
+    code: &'a Option<&str>,
+    cancelled: &'a Option<&str>,
+    seen: &'a Option<&str>,
+) -> Params<'a, 10> {
+    [id, status, reference, reason, code, cancelled, seen, &"pending", &1_i32, &None::<i64>]
+}
 
 async fn begin(client: &Client, order: Uuid) -> u64 {
     let params: Params<'_, 7> = [&Uuid::now_v7(), &order, &"customer", &500_i64, &"EUR", &"pm_card_visa", &"sandbox"];
@@ -22,7 +37,7 @@ async fn seen(client: &Client, order: Uuid) -> (Option<Uuid>, Option<String>, Op
 }
 
 /// A pending payment whose intent is known.
-async fn with_intent(client: &Client, order: Uuid) -> Uuid {
+pub(crate) async fn with_intent(client: &Client, order: Uuid) -> Uuid {
     begin(client, order).await;
     let id = seen(client, order).await.0.expect("a payment");
     assert_eq!(client.execute(store::CREATED, &[&id, &"pi"]).await.expect("an update"), 1);
@@ -35,7 +50,7 @@ async fn charged(client: &mut Client, order: Uuid, cancelled: Option<&str>) -> b
     unit.query_one(store::LOCK, &[&order.to_string()]).await.expect("the lock");
     let id: Uuid = unit.query_one(store::SEEN, &[&order]).await.expect("a row").get("id");
     let status = if cancelled.is_some() { "refund_pending" } else { "captured" };
-    let params: Params<'_, 7> = [&id, &status, &"pi", &cancelled, &None::<&str>, &cancelled, &"pi"];
+    let params = ended(&id, &status, &Some("pi"), &cancelled, &NOTHING, &cancelled, &Some("pi"));
     if unit.execute(store::CHARGED, &params).await.expect("an update") == 0 {
         unit.rollback().await.expect("rolled back");
         return false;
@@ -49,7 +64,7 @@ async fn charged(client: &mut Client, order: Uuid, cancelled: Option<&str>) -> b
 }
 
 /// The unit of work that hears a cancellation: whether it sent something back.
-async fn cancel(client: &mut Client, order: Uuid) -> bool {
+pub(crate) async fn cancel(client: &mut Client, order: Uuid) -> bool {
     let unit = client.transaction().await.expect("a transaction");
     unit.query_one(store::LOCK, &[&order.to_string()]).await.expect("the lock");
     unit.execute(store::CANCEL, &[&order, &"order_cancelled", &"event"]).await.expect("remembered");
@@ -124,9 +139,10 @@ async fn a_payment_keeps_one_intent_and_ends_under_the_one_that_was_seen() {
     // Who saw no intent doesn't close a payment that has one: it might be charged.
     assert!(!cancel(client, order).await);
     let why = "order_cancelled";
-    let close: Params<'_, 7> = [&id, &"cancelled", &None::<&str>, &why, &None::<&str>, &why, &None::<&str>];
+    let why = Some(why);
+    let close = ended(&id, &"cancelled", &NOTHING, &why, &NOTHING, &why, &NOTHING);
     assert_eq!(client.execute(store::CHARGED, &close).await.expect("an update"), 0);
-    let close: Params<'_, 7> = [&id, &"cancelled", &"pi", &why, &None::<&str>, &why, &"pi"];
+    let close = ended(&id, &"cancelled", &Some("pi"), &why, &NOTHING, &why, &Some("pi"));
     assert_eq!(client.execute(store::CHARGED, &close).await.expect("an update"), 1);
     assert_eq!(seen(client, order).await.1.as_deref(), Some("cancelled"));
     database.drop().await;
@@ -289,7 +305,7 @@ async fn the_sandbox_keeps_an_answer_and_charges_an_intent_once() {
     };
     assert_eq!((keep(500).await, keep(200).await), (1, 0));
     let moved = async |from: &str, to: &str| {
-        client.execute(store::SANDBOX_MOVE, &[&"pi", &from, &to]).await.expect("moved or not")
+        client.execute(store::SANDBOX_MOVE, &[&"pi", &from, &to, &"pm_card_visa"]).await.expect("moved or not")
     };
     assert_eq!(moved("requires_confirmation", "succeeded").await, 1);
     assert_eq!(moved("requires_confirmation", "succeeded").await, 0);
@@ -338,7 +354,7 @@ async fn the_sandbox_misbehaves_as_it_is_told_and_no_longer() {
         let row = client.query_one(store::SANDBOX_SEEN, &[&nobody[0], &nobody[1], &nobody[2]]).await;
         row.expect("one row, always").get("mode")
     };
-    for told in ["gone", "slow", "500", "429"] {
+    for told in ["gone", "slow", "500", "429", "asks"] {
         assert_eq!(mode(told, "1 hour").await.as_deref(), Some(told));
         assert_eq!(mode(told, "-1 second").await, None);
     }
@@ -370,6 +386,11 @@ async fn the_schema_refuses_what_the_rules_do_not_know() {
         ("provider_code = 'lost_card'", "a pending one wasn't declined"),
         ("attempt = 0", "attempts count from 1"),
         ("provider = 'bank'", "an unknown provider"),
+        ("status = 'requires_action'", "an intent asks for it"),
+        ("status = 'processing'", "an intent does"),
+        ("ask_at = now()", "the provider doesn't know it"),
+        ("intent_closed = true", "it isn't declined"),
+        ("retries = -1", "tries count from 0"),
     ] {
         let sql = format!("UPDATE payments SET {change} WHERE order_id = $1");
         let error = client.execute(&sql, &[&order]).await.expect_err(what);
@@ -405,8 +426,8 @@ async fn what_the_page_tells_a_person_to_run_settles_the_payment() {
     let why: Params<'_, 4> = [&lost, &"re", &"lost_or_stolen_card", &"refund_failed"];
     client.execute(store::REFUND_LOST, &why).await.expect("lost");
     let other = with_intent(client, differs).await;
-    let why: Params<'_, 7> =
-        [&other, &"needs_attention", &"pi", &"amount_mismatch", &Some("1 eur"), &None::<&str>, &"pi"];
+    let (intent, mismatch, paid) = (Some("pi"), Some("amount_mismatch"), Some("1 eur"));
+    let why = ended(&other, &"needs_attention", &intent, &mismatch, &paid, &NOTHING, &intent);
     assert_eq!(client.execute(store::CHARGED, &why).await.expect("recorded"), 1);
     for (id, order) in [(lost, failed), (other, differs)] {
         assert_eq!(seen(client, order).await.1.as_deref(), Some("needs_attention"));

@@ -29,6 +29,21 @@ const TELL: &str = "
 const END: &str = "UPDATE app.sandbox_behaviour SET mode = 'normal', until = '-infinity' WHERE mode = $1";
 const CHARGES: &str = "SELECT count(*) FROM app.sandbox_ledger";
 
+/// Customers come back from their banks, and nobody tells payment: half of them have authenticated.
+const AUTHENTICATE: &str = "
+    WITH ended AS (
+        UPDATE app.sandbox_intents
+        SET status = CASE hashtext(reference) % 2 WHEN 0 THEN 'succeeded' ELSE 'requires_payment_method' END
+        WHERE status = 'requires_action'
+        RETURNING reference, order_id, amount, currency, status
+    )
+    INSERT INTO app.sandbox_ledger (key, kind, reference, order_id, amount, currency, declined)
+    SELECT 'challenge-' || reference, 'charge', reference, order_id, amount, currency,
+           CASE status WHEN 'succeeded' THEN NULL ELSE 'authentication_failure' END
+    FROM ended
+    ON CONFLICT (reference) DO UPDATE SET key = excluded.key, declined = excluded.declined
+    WHERE sandbox_ledger.declined IS NOT NULL";
+
 /// The sandbox is in one of its modes.
 struct Misbehaves {
     mode: &'static str,
@@ -42,6 +57,11 @@ pub(super) fn all() -> Vec<Box<dyn Fault>> {
         ("slow", "the payment provider takes the money, and its answers are lost", SLOW),
         ("500", "the payment provider answers 500, and keeps these answers under their keys", AWAY),
         ("429", "the payment provider answers 429 with Retry-After", AWAY),
+        (
+            "asks",
+            "every customer has to authenticate at the payment provider, and no webhook tells what came of it",
+            AWAY,
+        ),
     ];
     modes.into_iter().map(|(mode, about, lasts)| Box::new(Misbehaves { mode, about, lasts }) as _).collect()
 }
@@ -75,6 +95,12 @@ impl Fault for Misbehaves {
             tokio::time::sleep(self.lasts).await;
             let after: i64 = database.query_one(CHARGES, &[]).await?.get(0);
             database.execute(END, &[&self.mode]).await?;
+            if self.mode == "asks" {
+                let ended = database.execute(AUTHENTICATE, &[]).await?;
+                return Ok(Struck::noted(format!(
+                    "{ended} customers came back from their banks without a word to payment"
+                )));
+            }
             let (mode, seconds, entries) = (self.mode, self.lasts.as_secs(), after - before);
             Ok(Struck::noted(format!("the provider was {mode} for {seconds} s, and made {entries} entries meanwhile")))
         })

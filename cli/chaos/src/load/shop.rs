@@ -64,7 +64,12 @@ impl Shop {
             NewLine { sku, quantity: *quantity }
         };
         let lines = lines.iter().map(line).collect();
-        NewOrder { customer_id: self.customer(customer), lines, payment_method: payment_method.into() }
+        NewOrder {
+            customer_id: self.customer(customer),
+            lines,
+            payment_method: payment_method.into(),
+            on_decline: None,
+        }
     }
 }
 

@@ -21,6 +21,41 @@ pub struct Draft {
     pub payment_method: String,
     /// 1 to [`MAX_LINES`].
     pub lines: Vec<Demand>,
+    /// What a declined payment does. The default isn't written: it hashes as the requests of older releases.
+    #[serde(skip_serializing_if = "OnDecline::is_default")]
+    pub on_decline: OnDecline,
+}
+
+/// What a declined payment does to an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDecline {
+    /// It ends the order.
+    #[default]
+    Reject,
+    /// The order waits for another payment method, until it expires.
+    Wait,
+}
+
+impl OnDecline {
+    /// Its name in JSON and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Wait => "wait",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Reject, Self::Wait].into_iter().find(|word| word.as_str() == text)
+    }
 }
 
 /// One line of it.
@@ -43,7 +78,9 @@ impl Draft {
             let quantity = line.required("quantity", |value| parse::integer(value, 1..=i64::from(MAX_QUANTITY)));
             Some(Demand { sku: sku?, quantity: u32::try_from(quantity?).ok()? })
         });
-        Some(Self { customer_id: customer_id?, payment_method: payment_method?, lines: lines? })
+        let on_decline = fields.optional("on_decline", |value| parse::one_of(value, &["reject", "wait"]));
+        let on_decline = on_decline?.and_then(OnDecline::parse).unwrap_or_default();
+        Some(Self { customer_id: customer_id?, payment_method: payment_method?, lines: lines?, on_decline })
     }
 
     /// The SKUs, each once.
@@ -75,7 +112,8 @@ impl Draft {
             lines.push(Line { sku, quantity, unit_price: unit_price.amount, total: total.amount });
         }
         let total = sum.ok_or_else(|| unknown_sku("lines".into()))?;
-        Ok(Priced { customer_id: self.customer_id, payment_method: self.payment_method, lines, total })
+        let Self { customer_id, payment_method, on_decline, .. } = self;
+        Ok(Priced { customer_id, payment_method, lines, total, on_decline })
     }
 
     /// Lines with an unknown SKU or an inactive product.
@@ -144,6 +182,8 @@ pub struct Priced {
     pub lines: Vec<Line>,
     /// The sum of the lines.
     pub total: Money,
+    /// What a declined payment does.
+    pub on_decline: OnDecline,
 }
 
 /// A line with its price.

@@ -6,7 +6,7 @@
 
 use towpath_sdk::{Id, Money};
 
-use super::Status;
+use super::{OnDecline, Status};
 
 /// The reason of an order that expired.
 pub const PAYMENT_TIMEOUT: &str = "payment_timeout";
@@ -22,6 +22,36 @@ pub struct Seen {
     pub status: Status,
     /// Its total.
     pub total: Money,
+    /// What a declined payment does.
+    pub on_decline: OnDecline,
+    /// What its payment asks of its customer, if it does.
+    pub asks: Option<Asks>,
+}
+
+/// What the payment of an open order asks of its customer, in Stripe's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// To authenticate at the provider (3-D Secure).
+    Action,
+    /// To take another payment method: this one was declined.
+    PaymentMethod,
+}
+
+impl Asks {
+    /// Its name in JSON and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Action => "requires_action",
+            Self::PaymentMethod => "requires_payment_method",
+        }
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Action, Self::PaymentMethod].into_iter().find(|asks| asks.as_str() == text)
+    }
 }
 
 /// An event of another service about an order.
@@ -42,6 +72,11 @@ pub enum Heard {
         payment_id: Id,
         /// The amount.
         amount: Money,
+    },
+    /// The customer has to authenticate at the provider.
+    ActionRequired {
+        /// The payment's id.
+        payment_id: Id,
     },
     /// The provider declined the charge.
     PaymentDeclined {
@@ -114,6 +149,18 @@ pub enum Decision {
         /// The payment that the order knows from now on.
         payment_id: Option<Id>,
     },
+    /// The status stays, and the order waits for its customer.
+    Await {
+        /// For what.
+        asks: Asks,
+        /// The payment that the order knows from now on, where it knew none.
+        payment_id: Id,
+    },
+    /// The status stays, and payment goes on as its customer wants.
+    Resume {
+        /// The payment method that the customer takes, if it is another one.
+        payment_method: Option<String>,
+    },
     /// The status stays.
     Note {
         /// The payment that the order knows from now on, where it knew none.
@@ -128,7 +175,18 @@ impl Decision {
         match self {
             Self::Reserve => Some(Status::Reserved),
             Self::Say { said, .. } => Some(said.status()),
-            Self::Note { .. } => None,
+            Self::Await { .. } | Self::Resume { .. } | Self::Note { .. } => None,
+        }
+    }
+
+    /// What the payment asks of the customer from now on, of an order that was asked for `before`.
+    #[must_use]
+    pub fn asks(&self, before: Option<Asks>) -> Option<Asks> {
+        match self {
+            // A look may find that nothing has changed, and payment says nothing then.
+            Self::Reserve | Self::Note { .. } | Self::Resume { payment_method: None } => before,
+            Self::Await { asks, .. } => Some(*asks),
+            Self::Say { .. } | Self::Resume { payment_method: Some(_) } => None,
         }
     }
 }
@@ -151,10 +209,17 @@ impl Seen {
                 };
                 Decision::Say { said, payment_id: Some(*payment_id) }
             }
+            Heard::ActionRequired { payment_id } if open => {
+                Decision::Await { asks: Asks::Action, payment_id: *payment_id }
+            }
+            Heard::PaymentDeclined { payment_id, .. } if open && self.on_decline == OnDecline::Wait => {
+                Decision::Await { asks: Asks::PaymentMethod, payment_id: *payment_id }
+            }
             Heard::PaymentDeclined { payment_id, reason } if open => {
                 Decision::Say { said: Said::Rejected { reason: reason.clone() }, payment_id: Some(*payment_id) }
             }
             Heard::PaymentCaptured { payment_id, .. }
+            | Heard::ActionRequired { payment_id }
             | Heard::PaymentDeclined { payment_id, .. }
             | Heard::PaymentRefunded { payment_id } => Decision::Note { payment_id: Some(*payment_id) },
             Heard::StockReserved | Heard::StockRejected { .. } | Heard::StockReleased => {
@@ -187,6 +252,29 @@ impl Cancelling {
     }
 }
 
+/// Whether a customer can go on with the payment of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paying {
+    /// Yes: it waits for the customer.
+    Resume,
+    /// No: the order is decided.
+    Decided,
+    /// No: the payment is under way, and asks nothing of the customer.
+    UnderWay,
+}
+
+impl Paying {
+    /// For an order as it was seen.
+    #[must_use]
+    pub fn of(seen: &Seen) -> Self {
+        match seen.asks {
+            _ if seen.status.is_decided() => Self::Decided,
+            Some(_) => Self::Resume,
+            None => Self::UnderWay,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -209,13 +297,22 @@ mod tests {
             Just(Heard::StockReleased),
             "[a-z]{1,5}".prop_map(|reason| Heard::StockRejected { reason }),
             (id(), money()).prop_map(|(payment_id, amount)| Heard::PaymentCaptured { payment_id, amount }),
+            id().prop_map(|payment_id| Heard::ActionRequired { payment_id }),
             (id(), "[a-z]{1,5}").prop_map(|(payment_id, reason)| Heard::PaymentDeclined { payment_id, reason }),
             id().prop_map(|payment_id| Heard::PaymentRefunded { payment_id }),
         ]
     }
 
     fn seen() -> impl Strategy<Value = Seen> {
-        (proptest::sample::select(&Status::ALL[..]), money()).prop_map(|(status, total)| Seen { status, total })
+        let on_decline = proptest::sample::select(vec![OnDecline::Reject, OnDecline::Wait]);
+        let asks = proptest::sample::select(vec![None, Some(Asks::Action), Some(Asks::PaymentMethod)]);
+        let seen = (proptest::sample::select(&Status::ALL[..]), money(), on_decline, asks);
+        seen.prop_map(|(status, total, on_decline, asks)| Seen {
+            status,
+            total,
+            on_decline,
+            asks: asks.filter(|_| !status.is_decided()),
+        })
     }
 
     proptest! {
@@ -235,6 +332,26 @@ mod tests {
         }
 
         #[test]
+        fn only_an_open_order_asks_its_customer(seen in seen(), heard in heard()) {
+            let decision = seen.hear(&heard);
+            let open = !decision.status().unwrap_or(seen.status).is_decided();
+            prop_assert!(open || decision.asks(seen.asks).is_none());
+            // What its customer can do about it is what it asks for.
+            let asks = decision.asks(seen.asks);
+            let after = Seen { status: decision.status().unwrap_or(seen.status), asks, ..seen };
+            prop_assert_eq!(Paying::of(&after) == Paying::Resume, asks.is_some());
+        }
+
+        #[test]
+        fn a_decline_ends_an_open_order_unless_it_waits(seen in seen(), payment_id in Just(payment(1))) {
+            let decision = seen.hear(&Heard::PaymentDeclined { payment_id, reason: "expired_card".into() });
+            let open = !seen.status.is_decided();
+            let waits = open && seen.on_decline == OnDecline::Wait;
+            prop_assert_eq!(decision.status() == Some(Status::Rejected), open && !waits);
+            prop_assert_eq!(waits, decision == Decision::Await { asks: Asks::PaymentMethod, payment_id });
+        }
+
+        #[test]
         fn confirmed_is_only_what_was_paid_in_full(seen in seen(), heard in heard()) {
             if seen.hear(&heard).status() == Some(Status::Confirmed) {
                 let paid = matches!(&heard, Heard::PaymentCaptured { amount, .. } if *amount == seen.total);
@@ -245,7 +362,7 @@ mod tests {
         #[test]
         fn hearing_it_again_changes_nothing(seen in seen(), heard in heard()) {
             if let Some(next) = seen.hear(&heard).status() {
-                let after = Seen { status: next, ..seen };
+                let after = Seen { status: next, asks: seen.hear(&heard).asks(seen.asks), ..seen };
                 prop_assert_eq!(after.hear(&heard).status(), None);
             }
         }

@@ -8,7 +8,7 @@ use super::{
     Answer, Charge, Name, ProviderError, Refund,
     http::Http,
     sandbox::Sandbox,
-    stripe::{Call, Created, Given, Standing, key, read_created, read_intent, read_refund, read_refunds},
+    stripe::{Call, Created, Given, Standing, key, read_created, read_intent, read_refund, read_refunds, read_secret},
     units::Units,
 };
 
@@ -61,10 +61,12 @@ impl<'a> Provider<'a> {
         &self,
         order_id: Id,
         intent: &str,
+        payment_method: &str,
         attempt: i32,
         units: &Units,
     ) -> Result<Standing, ProviderError> {
-        let call = Call::Confirm { intent: intent.into(), key: key("confirm", order_id, attempt) };
+        let (intent, payment_method) = (intent.into(), payment_method.into());
+        let call = Call::Confirm { intent, payment_method, key: key("confirm", order_id, attempt) };
         read_intent(&self.call(&call).await?, units)
     }
 
@@ -78,6 +80,11 @@ impl<'a> Provider<'a> {
     pub(crate) async fn look(&self, intent: &str, units: &Units) -> Result<Standing, ProviderError> {
         let answer = self.call(&Call::Look { intent: intent.into() }).await?;
         read_intent(&answer, units).map_err(ProviderError::without_key)
+    }
+
+    /// What the customer shows to authenticate, while the intent waits for it.
+    pub(crate) async fn secret(&self, intent: &str) -> Result<Option<String>, ProviderError> {
+        read_secret(&self.call(&Call::Look { intent: intent.into() }).await?)
     }
 
     /// Refunds an intent.

@@ -17,17 +17,21 @@
 //! | `slow` | does what it is asked, and answers too late: the same call again, or a look, tells at once |
 //! | `500` | answers 500, does nothing, and keeps that answer: this key never gets another one |
 //! | `429` | answers 429: nothing happens, and nothing is kept |
+//! | `asks` | asks every customer to authenticate |
 
 pub mod rules;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use towpath_sdk::{Currency, Id, Money, Query, Relay, RelayError, Rows, UnitOfWork};
+use towpath_sdk::{Currency, Id, Money, Problem, Query, Relay, RelayError, Row, Rows, UnitOfWork};
 
 use super::{Answer, ProviderError, stripe::Call};
 use crate::store;
-use rules::{Change, Decision, Intent, IntentStatus, Mode, RefundEntry, RefundStatus, Saved, Seen, decide, in_use};
+use rules::{
+    Change, Decision, Intent, IntentStatus, Mode, Outcome, RefundEntry, RefundStatus, Saved, Seen, after, decide,
+    in_use,
+};
 
 /// The label of every guard: another call is at work under this key, or on this intent.
 const IN_USE: &str = "in_use";
@@ -75,6 +79,32 @@ impl<'a> Sandbox<'a> {
         }
         Ok(answer)
     }
+
+    /// A customer authenticates, or fails to. Returns the intent and its new state.
+    ///
+    /// # Errors
+    /// 404 `unknown_client_secret`; 409 `no_challenge` where the intent doesn't wait for its customer.
+    pub(crate) async fn challenge(
+        &self,
+        client_secret: &str,
+        outcome: Outcome,
+    ) -> Result<(String, IntentStatus), Problem> {
+        let unknown = || Problem::not_found("unknown_client_secret", "No intent of the sandbox has this secret.");
+        let (reference, secret) = client_secret.split_once("_secret_").ok_or_else(unknown)?;
+        let query = Query::new(store::SANDBOX_INTENT_OF, [json!(reference), json!(secret)]);
+        let rows = self.relay.query(query).await?;
+        let intent = intent(rows.first().ok_or_else(unknown)?, reference.into())?;
+        let none = || Problem::conflict("no_challenge", "This intent does not wait for its customer.");
+        let (to, declined) = after(&intent, outcome).ok_or_else(none)?;
+        let unit = moves(UnitOfWork::new(), &intent.reference, intent.status, to, &intent.payment_method);
+        let key = format!("challenge-{reference}-{}", Id::new());
+        let unit = unit.step(store::LEDGER_CHARGE, [json!(key), json!(reference), json!(declined)]).expect(1, IN_USE);
+        match self.relay.run(unit).await {
+            Ok(_) => Ok((intent.reference, to)),
+            Err(error) if error.unmet() == Some(IN_USE) => Err(none()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// The intent and the refund that a call is about.
@@ -99,9 +129,6 @@ fn unit(call: &Call, decision: &Decision) -> UnitOfWork {
         let params = [json!(key), json!(request), answer.status.into(), json!(String::from_utf8_lossy(&answer.body))];
         unit = unit.step(store::SANDBOX_KEEP, params).expect(1, IN_USE);
     }
-    let moves = |unit: UnitOfWork, intent: &str, from: IntentStatus, to: IntentStatus| {
-        unit.step(store::SANDBOX_MOVE, [json!(intent), json!(from.as_str()), json!(to.as_str())]).expect(1, IN_USE)
-    };
     match &decision.change {
         Change::Nothing => unit,
         Change::Create { intent, charge } => {
@@ -110,13 +137,18 @@ fn unit(call: &Call, decision: &Decision) -> UnitOfWork {
                 [json!(intent), charge.order_id.into(), amount.into(), currency.into(), json!(charge.payment_method)];
             unit.step(store::SANDBOX_CREATE, params).expect(1, IN_USE)
         }
-        Change::Confirm { intent, declined } => {
-            let to = if declined.is_some() { IntentStatus::Declined } else { IntentStatus::Succeeded };
-            moves(unit, intent, IntentStatus::Unconfirmed, to)
-                .step(store::LEDGER_CHARGE, [json!(key), json!(intent), json!(declined)])
-                .expect(1, IN_USE)
+        Change::Move { intent, to, declined } => {
+            let unit = moves(unit, &intent.reference, intent.status, *to, &intent.payment_method);
+            match to {
+                IntentStatus::Succeeded | IntentStatus::Declined => {
+                    // A look that moves an intent on has no key.
+                    let key = if key.is_empty() { intent.reference.as_str() } else { key };
+                    unit.step(store::LEDGER_CHARGE, [json!(key), json!(intent.reference), json!(declined)])
+                        .expect(1, IN_USE)
+                }
+                _ => unit,
+            }
         }
-        Change::Cancel { intent, from } => moves(unit, intent, *from, IntentStatus::Cancelled),
         Change::Refund { refund, intent, status } => unit
             .step(store::LEDGER_REFUND, [json!(key), json!(refund), json!(intent), json!(status.as_str())])
             .expect(1, IN_USE),
@@ -124,6 +156,23 @@ fn unit(call: &Call, decision: &Decision) -> UnitOfWork {
             unit.step(store::LEDGER_MOVE, [json!(refund), json!(from.as_str()), json!(to.as_str())]).expect(1, IN_USE)
         }
     }
+}
+
+fn moves(unit: UnitOfWork, intent: &str, from: IntentStatus, to: IntentStatus, payment_method: &str) -> UnitOfWork {
+    let params = [json!(intent), json!(from.as_str()), json!(to.as_str()), json!(payment_method)];
+    unit.step(store::SANDBOX_MOVE, params).expect(1, IN_USE)
+}
+
+fn intent(row: Row<'_>, reference: String) -> Result<Intent, RelayError> {
+    let status = row.get::<String>("status")?;
+    let unknown = || RelayError::Malformed(format!("the status {status} of an intent of the sandbox"));
+    Ok(Intent {
+        reference,
+        money: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
+        payment_method: row.get("payment_method")?,
+        status: IntentStatus::parse(&status).ok_or_else(unknown)?,
+        secret: row.get("client_secret")?,
+    })
 }
 
 fn unwritten(error: &RelayError) -> ProviderError {
@@ -142,14 +191,9 @@ fn read(rows: &Rows) -> Result<Seen, RelayError> {
             Some(Saved { request, status, body: row.get("body")? })
         }
     };
-    let intent = match row.get::<Option<String>>("intent")? {
+    let seen_intent = match row.get::<Option<String>>("intent")? {
         None => None,
-        Some(reference) => Some(Intent {
-            reference,
-            money: Money::new(row.get("amount")?, row.get::<Currency>("currency")?),
-            payment_method: row.get("payment_method")?,
-            status: IntentStatus::parse(&row.get::<String>("status")?).ok_or_else(|| malformed("intent's status"))?,
-        }),
+        Some(reference) => Some(intent(row, reference)?),
     };
     let refund = match row.get::<Option<String>>("refund")? {
         None => None,
@@ -160,7 +204,7 @@ fn read(rows: &Rows) -> Result<Seen, RelayError> {
         }
     };
     let mode = row.get::<Option<String>>("mode")?;
-    Ok(Seen { saved, intent, refund, mode: Mode::parse(mode.as_deref()) })
+    Ok(Seen { saved, intent: seen_intent, refund, mode: Mode::parse(mode.as_deref()) })
 }
 
 #[cfg(test)]

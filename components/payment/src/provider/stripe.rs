@@ -30,6 +30,8 @@ pub enum Call {
     Confirm {
         /// The intent.
         intent: String,
+        /// What is charged: the one that it was created with, or another.
+        payment_method: String,
         /// The idempotency key.
         key: String,
     },
@@ -96,9 +98,8 @@ impl Call {
     pub fn ask(&self) -> Ask {
         let (method, path, form): (_, String, Vec<(&str, String)>) = match self {
             Self::Create { charge, .. } => ("POST", "/v1/payment_intents".into(), create(charge)),
-            // It is declined if the card's holder would have to do something, since no person is present.
-            Self::Confirm { intent, .. } => {
-                ("POST", intent_path(intent, "/confirm"), vec![("error_on_requires_action", "true".into())])
+            Self::Confirm { intent, payment_method, .. } => {
+                ("POST", intent_path(intent, "/confirm"), vec![("payment_method", payment_method.clone())])
             }
             Self::Cancel { intent } => {
                 ("POST", intent_path(intent, "/cancel"), vec![("cancellation_reason", "abandoned".into())])
@@ -151,6 +152,14 @@ struct Intent {
     last_payment_error: Option<Fault>,
 }
 
+/// What only the customer may know: it is in no other type, so that no log can have it.
+#[derive(Deserialize)]
+struct Secret {
+    status: String,
+    #[serde(default)]
+    client_secret: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct RefundObject {
     id: String,
@@ -197,6 +206,10 @@ pub enum Created {
 pub enum Standing {
     /// Nobody has confirmed it.
     Unconfirmed,
+    /// The customer has to authenticate.
+    ActionRequired,
+    /// A bank works on it.
+    Processing,
     /// It is charged: as much as was asked.
     Captured,
     /// It is charged, but not what was asked. A person has to look at it.
@@ -267,6 +280,18 @@ pub fn read_intent(answer: &Answer, asked: &Units) -> Result<Standing, ProviderE
     refused(answer).map(Standing::Declined)
 }
 
+/// Reads the secret of an intent that waits for its customer from the answer to [`Call::Look`].
+///
+/// # Errors
+/// Where there is no answer.
+pub fn read_secret(answer: &Answer) -> Result<Option<String>, ProviderError> {
+    if answer.status != 200 {
+        return Err(later(answer, fault(&answer.body).describe(answer.status)));
+    }
+    let Secret { status, client_secret } = parse(&answer.body)?;
+    Ok(client_secret.filter(|_| status == "requires_action"))
+}
+
 fn standing(intent: Intent, asked: &Units) -> Result<Standing, ProviderError> {
     let Intent { id, status, amount_received, currency, last_payment_error, .. } = intent;
     Ok(match status.as_str() {
@@ -276,10 +301,8 @@ fn standing(intent: Intent, asked: &Units) -> Result<Standing, ProviderError> {
         },
         "canceled" => Standing::Cancelled,
         "requires_confirmation" => Standing::Unconfirmed,
-        "requires_action" => Standing::Declined(Decline {
-            reason: "authentication_required".into(),
-            provider_code: Some("requires_action".into()),
-        }),
+        "requires_action" => Standing::ActionRequired,
+        "processing" => Standing::Processing,
         "requires_payment_method" => Standing::Declined(declined(last_payment_error)),
         other => return Err(ProviderError::later(format!("the intent {id} is {other}"))),
     })

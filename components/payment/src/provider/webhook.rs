@@ -68,7 +68,7 @@ fn mac(secret: &str, time: &str, body: &[u8]) -> Hmac<Sha256> {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let digits = text.as_bytes().chunks(2);
@@ -91,7 +91,12 @@ pub struct Webhook {
 /// What a webhook is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
-    /// The refund of an intent: what became of it, the provider says when it is asked.
+    /// An intent: what became of it, the provider says when it is asked.
+    Intent {
+        /// The intent.
+        intent: String,
+    },
+    /// The refund of an intent: the same.
     Refund {
         /// The intent.
         intent: String,
@@ -166,6 +171,11 @@ fn about(kind: &str, object: &Value) -> Option<About> {
     let text = |name: &str| object[name].as_str().map(str::to_owned);
     let intent = || text("payment_intent");
     Some(match kind {
+        "payment_intent.requires_action"
+        | "payment_intent.processing"
+        | "payment_intent.succeeded"
+        | "payment_intent.payment_failed"
+        | "payment_intent.canceled" => About::Intent { intent: text("id")? },
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             About::Refund { intent: intent()? }
         }

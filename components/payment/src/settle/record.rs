@@ -3,7 +3,7 @@
 use serde_json::json;
 use towpath_sdk::{Id, Money, Outcome, Problem, Relay, UnitOfWork};
 
-use super::schedule::{WHILE_PENDING, WHILE_SUCCEEDED};
+use super::schedule::{WHILE_PENDING, WHILE_SUCCEEDED, WHILE_WAITING};
 use crate::{
     domain::{AMOUNT_MISMATCH, CANCELLED_AT_PROVIDER, Cancellation, REFUND_FAILED, Status},
     events,
@@ -48,6 +48,11 @@ pub(super) fn created(payment: &Row, intent: &str) -> Record {
     Record::of(UnitOfWork::new().step(store::CREATED, [payment.id.into(), intent.into()]).expect(1, MOVED_ON))
 }
 
+/// Records that nothing can pay a declined payment any more.
+pub(super) fn closed(payment: &Row) -> Record {
+    Record::of(UnitOfWork::new().step(store::INTENT_CLOSED, [payment.id.into()]).expect(1, MOVED_ON))
+}
+
 /// Records what became of the charge. `seen` is the intent that the row named when it was read.
 pub(super) fn ended(
     unit: UnitOfWork,
@@ -59,11 +64,13 @@ pub(super) fn ended(
 ) -> Record {
     let cancelled = payment.seen.cancelled.map(Cancellation::as_str);
     let (reason, provider_code) = match standing {
-        Standing::Captured | Standing::Unconfirmed => (cancelled, None),
+        Standing::Unconfirmed | Standing::ActionRequired | Standing::Processing => (None, None),
+        Standing::Captured => (cancelled, None),
         Standing::Cancelled => (Some(cancelled.unwrap_or(CANCELLED_AT_PROVIDER)), None),
         Standing::Declined(decline) => (Some(decline.reason.as_str()), decline.provider_code.as_deref()),
         Standing::Differs { what } => (Some(AMOUNT_MISMATCH), Some(what.as_str())),
     };
+    let asks = matches!(status, Status::RequiresAction | Status::Processing);
     let params = [
         payment.id.into(),
         status.as_str().into(),
@@ -72,6 +79,9 @@ pub(super) fn ended(
         json!(provider_code),
         json!(cancelled),
         json!(seen),
+        json!(payment.seen.payment.map(Status::as_str)),
+        payment.attempt.into(),
+        json!(WHILE_WAITING.seconds(0).filter(|_| asks)),
     ];
     let unit = unit.step(store::LOCK, [json!(order_id.to_string())]).step(store::CHARGED, params).expect(1, MOVED_ON);
     let unit = match status {
@@ -80,8 +90,9 @@ pub(super) fn ended(
             .event(events::captured(order_id, payment))
             .step(store::OPEN_REFUND, [Id::new().into(), payment.id.into()])
             .expect(1, "refund"),
+        Status::RequiresAction => unit.event(events::action_required(order_id, payment.id)),
         Status::Declined => unit.event(events::declined(order_id, payment.id, reason.unwrap_or_default())),
-        Status::Pending | Status::Cancelled | Status::Refunded | Status::NeedsAttention => unit,
+        Status::Pending | Status::Processing | Status::Cancelled | Status::Refunded | Status::NeedsAttention => unit,
     };
     let person = (status == Status::NeedsAttention)
         .then(|| person(order_id, payment.id, AMOUNT_MISMATCH, provider_code.unwrap_or_default()));
@@ -139,8 +150,9 @@ mod tests {
             provider: Name::Sandbox,
             reference: Some("pi".into()),
             attempt: 1,
+            retries: 0,
             refund_attempt: 1,
-            seen: Seen { payment: Some(Status::Pending), intent: true, refund_taken: false, cancelled },
+            seen: Seen { payment: Some(Status::Pending), intent: true, closed: false, refund_taken: false, cancelled },
         }
     }
 
@@ -157,7 +169,12 @@ mod tests {
         let nothing = Value::Null;
         let expected =
             [json!(payment.id), json!("captured"), json!("pi"), nothing.clone(), nothing.clone(), nothing, json!("pi")];
-        assert_eq!(captured.steps[1].params, expected);
+        assert_eq!(captured.steps[1].params[..7], expected);
+        assert_eq!(
+            captured.steps[1].params[7..],
+            [json!("pending"), json!(1), Value::Null],
+            "what it was is the guard"
+        );
         assert_eq!((captured.steps.len(), captured.events.len()), (2, 1));
         let decline = Decline { reason: "card_declined".into(), provider_code: Some("lost_card".into()) };
         let declined = unit(&payment, &Standing::Declined(decline));
@@ -180,6 +197,18 @@ mod tests {
             (captured.steps[2].sql.as_str(), captured.events[0].kind.as_str()),
             (store::OPEN_REFUND, "payment.captured")
         );
+    }
+
+    #[test]
+    fn a_payment_that_waits_is_asked_about_and_nobody_hears_its_secret() {
+        let waits = unit(&payment(None), &Standing::ActionRequired);
+        let params = &waits.steps[1].params;
+        assert_eq!((&params[1], &params[3], &params[9]), (&json!("requires_action"), &Value::Null, &json!(10)));
+        let [event] = waits.events.as_slice() else { panic!("one event") };
+        assert_eq!(event.kind, "payment.action_required");
+        assert_eq!(event.data.as_object().map(serde_json::Map::len), Some(2), "order and payment: {}", event.data);
+        let works = unit(&payment(None), &Standing::Processing);
+        assert_eq!((&works.steps[1].params[1], works.events.len()), (&json!("processing"), 0));
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn faults(body: &Value) -> Vec<(String, &'static str)> {
 
 fn draft(lines: &[(&str, u32)]) -> Draft {
     let lines = lines.iter().map(|(sku, quantity)| Demand { sku: (*sku).into(), quantity: *quantity }).collect();
-    Draft { customer_id: "c".into(), payment_method: "pm_card_visa".into(), lines }
+    Draft { customer_id: "c".into(), payment_method: "pm_card_visa".into(), lines, on_decline: OnDecline::Reject }
 }
 
 fn prices(prices: &[(&str, i64, &str, bool)]) -> BTreeMap<String, Price> {
@@ -114,6 +114,24 @@ fn no_total_overflows() {
     assert_eq!(field(draft(&[("A", 2)])), ["lines[0]"]);
     assert_eq!(field(draft(&[("B", 1), ("A", MAX_QUANTITY)])), ["lines[1]"]);
     assert_eq!(field(draft(&[("A", 1), ("B", 1)])), ["lines"]);
+}
+
+#[test]
+fn an_order_says_whether_it_waits_after_a_decline_and_the_default_hashes_as_before() {
+    let body = |more: Value| {
+        let mut body = json!({"customer_id": "c", "payment_method": "pm", "lines": [{"sku": "A", "quantity": 1}]});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    let on_decline = |more: Value| read(&body(more)).expect("nothing is wrong").on_decline;
+    assert_eq!(on_decline(json!({})), OnDecline::Reject);
+    assert_eq!(on_decline(json!({"on_decline": null})), OnDecline::Reject);
+    assert_eq!(on_decline(json!({"on_decline": "wait"})), OnDecline::Wait);
+    assert_eq!(faults(&body(json!({"on_decline": "retry"}))), [("on_decline".to_owned(), "unknown_value")]);
+    let hash = |body: &Value| towpath_sdk::request_hash("POST /v1/orders", &read(body).expect("an order"));
+    let older = towpath_sdk::request_hash("POST /v1/orders", &body(json!({})));
+    assert_eq!(hash(&body(json!({"on_decline": "reject"}))), older, "as older releases stored it");
+    assert_ne!(hash(&body(json!({"on_decline": "wait"}))), older);
 }
 
 proptest! {

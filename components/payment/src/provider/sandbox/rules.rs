@@ -1,93 +1,26 @@
-//! What the sandbox answers: pure, from its books alone.
+//! What the sandbox answers: pure, from its books alone. [`cards`] are the payment methods that it knows.
+
+pub mod cards;
 
 use serde_json::{Value, json};
 use towpath_sdk::Money;
 
 use crate::provider::{
     Answer, Charge,
-    outcomes::DECLINES,
     stripe::Call,
     units::{Units, Unpayable},
 };
-
-/// Payment methods that can be charged. Stripe's [test names](https://docs.stripe.com/testing).
-const PAYING: &[&str] = &[
-    "pm_card_visa",
-    "pm_card_visa_debit",
-    "pm_card_mastercard",
-    "pm_card_mastercard_debit",
-    "pm_card_mastercard_prepaid",
-    "pm_card_amex",
-    "pm_card_discover",
-    "pm_card_diners",
-    "pm_card_jcb",
-    "pm_card_unionpay",
-    "pm_card_bypassPending",
-    PENDING_REFUND,
-    REFUND_FAILS,
-    PENDING_REFUND_FAILS,
-];
-
-/// A refund of it is pending first, and succeeds then.
-const PENDING_REFUND: &str = "pm_card_pendingRefund";
-/// A refund of it succeeds first, and fails then.
-const REFUND_FAILS: &str = "pm_card_refundFail";
-/// A refund of it is pending first, and fails then. Stripe has no such name.
-const PENDING_REFUND_FAILS: &str = "pm_sandbox_pendingRefundFail";
-
-/// Payment methods that are declined, with Stripe's decline code. Stripe has most of them with and without `visa_`.
-const DECLINED: &[(&str, &str)] = &[
-    ("pm_card_chargeDeclined", "generic_decline"),
-    ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
-    ("pm_card_chargeDeclinedLostCard", "lost_card"),
-    ("pm_card_chargeDeclinedStolenCard", "stolen_card"),
-    ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
-    ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc"),
-    ("pm_card_chargeDeclinedProcessingError", "processing_error"),
-    ("pm_card_chargeDeclinedFraudulent", "fraudulent"),
-    ("pm_card_chargeDeclinedVelocityLimitExceeded", "card_velocity_exceeded"),
-    ("pm_card_chargeCustomerFail", "generic_decline"),
-    ("pm_card_radarBlock", "fraudulent"),
-    ("pm_card_authenticationRequired", "authentication_required"),
-    ("pm_card_authenticationRequiredOnSetup", "authentication_required"),
-    ("pm_card_authenticationRequiredSetupForOffSession", "authentication_required"),
-    ("pm_card_threeDSecure2Required", "authentication_required"),
-    ("pm_card_threeDSecureRequired", "authentication_required"),
-];
-
-/// A name of the sandbox's own, since Stripe has test names for few decline codes: this and a decline code.
-const DECLINED_WITH: &str = "pm_sandbox_decline_";
-
-/// What becomes of a payment method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Card<'a> {
-    /// It pays.
-    Pays,
-    /// It is declined with this code.
-    Declined(&'a str),
-    /// There is no such payment method.
-    Unknown,
-}
-
-/// What becomes of a payment method.
-#[must_use]
-pub fn card(payment_method: &str) -> Card<'_> {
-    if PAYING.contains(&payment_method) {
-        return Card::Pays;
-    }
-    let own = payment_method.strip_prefix(DECLINED_WITH);
-    if let Some(code) = own.filter(|code| DECLINES.iter().any(|(known, ..)| known == code)) {
-        return Card::Declined(code);
-    }
-    let short = payment_method.replacen("pm_card_visa_chargeDeclined", "pm_card_chargeDeclined", 1);
-    DECLINED.iter().find(|(name, _)| *name == short).map_or(Card::Unknown, |(_, code)| Card::Declined(code))
-}
+use cards::{Card, PENDING_REFUND, PENDING_REFUND_FAILS, REFUND_FAILS, card};
 
 /// The state of an intent, as Stripe names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntentStatus {
     /// `requires_confirmation`
     Unconfirmed,
+    /// `requires_action`
+    Asks,
+    /// `processing`
+    Works,
     /// `succeeded`
     Succeeded,
     /// `requires_payment_method`
@@ -102,6 +35,8 @@ impl IntentStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unconfirmed => "requires_confirmation",
+            Self::Asks => "requires_action",
+            Self::Works => "processing",
             Self::Succeeded => "succeeded",
             Self::Declined => "requires_payment_method",
             Self::Cancelled => "canceled",
@@ -111,7 +46,8 @@ impl IntentStatus {
     /// The one with this name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Unconfirmed, Self::Succeeded, Self::Declined, Self::Cancelled].into_iter().find(|s| s.as_str() == text)
+        let all = [Self::Unconfirmed, Self::Asks, Self::Works, Self::Succeeded, Self::Declined, Self::Cancelled];
+        all.into_iter().find(|status| status.as_str() == text)
     }
 }
 
@@ -158,6 +94,8 @@ pub enum Mode {
     Fails,
     /// It answers 429.
     Limits,
+    /// It asks every customer to authenticate.
+    Asks,
 }
 
 impl Mode {
@@ -169,6 +107,7 @@ impl Mode {
             Some("slow") => Self::Slow,
             Some("500") => Self::Fails,
             Some("429") => Self::Limits,
+            Some("asks") => Self::Asks,
             _ => Self::Normal,
         }
     }
@@ -196,6 +135,8 @@ pub struct Intent {
     pub payment_method: String,
     /// Its state.
     pub status: IntentStatus,
+    /// What its customer shows to authenticate, without its name.
+    pub secret: String,
 }
 
 /// A refund in the books.
@@ -232,19 +173,14 @@ pub enum Change {
         /// What it is about.
         charge: Charge,
     },
-    /// An intent is charged, or declined.
-    Confirm {
-        /// The intent.
-        intent: String,
-        /// Why it is declined.
+    /// An intent moves on.
+    Move {
+        /// The intent as seen, with the payment method that it has now.
+        intent: Intent,
+        /// Its new state.
+        to: IntentStatus,
+        /// Why it is declined, if it is.
         declined: Option<String>,
-    },
-    /// An intent is cancelled.
-    Cancel {
-        /// The intent.
-        intent: String,
-        /// Its state as seen.
-        from: IntentStatus,
     },
     /// There is a new refund.
     Refund {
@@ -307,13 +243,13 @@ pub fn decide(call: &Call, seen: &Seen, fresh: &str) -> Decision {
             let answer = refuses(500, json!({"type": "api_error", "message": "as it was told"}));
             return Decision { answer, change: Change::Nothing, keep };
         }
-        Mode::Normal | Mode::Slow | Mode::Gone => {}
+        Mode::Normal | Mode::Slow | Mode::Gone | Mode::Asks => {}
     }
     let (answer, change) = match call {
         Call::Create { charge, .. } => create(charge, fresh),
-        Call::Confirm { .. } => on_intent(seen, confirm),
+        Call::Confirm { payment_method, .. } => on_intent(seen, |intent| confirm(intent, payment_method, seen.mode)),
         Call::Cancel { .. } => on_intent(seen, cancel),
-        Call::Look { .. } => on_intent(seen, |intent| (answers(&written(intent, intent.status)), Change::Nothing)),
+        Call::Look { .. } => on_intent(seen, look),
         Call::Refund { .. } => on_intent(seen, |intent| refund(intent, seen.refund.is_some(), fresh)),
         Call::LookAtRefund { .. } => match &seen.refund {
             Some(entry) => on_intent(seen, |intent| look_at_refund(intent, entry)),
@@ -340,9 +276,7 @@ fn create(charge: &Charge, fresh: &str) -> (Answer, Change) {
         return (refuses(400, error), Change::Nothing);
     }
     if card(&charge.payment_method) == Card::Unknown {
-        let message = format!("No such PaymentMethod: '{}'", charge.payment_method);
-        let error = json!({"type": "invalid_request_error", "code": "resource_missing", "param": "payment_method", "message": message});
-        return (refuses(400, error), Change::Nothing);
+        return (no_such_method(&charge.payment_method), Change::Nothing);
     }
     let reference = format!("sandbox_pi_{fresh}");
     let intent = Intent {
@@ -350,37 +284,79 @@ fn create(charge: &Charge, fresh: &str) -> (Answer, Change) {
         money: charge.money,
         payment_method: charge.payment_method.clone(),
         status: IntentStatus::Unconfirmed,
+        secret: String::new(),
     };
     (answers(&written(&intent, intent.status)), Change::Create { intent: reference, charge: charge.clone() })
 }
 
-fn confirm(intent: &Intent) -> (Answer, Change) {
-    if intent.status != IntentStatus::Unconfirmed {
+fn confirm(intent: &Intent, payment_method: &str, mode: Mode) -> (Answer, Change) {
+    if !matches!(intent.status, IntentStatus::Unconfirmed | IntentStatus::Asks | IntentStatus::Declined) {
         return (unexpected_state(intent), Change::Nothing);
     }
-    let reference = intent.reference.clone();
-    match card(&intent.payment_method) {
-        Card::Pays => {
-            let object = written(intent, IntentStatus::Succeeded);
-            (answers(&object), Change::Confirm { intent: reference, declined: None })
-        }
+    let intent = Intent { payment_method: payment_method.into(), ..intent.clone() };
+    match card(payment_method) {
+        Card::Pays | Card::Declined(_) if mode == Mode::Asks => moved(intent, IntentStatus::Asks, None),
+        Card::Pays => moved(intent, IntentStatus::Succeeded, None),
+        Card::Asks(_) => moved(intent, IntentStatus::Asks, None),
+        Card::Works(_) => moved(intent, IntentStatus::Works, None),
         Card::Declined(code) => {
             let mut error = card_error(code);
-            error["payment_intent"] = written(intent, IntentStatus::Declined);
-            (refuses(402, error), Change::Confirm { intent: reference, declined: Some(code.into()) })
+            error["payment_intent"] = written(&intent, IntentStatus::Declined);
+            let change =
+                Change::Move { intent: intent.clone(), to: IntentStatus::Declined, declined: Some(code.into()) };
+            (refuses(402, error), change)
         }
-        Card::Unknown => (missing("payment_method"), Change::Nothing),
+        Card::Unknown => (no_such_method(payment_method), Change::Nothing),
+    }
+}
+
+/// A look moves an intent on that a bank works on, so that a test needs no patience.
+fn look(intent: &Intent) -> (Answer, Change) {
+    match (intent.status, card(&intent.payment_method)) {
+        (IntentStatus::Works, Card::Works(Some(code))) => {
+            moved(intent.clone(), IntentStatus::Declined, Some(code.to_owned()))
+        }
+        (IntentStatus::Works, _) => moved(intent.clone(), IntentStatus::Succeeded, None),
+        _ => (answers(&written(intent, intent.status)), Change::Nothing),
     }
 }
 
 fn cancel(intent: &Intent) -> (Answer, Change) {
     match intent.status {
-        IntentStatus::Succeeded | IntentStatus::Cancelled => (unexpected_state(intent), Change::Nothing),
-        from => {
-            let change = Change::Cancel { intent: intent.reference.clone(), from };
-            (answers(&written(intent, IntentStatus::Cancelled)), change)
+        IntentStatus::Succeeded | IntentStatus::Cancelled | IntentStatus::Works => {
+            (unexpected_state(intent), Change::Nothing)
         }
+        _ => moved(intent.clone(), IntentStatus::Cancelled, None),
     }
+}
+
+fn moved(intent: Intent, to: IntentStatus, declined: Option<String>) -> (Answer, Change) {
+    (answers(&written(&intent, to)), Change::Move { intent, to, declined })
+}
+
+/// How a customer's challenge ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The customer authenticates; the bank decides then.
+    Succeeds,
+    /// The customer doesn't.
+    Fails,
+}
+
+/// What becomes of an intent when its customer's challenge ends, with the reason where it is declined; `None` where it
+/// waits for no customer.
+#[must_use]
+pub fn after(intent: &Intent, outcome: Outcome) -> Option<(IntentStatus, Option<String>)> {
+    if intent.status != IntentStatus::Asks {
+        return None;
+    }
+    Some(match (outcome, card(&intent.payment_method)) {
+        (Outcome::Succeeds, Card::Asks(Some(code)) | Card::Declined(code)) => {
+            (IntentStatus::Declined, Some(code.to_owned()))
+        }
+        (Outcome::Succeeds, _) => (IntentStatus::Succeeded, None),
+        (Outcome::Fails, _) => (IntentStatus::Declined, Some("authentication_failure".to_owned())),
+    })
 }
 
 fn refund(intent: &Intent, refunded: bool, fresh: &str) -> (Answer, Change) {
@@ -428,12 +404,20 @@ fn written(intent: &Intent, status: IntentStatus) -> Value {
     let (amount, currency) = units(intent.money);
     let received = if status == IntentStatus::Succeeded { amount } else { 0 };
     let error = match card(&intent.payment_method) {
-        Card::Declined(code) if status == IntentStatus::Declined => card_error(code),
+        Card::Declined(code) | Card::Works(Some(code)) | Card::Asks(Some(code)) if status == IntentStatus::Declined => {
+            card_error(code)
+        }
+        Card::Asks(None) if status == IntentStatus::Declined => {
+            let code = "payment_intent_authentication_failure";
+            json!({"type": "invalid_request_error", "code": code, "message": "The customer failed to authenticate."})
+        }
         _ => Value::Null,
     };
+    let secret = format!("{}_secret_{}", intent.reference, intent.secret);
     json!({
         "id": intent.reference, "object": "payment_intent", "status": status.as_str(), "amount": amount,
         "amount_received": received, "currency": currency, "last_payment_error": error,
+        "client_secret": secret,
     })
 }
 
@@ -456,6 +440,12 @@ fn card_error(decline_code: &str) -> Value {
     let own = ["expired_card", "incorrect_cvc", "incorrect_number", "processing_error", "authentication_required"];
     let code = if own.contains(&decline_code) { decline_code } else { "card_declined" };
     json!({"type": "card_error", "code": code, "decline_code": decline_code, "message": "Your card was declined."})
+}
+
+fn no_such_method(name: &str) -> Answer {
+    let message = format!("No such PaymentMethod: '{name}'");
+    let error = json!({"type": "invalid_request_error", "code": "resource_missing", "param": "payment_method", "message": message});
+    refuses(400, error)
 }
 
 fn unexpected_state(intent: &Intent) -> Answer {

@@ -69,13 +69,8 @@ fn the_other_calls_name_what_they_are_about() {
     let intent = || "pi_1".to_owned();
     let key = Some("k".to_owned());
     assert_eq!(
-        ask(Call::Confirm { intent: intent(), key: "k".into() }),
-        (
-            "POST",
-            "/v1/payment_intents/pi%5F1/confirm".into(),
-            key.clone(),
-            "error%5Fon%5Frequires%5Faction=true".into()
-        )
+        ask(Call::Confirm { intent: intent(), payment_method: "pm_2".into(), key: "k".into() }),
+        ("POST", "/v1/payment_intents/pi%5F1/confirm".into(), key.clone(), "payment%5Fmethod=pm%5F2".into())
     );
     assert_eq!(
         ask(Call::Cancel { intent: intent() }),
@@ -109,9 +104,9 @@ fn an_intent_says_where_it_stands() {
     assert_eq!(read(200, &intent("succeeded", 1999)), Ok(Standing::Captured));
     assert_eq!(read(200, &intent("canceled", 0)), Ok(Standing::Cancelled));
     assert_eq!(read(200, &intent("requires_confirmation", 0)), Ok(Standing::Unconfirmed));
-    assert!(is_later(read(200, &intent("processing", 0))));
+    assert_eq!(read(200, &intent("processing", 0)), Ok(Standing::Processing));
     assert!(is_later(read(200, &intent("requires_capture", 0))));
-    assert_eq!(read(200, &intent("requires_action", 0)), declined("authentication_required", Some("requires_action")));
+    assert_eq!(read(200, &intent("requires_action", 0)), Ok(Standing::ActionRequired));
     let mut method = intent("requires_payment_method", 0);
     assert_eq!(read(200, &method), declined("card_declined", None));
     method["last_payment_error"] =
@@ -242,4 +237,17 @@ fn the_refund_that_counts_is_found() {
     let found = read(json!([refund("re_2", "canceled"), refund("re_1", "pending")]));
     assert_eq!(found, Ok(Some(Given { reference: "re_1".into(), state: GivenState::Pending })));
     assert!(is_later(read_refunds(&answer(503, &Value::Null), &asked())));
+}
+
+#[test]
+fn the_secret_of_an_intent_is_told_while_its_customer_is_waited_for_and_shown_in_no_log() {
+    let intent = |status: &str| json!({"id": "pi_1", "status": status, "amount": 1999, "currency": "eur", "client_secret": "pi_1_secret_x"});
+    let secret = |status: &str| read_secret(&answer(200, &intent(status)));
+    assert_eq!(secret("requires_action"), Ok(Some("pi_1_secret_x".into())));
+    assert_eq!(secret("succeeded"), Ok(None));
+    assert!(is_later(read_secret(&answer(500, &Value::Null))));
+    for status in ["requires_action", "succeeded", "processing", "requires_capture"] {
+        let shown = format!("{:?}", read(200, &intent(status)));
+        assert!(!shown.contains("secret"), "{shown}");
+    }
 }

@@ -90,6 +90,10 @@ fn webhooks_say_what_they_are_about() {
     for kind in ["refund.created", "refund.updated", "refund.failed", "charge.refund.updated"] {
         assert_eq!(webhook(kind, &refund).about, About::Refund { intent: "pi_1".into() }, "{kind}");
     }
+    for kind in ["requires_action", "processing", "succeeded", "payment_failed", "canceled"] {
+        let intent = webhook(&format!("payment_intent.{kind}"), &json!({"id": "pi_1", "object": "payment_intent"}));
+        assert_eq!(intent.about, About::Intent { intent: "pi_1".into() }, "{kind}");
+    }
     let charge = json!({"id": "ch_1", "payment_intent": "pi_1", "amount_refunded": 5, "currency": "eur"});
     let (intent, currency) = ("pi_1".to_owned(), "eur".to_owned());
     let refunded =

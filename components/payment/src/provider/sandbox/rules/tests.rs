@@ -1,13 +1,16 @@
 //! The sandbox's answers, read by the same functions that read Stripe's.
 
-use proptest::prelude::*;
+use proptest::{prelude::*, sample};
 use towpath_sdk::Id;
 
-use super::*;
+use super::{
+    cards::{ASKING, DECLINED, DECLINED_WITH, PAYING},
+    *,
+};
 use crate::provider::{
     ProviderError, Refund,
-    outcomes::{DECLINED as NOTHING_TOLD, Decline},
-    stripe::{Created, Given, GivenState, Standing, read_created, read_intent, read_refund, read_refunds},
+    outcomes::{DECLINED as NOTHING_TOLD, DECLINES, Decline},
+    stripe::{Created, Given, GivenState, Standing, read_created, read_intent, read_refund, read_refunds, read_secret},
 };
 
 fn money() -> Money {
@@ -29,8 +32,9 @@ fn charge(payment_method: &str) -> Charge {
 
 fn intent(payment_method: &str, status: IntentStatus) -> Seen {
     let reference = "pi".into();
+    let payment_method = payment_method.into();
     Seen {
-        intent: Some(Intent { reference, money: money(), payment_method: payment_method.into(), status }),
+        intent: Some(Intent { reference, money: money(), payment_method, status, secret: "s".into() }),
         ..Seen::default()
     }
 }
@@ -44,8 +48,8 @@ fn create(payment_method: &str) -> Call {
     Call::Create { charge: charge(payment_method), key: "key".into() }
 }
 
-fn confirm() -> Call {
-    Call::Confirm { intent: "pi".into(), key: "key".into() }
+fn confirm(payment_method: &str) -> Call {
+    Call::Confirm { intent: "pi".into(), payment_method: payment_method.into(), key: "key".into() }
 }
 
 fn refund() -> Call {
@@ -58,7 +62,10 @@ fn decision(call: &Call, seen: &Seen) -> Decision {
 }
 
 fn confirmed(payment_method: &str) -> Result<Standing, ProviderError> {
-    read_intent(&decision(&confirm(), &intent(payment_method, IntentStatus::Unconfirmed)).answer, &asked())
+    read_intent(
+        &decision(&confirm(payment_method), &intent(payment_method, IntentStatus::Unconfirmed)).answer,
+        &asked(),
+    )
 }
 
 fn declined(reason: &str, code: &str) -> Result<Standing, ProviderError> {
@@ -95,10 +102,83 @@ fn every_test_name_that_is_declined_is_declined_as_at_stripe() {
         declined("insufficient_funds", "insufficient_funds")
     );
     assert_eq!(confirmed("pm_card_chargeDeclinedLostCard"), declined(NOTHING_TOLD, "lost_card"));
-    assert_eq!(
-        confirmed("pm_card_authenticationRequired"),
-        declined("authentication_required", "authentication_required")
-    );
+}
+
+#[test]
+fn every_test_name_that_asks_its_customer_ends_as_its_challenge_does() {
+    for (name, then) in ASKING {
+        assert_eq!(confirmed(name), Ok(Standing::ActionRequired), "{name}");
+        let seen = intent(name, IntentStatus::Asks);
+        let asks = seen.intent.as_ref().expect("an intent");
+        assert_eq!(look(&seen), Ok(Standing::ActionRequired), "a look ends no challenge");
+        let ended = |outcome| after(asks, outcome).expect("it waits");
+        let expected = match then {
+            None => (IntentStatus::Succeeded, None),
+            Some(code) => (IntentStatus::Declined, Some((*code).to_owned())),
+        };
+        assert_eq!(ended(Outcome::Succeeds), expected, "{name}");
+        assert_eq!(ended(Outcome::Fails).0, IntentStatus::Declined, "{name}");
+        let failed = look(&intent(name, IntentStatus::Declined));
+        assert!(matches!(failed, Ok(Standing::Declined(_))), "{name}: {failed:?}");
+    }
+    let failed = look(&intent("pm_card_authenticationRequired", IntentStatus::Declined));
+    assert_eq!(failed, declined("authentication_required", "payment_intent_authentication_failure"));
+    for status in [IntentStatus::Unconfirmed, IntentStatus::Succeeded, IntentStatus::Cancelled] {
+        let seen = intent("pm_card_authenticationRequired", status);
+        assert_eq!(after(seen.intent.as_ref().expect("an intent"), Outcome::Succeeds), None);
+    }
+}
+
+#[test]
+fn only_a_customer_who_is_waited_for_gets_the_secret() {
+    let secret = |status| {
+        let call = Call::Look { intent: "pi".into() };
+        read_secret(&decision(&call, &intent("pm_card_authenticationRequired", status)).answer).expect("an answer")
+    };
+    assert_eq!(secret(IntentStatus::Asks).as_deref(), Some("pi_secret_s"));
+    assert_eq!(secret(IntentStatus::Succeeded), None);
+}
+
+#[test]
+fn what_a_bank_works_on_ends_when_it_is_looked_at() {
+    for (name, expected) in [
+        ("pm_sandbox_processing", Ok(Standing::Captured)),
+        ("pm_sandbox_processingFail", declined("card_declined", "generic_decline")),
+    ] {
+        assert_eq!(confirmed(name), Ok(Standing::Processing));
+        assert_eq!(look(&intent(name, IntentStatus::Works)), expected);
+        let cancel = decision(&Call::Cancel { intent: "pi".into() }, &intent(name, IntentStatus::Works));
+        assert_eq!(read_intent(&cancel.answer, &asked()), Ok(Standing::Processing), "too late, and too early");
+    }
+}
+
+#[test]
+fn another_payment_method_pays_what_the_first_one_did_not() {
+    for status in [IntentStatus::Asks, IntentStatus::Declined] {
+        let decision = decision(&confirm("pm_card_visa"), &intent("pm_card_authenticationRequired", status));
+        assert_eq!(read_intent(&decision.answer, &asked()), Ok(Standing::Captured));
+        let Change::Move { intent, to, declined } = decision.change else { panic!("it moves") };
+        assert_eq!(
+            (intent.payment_method.as_str(), intent.status, to, declined),
+            ("pm_card_visa", status, IntentStatus::Succeeded, None)
+        );
+    }
+}
+
+#[test]
+fn every_customer_is_asked_while_the_sandbox_is_told_to() {
+    for name in ["pm_card_visa", "pm_card_chargeDeclined"] {
+        let seen = Seen { mode: Mode::Asks, ..intent(name, IntentStatus::Unconfirmed) };
+        let asked_for = read_intent(&decision(&confirm(name), &seen).answer, &asked());
+        assert_eq!(asked_for, Ok(Standing::ActionRequired), "{name}");
+    }
+    let asks = |name| after(intent(name, IntentStatus::Asks).intent.as_ref().expect("an intent"), Outcome::Succeeds);
+    assert_eq!(asks("pm_card_visa"), Some((IntentStatus::Succeeded, None)));
+    assert_eq!(asks("pm_card_chargeDeclined"), Some((IntentStatus::Declined, Some("generic_decline".into()))));
+}
+
+fn look(seen: &Seen) -> Result<Standing, ProviderError> {
+    read_intent(&decision(&Call::Look { intent: "pi".into() }, seen).answer, &asked())
 }
 
 #[test]
@@ -141,7 +221,7 @@ fn an_amount_or_currency_that_stripe_refuses_is_refused() {
 #[test]
 fn the_same_key_gets_the_same_answer_a_failure_too() {
     let seen = intent("pm_card_visa", IntentStatus::Unconfirmed);
-    let failed = decision(&confirm(), &Seen { mode: Mode::Fails, ..seen.clone() });
+    let failed = decision(&confirm("pm_card_visa"), &Seen { mode: Mode::Fails, ..seen.clone() });
     assert_eq!((failed.answer.status, &failed.change), (500, &Change::Nothing));
     let saved = Saved {
         request: failed.keep.expect("a failure is kept"),
@@ -149,7 +229,7 @@ fn the_same_key_gets_the_same_answer_a_failure_too() {
         body: String::from_utf8(failed.answer.body.clone()).expect("text"),
     };
     // Stripe is well again, and the key is not.
-    let again = decision(&confirm(), &Seen { saved: Some(saved.clone()), ..seen.clone() });
+    let again = decision(&confirm("pm_card_visa"), &Seen { saved: Some(saved.clone()), ..seen.clone() });
     assert_eq!(again, Decision { answer: failed.answer, change: Change::Nothing, keep: None });
     assert!(matches!(read_intent(&again.answer, &asked()), Err(ProviderError::Spent { .. })));
     // The look-up shows that nothing happened; another key charges.
@@ -161,7 +241,7 @@ fn the_same_key_gets_the_same_answer_a_failure_too() {
 #[test]
 fn a_key_with_another_body_is_refused_and_changes_nothing() {
     let saved = Saved { request: "/v1/payment_intents amount=1".into(), status: 200, body: "{}".into() };
-    for call in [create("pm_card_visa"), confirm(), refund()] {
+    for call in [create("pm_card_visa"), confirm("pm_card_visa"), refund()] {
         let seen = Seen { saved: Some(saved.clone()), ..intent("pm_card_visa", IntentStatus::Unconfirmed) };
         let refused = decision(&call, &seen);
         assert_eq!((refused.answer.status, refused.change, refused.keep), (400, Change::Nothing, None));
@@ -174,7 +254,7 @@ fn a_key_in_use_and_too_many_requests_are_for_later() {
     assert_eq!(in_use().status, 409);
     assert!(matches!(read_intent(&in_use(), &asked()), Err(ProviderError::Later { .. })));
     let seen = Seen { mode: Mode::Limits, ..intent("pm_card_visa", IntentStatus::Unconfirmed) };
-    let limited = decision(&confirm(), &seen);
+    let limited = decision(&confirm("pm_card_visa"), &seen);
     assert_eq!((limited.answer.status, limited.keep, limited.change), (429, None, Change::Nothing));
     let later = read_intent(&limited.answer, &asked());
     assert!(matches!(later, Err(ProviderError::Later { retry_after_seconds: Some(2), .. })));
@@ -189,12 +269,12 @@ fn an_intent_is_charged_or_cancelled_whichever_is_first() {
     };
     let unconfirmed = after(&cancel, IntentStatus::Unconfirmed);
     assert_eq!(unconfirmed.0, Standing::Cancelled);
-    assert!(matches!(unconfirmed.1, Change::Cancel { .. }));
+    assert!(matches!(unconfirmed.1, Change::Move { to: IntentStatus::Cancelled, .. }));
     assert_eq!(after(&cancel, IntentStatus::Succeeded), (Standing::Captured, Change::Nothing));
     assert_eq!(after(&cancel, IntentStatus::Cancelled), (Standing::Cancelled, Change::Nothing));
     assert_eq!(after(&cancel, IntentStatus::Declined).0, Standing::Cancelled);
-    assert_eq!(after(&confirm(), IntentStatus::Cancelled), (Standing::Cancelled, Change::Nothing));
-    assert_eq!(after(&confirm(), IntentStatus::Succeeded), (Standing::Captured, Change::Nothing));
+    assert_eq!(after(&confirm("pm_card_visa"), IntentStatus::Cancelled), (Standing::Cancelled, Change::Nothing));
+    assert_eq!(after(&confirm("pm_card_visa"), IntentStatus::Succeeded), (Standing::Captured, Change::Nothing));
 }
 
 #[test]
@@ -235,7 +315,13 @@ fn call() -> impl Strategy<Value = Call> {
     let (name, intent) = ("pi".to_owned(), "pi".to_owned());
     prop_oneof![
         Just(create("pm_card_visa")),
-        Just(confirm()),
+        sample::select(vec![
+            "pm_card_visa",
+            "pm_card_chargeDeclined",
+            "pm_card_authenticationRequired",
+            "pm_sandbox_processing"
+        ])
+        .prop_map(confirm),
         Just(Call::Cancel { intent }),
         Just(refund()),
         Just(Call::Look { intent: name }),
@@ -247,21 +333,17 @@ proptest! {
     #[test]
     fn an_intent_is_charged_once_at_most(calls in proptest::collection::vec((call(), 0..5_u8), 0..20)) {
         let mut seen = intent("pm_card_visa", IntentStatus::Unconfirmed);
-        let (mut charges, mut refunds, mut cancelled) = (0, 0, false);
+        let (mut charges, mut refunds, mut cancelled) = (0_usize, 0_usize, false);
         for (call, mode) in calls {
             seen.mode = [Mode::Normal, Mode::Normal, Mode::Slow, Mode::Fails, Mode::Limits][usize::from(mode)];
             let change = decide(&call, &seen, &Id::new().to_string()).change;
-            let status = seen.intent.as_mut().map(|intent| &mut intent.status).expect("an intent");
             match change {
-                Change::Confirm { .. } => {
-                    prop_assert!(!cancelled);
-                    charges += 1;
-                    *status = IntentStatus::Succeeded;
-                }
-                Change::Cancel { .. } => {
-                    prop_assert_eq!(charges, 0);
-                    cancelled = true;
-                    *status = IntentStatus::Cancelled;
+                Change::Move { intent, to, declined } => {
+                    prop_assert!(!cancelled && charges == 0, "{:?} → {to:?}", intent.status);
+                    prop_assert_eq!(declined.is_some(), to == IntentStatus::Declined);
+                    charges += usize::from(to == IntentStatus::Succeeded);
+                    cancelled |= to == IntentStatus::Cancelled;
+                    seen.intent = Some(Intent { status: to, ..intent });
                 }
                 Change::Refund { refund, status, .. } => {
                     refunds += 1;
