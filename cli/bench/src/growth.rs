@@ -13,8 +13,8 @@ use tokio_postgres::{Client, NoTls};
 use towpath_stack::running::Running;
 use uuid::Uuid;
 
+use super::figure::Figure;
 use super::line::Line;
-use super::report::Row;
 
 /// The service whose tables are looked at.
 const SERVICE: &str = "order";
@@ -52,7 +52,7 @@ struct Size {
 }
 
 /// Measures it.
-pub(super) async fn run(stack: &Running, work: Work) -> Result<Vec<Row>> {
+pub(super) async fn run(stack: &Running, work: Work) -> Result<Vec<Figure>> {
     let url = stack.postgres_admin_url(SERVICE);
     let (database, connection) = tokio_postgres::connect(&url, NoTls).await.context("cannot reach the database")?;
     tokio::spawn(connection);
@@ -84,7 +84,7 @@ pub(super) async fn run(stack: &Running, work: Work) -> Result<Vec<Row>> {
     Ok(TABLES.iter().enumerate().map(|(table, name)| row(name, &looks, table, rate)).collect())
 }
 
-fn row(name: &str, looks: &[[Size; 3]], table: usize, rate: f64) -> Row {
+fn row(name: &str, looks: &[[Size; 3]], table: usize, rate: f64) -> Figure {
     let mib = |bytes: i64| bytes as f64 / f64::from(1 << 20);
     let total = |size: &Size| mib(size.table + size.indexes);
     let sizes: Vec<_> = looks.iter().map(|look| look[table]).collect();
@@ -96,8 +96,8 @@ fn row(name: &str, looks: &[[Size; 3]], table: usize, rate: f64) -> Row {
         mib(end.indexes),
         end.rows
     );
-    let row = Row::new(format!("towpath.{name} and its indexes, at the end"), "MiB", total(&end));
-    row.beside("at half of the work", total(&half)).noting(note)
+    let row = Figure::once(format!("towpath.{name} and its indexes, at the end"), "MiB", total(&end));
+    row.beside("its size at half of the work", &[total(&end)], &[total(&half)]).noting(note)
 }
 
 async fn sizes(database: &Client) -> Result<[Size; 3]> {

@@ -12,38 +12,54 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::cost::Meter;
+use super::figure::Figure;
 use super::line::Line;
-use super::load::{Client, Load, Measured, TURNS};
-use super::report::Row;
+use super::load::{self, Client};
+use super::plan::{Plan, Rounds};
 
-struct Getter(Line);
+/// GET of one path, over one connection.
+pub(super) struct Getter {
+    line: Line,
+    path: String,
+}
 
 impl Client for Getter {
     async fn call(&mut self) -> Result<()> {
-        self.0.expect(200, Method::GET, "/healthz", &[], Bytes::new()).await.map(drop)
+        self.line.expect(200, Method::GET, &self.path, &[], Bytes::new()).await.map(drop)
     }
 }
 
-async fn measure(load: Load, base: &str) -> Result<Measured> {
-    let mut clients = Vec::new();
-    for _ in 0..load.clients {
-        clients.push(Getter(Line::open(base).await?));
+/// So many of them.
+pub(super) async fn getters(clients: usize, base: &str, path: &str) -> Result<Vec<Getter>> {
+    let mut getters = Vec::new();
+    for _ in 0..clients {
+        getters.push(Getter { line: Line::open(base).await?, path: path.to_owned() });
     }
-    load.run(clients).await
+    Ok(getters)
 }
 
 /// Measures both.
-pub(super) async fn run(load: Load, url: &str) -> Result<Row> {
+pub(super) async fn run(plan: &Plan, url: &str, meter: &Meter<'_>) -> Result<Vec<Figure>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let bare = format!("http://{}", listener.local_addr()?);
-    let server = AbortOnDropHandle::new(tokio::spawn(answer(listener)));
-    let (mut beside, mut measured) = (Measured::default(), Measured::default());
-    for _ in 0..TURNS {
-        beside = beside.and(measure(load.turn(), &bare).await?);
-        measured = measured.and(measure(load.turn(), url).await?);
+    let _server = AbortOnDropHandle::new(tokio::spawn(answer(listener)));
+    let mut figures = Vec::new();
+    for &clients in &plan.clients {
+        let (mut bare_rounds, mut rounds) = (Rounds::default(), Rounds::default());
+        let mut others = load::closed(plan.warm_up(), getters(clients, &bare, "/").await?).await?.1;
+        let mut ours = load::closed(plan.warm_up(), getters(clients, url, "/healthz").await?).await?.1;
+        for _ in 0..plan.rounds {
+            let (measured, back) = load::closed(plan.time, others).await?;
+            bare_rounds.add(&measured);
+            others = back;
+            ours = rounds.run(meter, plan.time, ours).await?;
+        }
+        let figure = Figure::of(format!("GET /healthz, {clients} clients"), "requests/s", &rounds.per_second);
+        let figure = figure.beside("a bare hyper server", &rounds.per_second, &bare_rounds.per_second);
+        figures.push(figure.taking(rounds.latency()).costing(rounds.cost()));
     }
-    drop(server);
-    Ok(Row::of("GET /healthz through the host", "requests/s", &measured).beside("bare hyper", beside.per_second()))
+    Ok(figures)
 }
 
 /// Answers 200 to everything, one task for each connection.

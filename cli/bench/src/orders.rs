@@ -1,14 +1,20 @@
 //! Confirmed orders per second over the public API: through all components and databases.
+//!
+//! An order counts when its client hears that it is confirmed.
 
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use hyper::Method;
+use towpath_stack::running::Running;
 use uuid::Uuid;
 
+use super::cost::Meter;
+use super::figure::Figure;
+use super::life::Life;
 use super::line::Line;
-use super::load::{Client, Load};
-use super::report::Row;
+use super::load::{self, Client};
+use super::plan::{Plan, Rounds};
 
 /// Over how many SKUs the orders spread.
 const SKUS: usize = 50;
@@ -44,16 +50,61 @@ impl Client for Buyer {
     }
 }
 
-/// Measures it on SKUs of its own.
-pub(super) async fn run(load: Load, url: &str) -> Result<Row> {
+/// Measures it on SKUs of its own, beside pgbench with the SQL of an order's life; first alone.
+pub(super) async fn run(plan: &Plan, stack: &Running, meter: &Meter<'_>) -> Result<Vec<Figure>> {
+    let skus = stock(&towpath_client::Client::new(&stack.url)?).await?;
+    let life = Life::prepare(stack).await?;
+    let mut figures = Vec::new();
+    for clients in once_each(std::iter::once(1).chain(plan.clients.iter().copied())) {
+        let (mut bare, mut rounds) = (Vec::new(), Rounds::default());
+        let mut ours = load::closed(plan.warm_up(), buyers(clients, &stack.url, &skus).await?).await?.1;
+        for _ in 0..plan.rounds {
+            bare.push(life.run(clients, plan.time).await?);
+            ours = rounds.run(meter, plan.time, ours).await?;
+        }
+        let figure = Figure::of(format!("confirmed orders, {clients} clients"), "orders/s", &rounds.per_second);
+        let figure = figure.beside("pgbench with an order's SQL", &rounds.per_second, &bare);
+        figures.push(figure.taking(rounds.latency()).costing(rounds.cost()));
+        if clients > 1 {
+            let (rate, latency) = rounds.at_usual_load(plan, ours).await?;
+            let name = format!("confirmed orders at 0.7 of that, {clients} clients");
+            figures.push(Figure::once(name, "orders/s", rate).taking(latency));
+        }
+    }
+    Ok(figures)
+}
+
+/// Orders of a stack about which nothing else is known than its address.
+pub(super) async fn from_outside(plan: &Plan, url: &str) -> Result<Vec<Figure>> {
     let skus = stock(&towpath_client::Client::new(url)?).await?;
+    let mut figures = Vec::new();
+    for &clients in &plan.clients {
+        let mut rounds = Rounds::default();
+        let mut ours = load::closed(plan.warm_up(), buyers(clients, url, &skus).await?).await?.1;
+        for _ in 0..plan.rounds {
+            let (measured, back) = load::closed(plan.time, ours).await?;
+            rounds.add(&measured);
+            ours = back;
+        }
+        let figure = Figure::of(format!("confirmed orders, {clients} clients"), "orders/s", &rounds.per_second);
+        figures.push(figure.taking(rounds.latency()));
+    }
+    Ok(figures)
+}
+
+async fn buyers(clients: usize, url: &str, skus: &Arc<[String]>) -> Result<Vec<Buyer>> {
     let mut buyers = Vec::new();
-    for _ in 0..load.clients {
+    for _ in 0..clients {
         let line = Line::open(url).await?;
         buyers.push(Buyer { line, skus: skus.clone(), customer: Uuid::new_v4(), bought: 0 });
     }
-    let measured = load.run(buyers).await?;
-    Ok(Row::of("confirmed orders, client to client", "orders/s", &measured))
+    Ok(buyers)
+}
+
+fn once_each(numbers: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut once = Vec::new();
+    numbers.for_each(|number| once.extend((!once.contains(&number)).then_some(number)));
+    once
 }
 
 /// SKUs with more pieces than any run sells.

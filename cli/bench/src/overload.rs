@@ -17,8 +17,7 @@ use towpath_stack::running::Running;
 
 use self::buyers::Buyers;
 use self::tally::Tally;
-use super::load::TURNS;
-use super::report::Row;
+use super::figure::Figure;
 
 /// Clients of the closed loop, from few to more than any machine needs.
 const CLIENTS: &[usize] = &[8, 16, 32, 64];
@@ -36,26 +35,30 @@ const LOOK: Duration = Duration::from_secs(10);
 const QUIET_DEADLINE: Duration = Duration::from_secs(180);
 
 /// Measures it.
-pub(super) async fn run(stack: &Running) -> Result<Vec<Row>> {
+pub(super) async fn run(rounds: usize, stack: &Running) -> Result<Vec<Figure>> {
     let orders = Orders::open(stack).await?;
     let buyers = Arc::new(Buyers::new(&stack.url).await?);
     let (clients, seen) = enough_clients(&buyers, &orders).await?;
     let mut turns = Vec::new();
-    for _ in 0..TURNS {
+    for _ in 0..rounds {
         turns.push(Turn::take(clients, &buyers, &orders).await?);
     }
-    let mean = |figure: fn(&Turn) -> f64| turns.iter().map(figure).sum::<f64>() / turns.len() as f64;
-    let (most, confirmed_at_most) = (mean(|turn| turn.most.taken), mean(|turn| turn.most.confirmed));
+    let each = |figure: fn(&Turn) -> f64| turns.iter().map(figure).collect::<Vec<_>>();
+    let (most, confirmed_at_most) = (each(|turn| turn.most.taken), each(|turn| turn.most.confirmed));
+    let (taken, confirmed) = (each(|turn| turn.overloaded.taken), each(|turn| turn.overloaded.confirmed));
     let notes = |note: fn(&Turn) -> &String| turns.iter().map(note).cloned().collect::<Vec<_>>().join("; then ");
-    let again = turns.iter().map(|turn| turn.recovered_after).max().unwrap_or_default();
     Ok(vec![
-        Row::new("orders taken in time, at the most", "orders/s", most).noting(format!("by {clients} clients; {seen}")),
-        Row::new(format!("orders taken at {TIMES} times that"), "orders/s", mean(|turn| turn.overloaded.taken))
-            .beside("the most", most)
+        Figure::of("orders taken in time, at the most", "orders/s", &most)
+            .noting(format!("by {clients} clients; {seen}")),
+        Figure::of(format!("orders taken at {TIMES} times that"), "orders/s", &taken)
+            .beside("the most", &taken, &most)
             .noting(notes(|turn| &turn.overload)),
-        Row::new("orders confirmed meanwhile", "orders/s", mean(|turn| turn.overloaded.confirmed))
-            .beside("confirmed at the most", confirmed_at_most),
-        Row::new("from then until all orders are taken again", "s", again.as_secs_f64())
+        Figure::of("orders confirmed meanwhile", "orders/s", &confirmed).beside(
+            "those confirmed at the most",
+            &confirmed,
+            &confirmed_at_most,
+        ),
+        Figure::of("from then until all orders are taken again", "s", &each(|turn| turn.recovered_after.as_secs_f64()))
             .noting(notes(|turn| &turn.afterwards)),
     ])
 }

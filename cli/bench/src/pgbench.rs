@@ -2,22 +2,30 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 use towpath_stack::programs;
 use uuid::Uuid;
 
-use super::load::Load;
+/// How long it runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// So long; it counts whole seconds.
+    Over(Duration),
+    /// Until each client has run the script so often.
+    Runs(u64),
+}
 
-/// Runs the script with as many clients and for as long as `load` says, and gives transactions per second.
+/// Runs the script with so many clients, and gives how often it ran in a second.
 ///
 /// Statements are prepared once per connection (`-M prepared`), as the relay does it.
-pub(super) async fn run(load: Load, url: &str, script: &str) -> Result<f64> {
+pub(super) async fn run(clients: usize, until: Until, url: &str, script: &str) -> Result<f64> {
     let file = std::env::temp_dir().join(format!("towpath-bench-{}.sql", Uuid::now_v7().simple()));
     fs::write(&file, script).with_context(|| format!("cannot write {}", file.display()))?;
     let program = programs::postgres()?.programs.join("pgbench");
-    let output = command(&program, load, url, &file).output().await.context("cannot run pgbench");
+    let output = command(&program, clients, until, url, &file).output().await.context("cannot run pgbench");
     let removed = fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()));
     let output = output?;
     removed?;
@@ -28,11 +36,14 @@ pub(super) async fn run(load: Load, url: &str, script: &str) -> Result<f64> {
     }
 }
 
-fn command(program: &Path, load: Load, url: &str, script: &Path) -> Command {
+fn command(program: &Path, clients: usize, until: Until, url: &str, script: &Path) -> Command {
     let mut command = Command::new(program);
-    command.args(["-n", "-M", "prepared", "-j", "2", "-c", &load.clients.to_string()]);
-    // It counts whole seconds.
-    command.args(["-T", &load.time.as_secs().max(1).to_string(), "-f"]).arg(script).arg(url);
+    command.args(["-n", "-M", "prepared", "-j", if clients > 1 { "2" } else { "1" }, "-c", &clients.to_string()]);
+    match until {
+        Until::Over(time) => command.args(["-T", &time.as_secs().max(1).to_string()]),
+        Until::Runs(each) => command.args(["-t", &each.to_string()]),
+    };
+    command.arg("-f").arg(script).arg(url);
     command
 }
 

@@ -1,96 +1,90 @@
-//! The figures of one run.
+//! All figures of one run, for people and for programs.
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use towpath_stack::terminal::number;
 
+use super::figure::{Beside, Figure, Spread};
 use super::latency::Latency;
-use super::load::Measured;
+
+/// The form of the JSON file: a program that reads another one says so.
+pub(super) const FORM: u32 = 2;
 
 /// Everything that was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
-    /// Measured time of each figure.
+    pub(super) form: u32,
+    /// Rounds of each figure.
+    pub(super) rounds: usize,
+    /// Measured seconds of each round.
     pub(super) seconds: u64,
-    /// Clients at once.
-    pub(super) clients: usize,
     /// Processors that the machine has; clients and servers share them.
     pub(super) processors: usize,
-    /// The figures.
-    pub(super) rows: Vec<Row>,
-}
-
-/// One figure.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
-    what: String,
-    unit: &'static str,
-    value: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    beside: Option<Beside>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latency: Option<Latency>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
-}
-
-/// What did the same without the stack.
-#[derive(Debug, Serialize)]
-struct Beside {
-    what: &'static str,
-    value: f64,
-    /// The figure, divided by this one.
-    ratio: f64,
-}
-
-impl Row {
-    pub(super) fn new(what: impl Into<String>, unit: &'static str, value: f64) -> Self {
-        Self { what: what.into(), unit, value, beside: None, latency: None, note: None }
-    }
-
-    pub(super) fn of(what: &str, unit: &'static str, measured: &Measured) -> Self {
-        Self { latency: Some(measured.latency()), ..Self::new(what, unit, measured.per_second()) }
-    }
-
-    pub(super) fn beside(mut self, what: &'static str, value: f64) -> Self {
-        self.beside = Some(Beside { what, value, ratio: self.value / value });
-        self
-    }
-
-    pub(super) fn noting(mut self, note: String) -> Self {
-        self.note = Some(note);
-        self
-    }
+    pub(super) figures: Vec<Figure>,
 }
 
 /// A number as a person reads it: three digits that count, thousands apart.
-fn readable(value: f64) -> String {
-    if value < 100.0 {
-        return format!("{value:.1}");
+pub(super) fn readable(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        less if less < 1.0 => format!("{value:.2}"),
+        less if less < 100.0 => format!("{value:.1}"),
+        _ if value < 0.0 => format!("-{}", number(-value.round_ties_even() as u64)),
+        _ => number(value.round_ties_even() as u64),
     }
-    number(value.round_ties_even() as u64)
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&readable(self.median))?;
+        if self.low < self.high {
+            write!(f, " ({} to {})", readable(self.low), readable(self.high))?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seconds, clients, processors, rows } = self;
-        writeln!(f, "{clients} clients, {seconds} s each, {processors} processors for clients and servers together\n")?;
-        for row in rows {
-            let value = format!("{} {}", readable(row.value), row.unit);
-            write!(f, "{:<44}{value:>20}", row.what)?;
-            if let Some(Beside { what, value, ratio }) = &row.beside {
-                write!(f, "   {ratio:>5.2} of {} ({what})", readable(*value))?;
-            }
-            writeln!(f)?;
-            if let Some(Latency { p50_ms, p95_ms, p99_ms, max_ms }) = &row.latency {
-                writeln!(f, "    p50 {p50_ms:.1} ms, p95 {p95_ms:.1} ms, p99 {p99_ms:.1} ms, longest {max_ms:.1} ms")?;
-            }
-            if let Some(note) = &row.note {
-                writeln!(f, "    {note}")?;
-            }
+        let Self { rounds, seconds, processors, figures, .. } = self;
+        writeln!(
+            f,
+            "{rounds} rounds of {seconds} s: the median, and in brackets the lowest and the highest round; {processors} processors \
+             for clients and servers together\n"
+        )?;
+        figures.iter().try_for_each(|figure| writeln!(f, "{figure}"))
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.name, self.value, self.unit)?;
+        if let Some(Beside { what, value, ratio }) = &self.beside {
+            write!(f, "\n    {} of {what}, {value}", Ratio(*ratio))?;
+        }
+        if let Some(Latency { p50_ms, p95_ms, p99_ms, max_ms }) = &self.latency {
+            let [p50, p95, p99, longest] = [p50_ms, p95_ms, p99_ms, max_ms].map(|ms| readable(*ms));
+            write!(f, "\n    p50 {p50} ms, p95 {p95} ms, p99 {p99} ms, longest {longest} ms")?;
+        }
+        if let Some(cost) = &self.cost {
+            write!(f, "\n    each: {cost}")?;
+        }
+        if let Some(note) = &self.note {
+            write!(f, "\n    {note}")?;
         }
         Ok(())
+    }
+}
+
+/// A ratio has two digits after the point, however small it is.
+struct Ratio(Spread);
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Spread { median, low, high } = self.0;
+        write!(f, "{median:.2}")?;
+        if low < high { write!(f, " ({low:.2} to {high:.2})") } else { Ok(()) }
     }
 }
 
@@ -100,18 +94,20 @@ mod tests {
 
     #[test]
     fn a_figure_stands_beside_another_with_their_ratio() {
-        let row = Row::new("units of work", "units/s", 1234.5).beside("pgbench", 2469.0);
-        let report = Report { seconds: 5, clients: 8, processors: 2, rows: vec![row] };
+        let rounds = [1234.5, 1200.0, 1300.0];
+        let figure =
+            Figure::of("units of work", "units/s", &rounds).beside("pgbench", &rounds, &[2469.0, 2400.0, 2600.0]);
+        let report = Report { form: FORM, rounds: 3, seconds: 5, processors: 2, figures: vec![figure] };
         let text = report.to_string();
-        assert!(text.contains("1,234 units/s") && text.contains("0.50 of 2,469 (pgbench)"), "{text}");
+        assert!(text.contains("units of work: 1,234 (1,200 to 1,300) units/s"), "{text}");
+        assert!(text.contains("0.50 of pgbench, 2,469 (2,400 to 2,600)"), "{text}");
         let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["rows"][0]["beside"]["ratio"], 0.5);
+        assert_eq!(json["figures"][0]["beside"]["ratio"]["median"], 0.5);
+        assert_eq!(json["figures"][0]["median"], 1234.5);
     }
 
     #[test]
     fn numbers_are_readable() {
-        assert_eq!(readable(7.04), "7.0");
-        assert_eq!(readable(123.4), "123");
-        assert_eq!(readable(1_234_567.0), "1,234,567");
+        assert_eq!([0.0, 0.123, 7.04, 123.4, 1_234_567.0].map(readable), ["0", "0.12", "7.0", "123", "1,234,567"]);
     }
 }

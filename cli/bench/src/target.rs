@@ -1,6 +1,6 @@
 //! The stack that is measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::{env, fs};
 
@@ -23,8 +23,13 @@ impl OwnStack {
         Self { home: env::temp_dir().join(format!("towpath-bench-{}", Uuid::now_v7().simple())) }
     }
 
-    /// Starts it on free ports, without the limit to one client's requests: here one client is many. `limits` are the
-    /// relay's, where they are others than relay.toml's.
+    /// Its folder.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Starts it on free ports, with a rate limit that is asked for and that nobody reaches: here one client is many.
+    /// `limits` are the relay's, where they are others than relay.toml's.
     pub(super) async fn start(&self, limits: &[(&str, i64)]) -> Result<Running> {
         let root = checkout::repository()?;
         let told = root.join("relay.toml");
@@ -34,7 +39,7 @@ impl OwnStack {
         let told = with_limits(&told, limits).context("relay.toml can't be understood")?;
         fs::create_dir_all(&self.home).with_context(|| format!("cannot make {}", self.home.display()))?;
         fs::write(self.relay_config(), told).context("cannot write the relay's configuration")?;
-        self.towpath(&["up", "--detach", "--ports", "auto", "--no-build"]).await?;
+        self.towpath(&["up", "--detach", "--ports", "auto"]).await?;
         Running::of(&Home::resolve(Some(&self.home))?)
     }
 
@@ -54,7 +59,7 @@ impl OwnStack {
     async fn towpath(&self, arguments: &[&str]) -> Result<()> {
         let program = env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
-        command.args(arguments).arg("--home").arg(&self.home).env("SPIN_VARIABLE_RATE_LIMIT", "0");
+        command.args(arguments).arg("--home").arg(&self.home).env("SPIN_VARIABLE_RATE_LIMIT", "1000000");
         command.env(RELAY_CONFIG, self.relay_config());
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
         let Output { status, stderr, .. } = output.with_context(|| format!("cannot run towpath {}", arguments[0]))?;

@@ -1,26 +1,25 @@
 //! Units of work through the relay, beside the same statements by pgbench on the same server.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use hyper::Method;
 use rand::RngExt;
-use tokio_postgres::NoTls;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{NoTls, Statement};
 use towpath_stack::running::Running;
 
+use super::cost::Meter;
+use super::events::{self, TOPIC};
+use super::figure::Figure;
 use super::line::Line;
-use super::load::{Client, Load, Measured, TURNS};
-use super::pgbench;
-use super::report::Row;
+use super::load::{self, Client};
+use super::pgbench::{self, Until};
+use super::plan::{Plan, Rounds};
+use super::report::readable;
 
 /// The service whose database and token are used.
 const SERVICE: &str = "order";
-/// A topic that this service publishes to; nobody subscribes to the type of these events.
-const TOPIC: &str = "order.events";
 /// Accounts that the units of work touch: enough that they seldom wait for each other.
 const ACCOUNTS: u32 = 10_000;
-/// From the last unit of work until Kafka has every event.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(120);
 
 const TABLES: &str = "
     CREATE TABLE app.bench_accounts (id integer PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 70);
@@ -57,8 +56,7 @@ struct Worker {
 
 impl Worker {
     fn body(&self) -> String {
-        let mut random = rand::rng();
-        let (account, delta) = (random.random_range(1..=ACCOUNTS), random.random_range(-5000..=5000));
+        let (account, delta) = random();
         let events = if self.with_event {
             format!(
                 r#","events":[{{"topic":"{TOPIC}","key":"{account}","type":"bench.moved","data":{{"delta":{delta}}}}}]"#
@@ -80,80 +78,99 @@ impl Client for Worker {
     }
 }
 
-/// What was measured.
-pub(super) struct Units {
-    /// Units of work without an event.
-    pub(super) plain: Row,
-    /// The same with one event each.
-    pub(super) with_event: Row,
-    /// How fast these events reached Kafka.
-    pub(super) published: Row,
-}
-
-/// Measures units of work without and with an event, and how fast the events reach Kafka.
-pub(super) async fn run(load: Load, stack: &Running) -> Result<Units> {
+/// Measures units of work without and with an event, and what the relay adds to one alone.
+pub(super) async fn run(plan: &Plan, stack: &Running, meter: &Meter<'_>) -> Result<Vec<Figure>> {
     let url = stack.postgres_admin_url(SERVICE);
     let (database, connection) = tokio_postgres::connect(&url, NoTls).await.context("cannot reach the database")?;
     tokio::spawn(connection);
     database.batch_execute(TABLES).await.context("cannot make the tables of the benchmark")?;
-
-    let (mut plain, mut by_pgbench) = (Measured::default(), 0.0);
-    for _ in 0..TURNS {
-        by_pgbench += pgbench::run(load.turn(), &url, SCRIPT).await? / f64::from(TURNS);
-        plain = plain.and(load.turn().run(workers(load, stack, false).await?).await?);
+    let mut figures = alone(plan, stack, &url).await?;
+    for &clients in &plan.clients {
+        for (with_event, name, script) in
+            [(false, "2 statements", SCRIPT), (true, "2 statements and an event", SCRIPT_WITH_EVENT)]
+        {
+            let (mut bare, mut rounds) = (Vec::new(), Rounds::default());
+            let mut ours = load::closed(plan.warm_up(), workers(clients, stack, with_event).await?).await?.1;
+            for _ in 0..plan.rounds {
+                bare.push(pgbench::run(clients, Until::Over(plan.time), &url, script).await?);
+                events::drained(&database).await?;
+                ours = rounds.run(meter, plan.time, ours).await?;
+                events::drained(&database).await?;
+            }
+            let figure = Figure::of(format!("units of work, {name}, {clients} clients"), "units/s", &rounds.per_second);
+            let figure = figure.beside("pgbench, same rows", &rounds.per_second, &bare);
+            figures.push(figure.taking(rounds.latency()).costing(rounds.cost()));
+        }
     }
-    let plain = Row::of("units of work, 2 statements", "units/s", &plain).beside("pgbench", by_pgbench);
-
-    let (mut with_event, mut by_pgbench) = (Measured::default(), 0.0);
-    let (mut events, mut left, mut time) = (0, 0, Duration::ZERO);
-    for _ in 0..TURNS {
-        let before = drained(&database).await?.all;
-        let begun = Instant::now();
-        with_event = with_event.and(load.turn().run(workers(load, stack, true).await?).await?);
-        let outbox = drained(&database).await?;
-        (events, left, time) = (events + outbox.all - before, left + outbox.left, time + begun.elapsed());
-        by_pgbench += pgbench::run(load.turn(), &url, SCRIPT_WITH_EVENT).await? / f64::from(TURNS);
-    }
-    drained(&database).await?;
-    let with_event = Row::of("units of work, 2 statements and an event", "units/s", &with_event);
-    let published =
-        Row::new("events, from their unit of work into Kafka", "events/s", events as f64 / time.as_secs_f64())
-            .noting(format!("{left} of {events} were still in the outbox when the last units of work were answered"));
-    Ok(Units { plain, with_event: with_event.beside("pgbench, same rows", by_pgbench), published })
+    Ok(figures)
 }
 
-async fn workers(load: Load, stack: &Running, with_event: bool) -> Result<Vec<Worker>> {
+/// One unit of work at a time, through the relay and by a connection of our own to the database.
+async fn alone(plan: &Plan, stack: &Running, url: &str) -> Result<Vec<Figure>> {
+    let (mut ours, mut bare) = (workers(1, stack, false).await?, vec![Direct::open(url).await?]);
+    let (mut through_relay, mut direct) = (Rounds::default(), Rounds::default());
+    (ours, bare) = (load::closed(plan.warm_up(), ours).await?.1, load::closed(plan.warm_up(), bare).await?.1);
+    for _ in 0..plan.rounds {
+        let (measured, back) = load::closed(plan.time, bare).await?;
+        direct.add(&measured);
+        bare = back;
+        let (measured, back) = load::closed(plan.time, ours).await?;
+        through_relay.add(&measured);
+        ours = back;
+    }
+    let (with, without) = (through_relay.latency(), direct.latency());
+    let added = |name: &str, with: f64, without: f64| {
+        Figure::once(format!("added by the relay to one unit of work alone, {name}"), "ms", with - without)
+            .noting(format!("{} ms through the relay, {} ms without", readable(with), readable(without)))
+    };
+    Ok(vec![added("p50", with.p50_ms, without.p50_ms), added("p99", with.p99_ms, without.p99_ms)])
+}
+
+async fn workers(clients: usize, stack: &Running, with_event: bool) -> Result<Vec<Worker>> {
     let token = format!("Bearer {}", stack.service_token(SERVICE));
     let mut workers = Vec::new();
-    for _ in 0..load.clients {
+    for _ in 0..clients {
         workers.push(Worker { line: Line::open(&stack.relay).await?, token: token.clone(), with_event });
     }
     Ok(workers)
 }
 
-/// The events of the benchmark in the outbox.
-struct Outbox {
-    /// How many there are.
-    all: i64,
-    /// How many were not in Kafka when the wait for them began.
-    left: i64,
+/// The same statements over a connection of its own: prepared once, sent together.
+struct Direct {
+    client: tokio_postgres::Client,
+    update: Statement,
+    insert: Statement,
 }
 
-/// Waits until Kafka has all events.
-async fn drained(database: &tokio_postgres::Client) -> Result<Outbox> {
-    let count = "SELECT count(*), count(*) FILTER (WHERE published_at IS NULL) FROM towpath.outbox
-                 WHERE type = 'bench.moved'";
-    let (begun, mut first) = (Instant::now(), None);
-    loop {
-        let row = database.query_one(count, &[]).await?;
-        let (all, left): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let first = *first.get_or_insert(left);
-        match left {
-            0 => return Ok(Outbox { all, left: first }),
-            _ if begun.elapsed() > DRAIN_DEADLINE => bail!("{left} of {all} events are still not in Kafka"),
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
+impl Direct {
+    async fn open(url: &str) -> Result<Self> {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("cannot reach the database")?;
+        tokio::spawn(connection);
+        client.batch_execute("SET search_path = app").await?;
+        let (update, insert) = (client.prepare(UPDATE).await?, client.prepare(INSERT).await?);
+        Ok(Self { client, update, insert })
     }
+}
+
+impl Client for Direct {
+    async fn call(&mut self) -> Result<()> {
+        let (account, delta) = random();
+        let unit = self.client.transaction().await?;
+        let (account, delta): (i32, i64) = (account.try_into()?, delta.into());
+        let (update, insert): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 2]) =
+            ([&account, &delta], [&account, &delta]);
+        let (updated, inserted) =
+            tokio::join!(unit.execute(&self.update, &update), unit.execute(&self.insert, &insert));
+        updated?;
+        inserted?;
+        unit.commit().await?;
+        Ok(())
+    }
+}
+
+fn random() -> (u32, i32) {
+    let mut random = rand::rng();
+    (random.random_range(1..=ACCOUNTS), random.random_range(-5000..=5000))
 }
 
 #[cfg(test)]

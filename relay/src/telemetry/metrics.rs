@@ -64,6 +64,7 @@ metrics! {
         gauge OUTBOX_OLDEST_SECONDS "towpath_relay_outbox_oldest_seconds" Seconds ["service"] "Age of the oldest event that waits to be published. Every relay that publishes the service's outbox reports the same.";
         gauge OUTBOX_HELD_KEYS "towpath_relay_outbox_held_keys" Count ["service"] "Keys that wait because Kafka refuses their next event, counted up to 10,000. Every relay that publishes the service's outbox reports the same.";
         counter OUTBOX_PUBLISHED "towpath_relay_outbox_published_total" Count ["service"] "Events that were published.";
+        counter OUTBOX_BATCHES "towpath_relay_outbox_batches_total" Count ["service"] "Batches of events that were published, each in one transaction of Kafka.";
         histogram OUTBOX_PUBLISH_SECONDS "towpath_relay_outbox_publish_duration_seconds" Seconds ["service"] "Time from the beginning of a unit of work to its event in Kafka.";
         counter OUTBOX_FAILURES "towpath_relay_outbox_failures_total" Count ["service" "reason"] "Failures of the publisher. `reason` is `unavailable` (Kafka or PostgreSQL), `refused` (Kafka refuses an event) or `lost` (the publisher starts over).";
         counter OUTBOX_TAKEOVERS "towpath_relay_outbox_takeovers_total" Count ["service"] "Dead publishers from which this relay took over.";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::latency::Latency;
+use crate::latency::Times;
 
 /// An order counts where it was taken within this.
 const IN_TIME: Duration = Duration::from_secs(2);
@@ -79,7 +79,7 @@ impl fmt::Display for Tally {
             kinds.entry(kind).or_default().push(answer.took);
         }
         let kinds = kinds.into_iter().map(|(kind, taken)| {
-            let (count, latency) = (taken.len(), Latency::of(taken));
+            let (count, latency) = (taken.len(), taken.into_iter().collect::<Times>().latency());
             format!("{count} × {kind} (p50 {:.0} ms, p99 {:.0} ms)", latency.p50_ms, latency.p99_ms)
         });
         f.write_str(&kinds.collect::<Vec<_>>().join(", "))

@@ -184,6 +184,7 @@ impl Publisher {
             seconds.record(event.age + began.elapsed());
         }
         counter!(names::OUTBOX_PUBLISHED, "service" => self.name()).increment(batch.len() as u64);
+        counter!(names::OUTBOX_BATCHES, "service" => self.name()).increment(1);
     }
 
     /// Pauses, longer each time.
