@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::StatusCode;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -16,8 +15,8 @@ use towpath_relay::config::Config;
 use towpath_relay::events::dead_letters::{self, Filter, Letter, Reason, headers};
 use towpath_relay::kafka::topics;
 
-use crate::kafka::{PATIENCE, foreign};
-use crate::raw_produce::{produce_raw, produce_zstd};
+use crate::kafka::{PATIENCE, admin, foreign};
+use crate::raw_produce::{produce_raw, produce_unreadable};
 use crate::subscriber::{Heard, Subscriber};
 use crate::support::{Setup, TestRelay, eventually};
 use crate::{TOPIC, subscribing};
@@ -99,8 +98,7 @@ async fn a_letter_too_large_for_its_topic_refers_to_its_record_and_is_replayed_f
     refuse_large(&subscriber);
     let setup = subscribing(&subscriber.url, "").await;
     // As somebody made it who thought of no headers.
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let admin = admin(&setup.servers.kafka);
     let letters = topics::dead_letters(&setup.topic(TOPIC), "beta");
     let new = NewTopic::new(&letters, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "1048588");
     admin.create_topics(&[new], &AdminOptions::new()).await.expect("makes it");
@@ -188,7 +186,7 @@ async fn compression_hides_no_size() {
     let subscriber = Subscriber::start().await;
     let setup = subscribing(&subscriber.url, "").await;
     let relay = start(&setup, setup.config("relay")).await;
-    let codecs = ["gzip", "snappy", "lz4"];
+    let codecs = ["gzip", "snappy", "lz4", "zstd"];
     for codec in codecs {
         say(&setup, &format!("small-{codec}"), codec, &vec![b'x'; 10_000], codec).await;
         // Within what the topic takes, and far beyond it once it is unpacked.
@@ -207,7 +205,6 @@ async fn compression_hides_no_size() {
     drop(relay);
 }
 
-/// The relay's Kafka client is built without zstd.
 #[tokio::test]
 async fn a_record_that_the_client_cannot_read_is_a_letter_and_what_stands_behind_it_goes_on() {
     let subscriber = Subscriber::start().await;
@@ -219,7 +216,7 @@ async fn a_record_that_the_client_cannot_read_is_a_letter_and_what_stands_behind
     for partition in 0..4 {
         produce_raw(&setup.servers.kafka, &setup.topic(TOPIC), partition, b"k", &headers, b"{}").await;
         for _ in 0..3 {
-            produce_zstd(&setup.servers.kafka, &setup.topic(TOPIC), partition, b"k", &headers, b"{}").await;
+            produce_unreadable(&setup.servers.kafka, &setup.topic(TOPIC), partition, b"k", &headers, b"{}").await;
         }
         produce_raw(&setup.servers.kafka, &setup.topic(TOPIC), partition, b"k", &headers, b"{}").await;
     }
@@ -254,8 +251,7 @@ async fn what_kafka_has_deleted_is_said_and_can_be_dropped() {
     say(&setup, "large", "k", &vec![b'x'; 2 * MIB], "none").await;
     let letter = open(&setup, 1).await.remove(0);
     let record = letter.refers_to.clone().expect("it refers to its record");
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let admin = admin(&setup.servers.kafka);
     let mut all = TopicPartitionList::new();
     all.add_partition_offset(&record.topic, record.partition, Offset::End).expect("a partition");
     admin.delete_records(&all, &AdminOptions::new()).await.expect("deletes");

@@ -1,8 +1,8 @@
 //! Writes records as Kafka's protocol allows them and the client library of these tests doesn't: with any bytes as the name of a
-//! header, and compressed with zstd.
+//! header, and compressed in a way that the library doesn't unpack.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_Produce> (version 7),
-//! <https://kafka.apache.org/documentation/#recordbatch> (magic 2), and RFC 8878 for zstd.
+//! <https://kafka.apache.org/documentation/#recordbatch> (magic 2), and RFC 1952 for gzip.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,10 +10,11 @@ use tokio::net::TcpStream;
 use crate::support::eventually;
 
 const UNCOMPRESSED: i16 = 0;
-const ZSTD: i16 = 4;
+const GZIP: i16 = 1;
 
-/// Writes one record into a partition, compressed with zstd. It has 255 bytes at most.
-pub(crate) async fn produce_zstd(
+/// Writes one record into a partition that Kafka can read and its client can't: compressed with gzip whose header has a flag
+/// that is reserved, which zlib refuses and Java doesn't look at.
+pub(crate) async fn produce_unreadable(
     brokers: &str,
     topic: &str,
     partition: i32,
@@ -21,13 +22,16 @@ pub(crate) async fn produce_zstd(
     headers: &[(&[u8], &[u8])],
     value: &[u8],
 ) {
+    const RESERVED: u8 = 0x20;
     let record = record(key, headers, value);
-    let length = u8::try_from(record.len()).expect("a short record");
-    // A frame in a single segment whose size takes a byte, with one block, the last, that holds the bytes as they are.
-    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, length];
-    frame.extend(&(u32::from(length) << 3 | 1).to_le_bytes()[..3]);
-    frame.extend(record);
-    send(brokers, topic, partition, ZSTD, &frame).await;
+    let length = u16::try_from(record.len()).expect("a short record");
+    // One block, the last, that holds the bytes as they are.
+    let mut gzip = vec![0x1f, 0x8b, 8, RESERVED, 0, 0, 0, 0, 0, 255, 1];
+    gzip.extend([length, !length].map(u16::to_le_bytes).concat());
+    gzip.extend(&record);
+    gzip.extend(crc(0xedb8_8320, &record).to_le_bytes());
+    gzip.extend(u32::from(length).to_le_bytes());
+    send(brokers, topic, partition, GZIP, &gzip).await;
 }
 
 /// Writes one record into a partition.
@@ -61,7 +65,8 @@ async fn send(brokers: &str, topic: &str, partition: i32, codec: i16, record: &[
     batch.extend((covered.len() as i32 + 9).to_be_bytes());
     batch.extend((-1_i32).to_be_bytes());
     batch.push(2);
-    batch.extend(crc32c(&covered).to_be_bytes());
+    // Castagnoli's, RFC 3720.
+    batch.extend(crc(0x82f6_3b78, &covered).to_be_bytes());
     batch.extend(covered);
 
     let mut request = Vec::new();
@@ -129,8 +134,8 @@ fn varint(to: &mut Vec<u8>, number: i64) {
     to.push(left as u8);
 }
 
-/// The checksum of Castagnoli, RFC 3720, bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let shift = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+/// The checksum with this polynomial, its bits reversed, bit by bit.
+fn crc(polynomial: u32, bytes: &[u8]) -> u32 {
+    let shift = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ polynomial } else { crc >> 1 };
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), shift))
 }

@@ -1,7 +1,7 @@
 //! Goes on behind records that Kafka's client can't read.
 //!
-//! Such as records that are compressed by a codec that the client was built without. The client says so, names no partition, and
-//! tries again for ever; everything behind the record would wait. So this looks for the partition with a client of its own, writes a dead
+//! Such as records that are compressed in a way that it doesn't unpack. The client says so, names no partition, and tries again for
+//! ever; everything behind the record would wait. So this looks for the partition with a client of its own, writes a dead
 //! letter for each record that it can't read either, which refers to the record, and has the poll loop go on behind them.
 
 use std::sync::Arc;
