@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::response::IntoResponse;
 use http::StatusCode;
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
+use towpath_fault_proxy::{Fate, KafkaRequest};
 use towpath_relay::events::dead_letters::{self, Filter, Reason, headers};
 use towpath_relay::kafka::Record;
 use towpath_relay::kafka::topics;
 
-use crate::kafka::{produce, records, records_now};
+use crate::kafka::{PATIENCE, produce, records, records_now};
 use crate::subscriber::{Heard, Subscriber};
 use crate::support::{Setup, TestRelay, eventually};
 use crate::{TOPIC, event, in_order, say, say_numbers, subscribing};
@@ -207,6 +211,73 @@ async fn no_letter_is_lost_that_lands_while_others_are_settled() {
         if left.is_empty() { Ok(()) } else { Err(left.len()) }
     })
     .await;
+}
+
+/// Letters land faster than a list is read: it ends where they ended when it began.
+#[tokio::test]
+async fn a_list_ends_however_many_letters_land_meanwhile() {
+    const MANY: usize = 20_000;
+    let subscriber = Subscriber::start().await;
+    let setup = subscribing(&subscriber.url, "").await;
+    let config = setup.config("cli");
+    topics::ensure(&config, config.kafka.as_ref().expect("Kafka")).await.expect("makes them");
+    let topic = topics::dead_letters(&setup.topic(TOPIC), "beta");
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a producer");
+    let write = async |n: usize| {
+        let offset = n.to_string();
+        let header = Header { key: headers::OFFSET, value: Some(&offset) };
+        let record = FutureRecord::<(), _>::to(&topic).headers(OwnedHeaders::new().insert(header)).payload("{}");
+        producer.send(record, PATIENCE).await.expect("Kafka takes it");
+    };
+    for n in 0..3 {
+        write(n).await;
+    }
+    let landing = async {
+        for n in 3..MANY {
+            write(n).await;
+        }
+    };
+    let all = Filter::default();
+    tokio::select! {
+        () = landing => panic!("{MANY} letters have landed, and the list has not ended"),
+        listed = dead_letters::list(&config, &all) => {
+            let listed = listed.expect("lists").len();
+            assert!((3..MANY).contains(&listed), "{listed}");
+        }
+    }
+}
+
+/// Kafka's client gives up for good where it hears that it may not write; the relay does not.
+#[tokio::test]
+async fn letters_are_written_once_kafka_lets_the_relay_write() {
+    const INIT_PRODUCER_ID: i16 = 22;
+    const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
+    let subscriber = Subscriber::start().await;
+    subscriber.answer_status(StatusCode::CONFLICT);
+    let kafka = crate::support::Servers::from_env().kafka;
+    let proxy = crate::kafka_away::before(&kafka).await;
+    let setup = subscribing(&subscriber.url, "").await.kafka(&proxy.address());
+    let client = format!("{}-dead-letters", setup.id);
+    proxy.rule(move |request: &KafkaRequest| {
+        if (&*request.client, request.api_key) != (&*client, INIT_PRODUCER_ID) {
+            return Fate::Pass;
+        }
+        // https://kafka.apache.org/protocol#The_Messages_InitProducerId: not throttled, the error, no id and no epoch.
+        let tags: &[u8] = if request.version >= 2 { &[0] } else { &[] };
+        let correlation = request.correlation.to_be_bytes();
+        let error = CLUSTER_AUTHORIZATION_FAILED.to_be_bytes();
+        let body = [&correlation[..], tags, &[0; 4], &error, &[0xff; 10], tags].concat();
+        Fate::Answered([&(body.len() as i32).to_be_bytes()[..], &body].concat().into())
+    });
+    let relay = setup.start().await;
+    say_numbers(&setup, &relay, 2, 0, 2).await;
+    proxy.until_struck(1).await;
+    // The first letter has failed: each of both keys is asked about once.
+    subscriber.hears(2).await;
+    proxy.pass();
+    let letters = records(&kafka, &topics::dead_letters(&setup.topic(TOPIC), "beta"), 4).await;
+    assert!(letters.iter().all(|letter| header(letter, headers::REASON) == "refused"));
 }
 
 #[tokio::test]

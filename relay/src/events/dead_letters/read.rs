@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
 use tokio::sync::mpsc;
@@ -16,6 +17,8 @@ use crate::kafka::{self, Log, Record, blocking, topics};
 
 /// How long Kafka may say nothing while a topic is read.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+const FETCH_WAIT_MS: &str = "20";
 
 /// Whole letters that wait to be replayed.
 const READ_AHEAD: usize = 4;
@@ -44,25 +47,20 @@ pub(super) fn places(config: &Config, service: Option<&str>, topic: Option<&str>
     places
 }
 
-/// Reads a dead letter topic to its end; one that doesn't exist has no letters. Keeps each letter as `keep` leaves it.
+/// Reads a dead letter topic up to where it ends now, however many letters land meanwhile; one that doesn't exist has no
+/// letters. Keeps each letter as `keep` leaves it.
 pub(super) async fn read(
     kafka: &KafkaConfig,
     topic: &str,
     keep: impl Fn(Letter) -> Letter + Send + 'static,
 ) -> anyhow::Result<Book> {
-    let consumer = consumer(kafka)?;
+    let consumer = consumer(kafka, FETCH_WAIT_MS)?;
     let topic = topic.to_owned();
     let book = blocking(move || {
         let mut book = Book::default();
-        let read = read_to_end(&consumer, &topic, |record| book.read(record, &keep));
-        match read {
-            Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition,
-            )) => Ok(book),
-            Err(error) => Err(error),
-            Ok(()) => Ok(book),
+        match read_to_end(&consumer, &topic, |record| book.read(record, &keep)) {
+            Err(error) if is_absent(&error) => Ok(book),
+            read => read.map(|()| book),
         }
     });
     Ok(book.await?)
@@ -74,7 +72,7 @@ pub(super) fn whole(
     topic: &str,
     offsets: BTreeSet<i64>,
 ) -> anyhow::Result<mpsc::Receiver<Result<Letter, KafkaError>>> {
-    let consumer = consumer(kafka)?;
+    let consumer = consumer(kafka, FETCH_WAIT_MS)?;
     let topic = topic.to_owned();
     let (send, received) = mpsc::channel(READ_AHEAD);
     tokio::task::spawn_blocking(move || {
@@ -91,38 +89,45 @@ fn send_whole(
     offsets: &BTreeSet<i64>,
     to: &mpsc::Sender<Result<Letter, KafkaError>>,
 ) -> Result<(), KafkaError> {
-    let Some(&first) = offsets.first() else { return Ok(()) };
-    let mut left = offsets.len();
-    read_from(consumer, topic, Offset::Offset(first), |record| {
-        if offsets.contains(&record.offset) {
-            left -= 1;
-            if to.blocking_send(Ok(Letter::of(record))).is_err() {
-                return false;
-            }
-        }
-        left > 0
+    let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(()) };
+    read_from(consumer, topic, Offset::Offset(first), last + 1, |record| {
+        !offsets.contains(&record.offset) || to.blocking_send(Ok(Letter::of(record))).is_ok()
     })
 }
 
-/// A consumer that belongs to no group.
-pub(super) fn consumer(kafka: &KafkaConfig) -> Result<BaseConsumer<Log>, KafkaError> {
+/// A consumer that belongs to no group. `fetch_wait_ms`: how long a broker may hold a fetch back that finds nothing.
+pub(super) fn consumer(kafka: &KafkaConfig, fetch_wait_ms: &str) -> Result<BaseConsumer<Log>, KafkaError> {
     let mut config = kafka::reader(kafka, "dlq");
-    config.set("enable.partition.eof", "true");
+    config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", fetch_wait_ms);
     config.create_with_context(Log::new("dlq"))
 }
 
+/// Whether there is no such topic.
+fn is_absent(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    error
+        .rdkafka_error_code()
+        .is_some_and(|code| [UnknownPartition, UnknownTopic, UnknownTopicOrPartition].contains(&code))
+}
+
 fn read_to_end(consumer: &BaseConsumer<Log>, topic: &str, mut take: impl FnMut(Record)) -> Result<(), KafkaError> {
-    read_from(consumer, topic, Offset::Beginning, |record| {
+    let (begin, end) = consumer.fetch_watermarks(topic, 0, PATIENCE)?;
+    if begin == end {
+        return Ok(());
+    }
+    read_from(consumer, topic, Offset::Offset(begin), end, |record| {
         take(record);
         true
     })
 }
 
-/// Reads to the end, or until `take` answers that it is enough.
+/// Reads what stands before `end`, or until `take` answers that it is enough. What stands right before `end` may be the mark of a
+/// transaction, which no reader sees: then the end of the topic, or the first record behind `end`, ends it.
 fn read_from(
     consumer: &BaseConsumer<Log>,
     topic: &str,
     offset: Offset,
+    end: i64,
     mut take: impl FnMut(Record) -> bool,
 ) -> Result<(), KafkaError> {
     let mut from = TopicPartitionList::new();
@@ -132,7 +137,8 @@ fn read_from(
     while heard.elapsed() < PATIENCE {
         match consumer.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => {
-                if !take(Record::of(&message)) {
+                let offset = message.offset();
+                if offset >= end || !take(Record::of(&message)) || offset + 1 == end {
                     return Ok(());
                 }
                 heard = Instant::now();
