@@ -5,9 +5,7 @@
 //! other unit of the service would find no connection. So they wait here first, without a connection. A quarter of the pool is
 //! for one key; half of the pool is for all who share a key with another unit. The order of a key is still decided by the lock in the
 //! database, and so it is between relays.
-//!
-//! The relay doesn't know which rows a step locks: units that wait for one row each hold a connection, for
-//! `limits.lock_timeout_ms` at most.
+//! What else units may wait for in the database, such as a row: [`crate::lock_places`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};

@@ -15,6 +15,7 @@ pub mod kafka;
 mod key_places;
 mod keys;
 mod lifecycle;
+mod lock_places;
 mod panics;
 pub mod postgres;
 pub mod query;

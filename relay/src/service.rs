@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -14,6 +15,7 @@ use crate::config::{Limits, ServiceConfig};
 use crate::failure::{Failure, Result};
 use crate::key_places::KeyPlaces;
 use crate::lifecycle::Lifecycle;
+use crate::lock_places::LockPlaces;
 use crate::panics::caught;
 use crate::postgres::{Database, RelayRole};
 use crate::redis::{Cache, Redis, Wakeups};
@@ -33,6 +35,8 @@ pub struct Service {
     pub(crate) outbox_wake: OutboxWake,
     /// Places for its units of work, by the keys that they publish.
     pub(crate) key_places: KeyPlaces,
+    /// Places for units of work that wait for locks.
+    pub(crate) lock_places: LockPlaces,
     /// Places for its requests.
     pub requests: Arc<Semaphore>,
     /// Places for its waiting queries.
@@ -94,12 +98,18 @@ impl Service {
     ) -> anyhow::Result<Self> {
         let database = config.postgres.as_ref().map(|pg| Database::new(pg, &config.limits, instance)).transpose()?;
         let name: Arc<str> = config.name.as_str().into();
+        let pool_size = config.postgres.as_ref().map_or(1, |postgres| postgres.pool_size);
         Ok(Self {
             cache: Cache::new(redis, &name, &config.limits),
             name,
             instance: instance.into(),
             outbox_wake: OutboxWake::default(),
-            key_places: KeyPlaces::new(config.postgres.as_ref().map_or(1, |postgres| postgres.pool_size)),
+            key_places: KeyPlaces::new(pool_size),
+            lock_places: LockPlaces::new(
+                pool_size,
+                Duration::from_millis(config.limits.lock_timeout_ms),
+                Duration::from_millis(config.limits.pool_wait_ms),
+            ),
             requests: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
             waiting: Arc::new(Semaphore::new(config.limits.waiting_queries)),
             redis: redis.clone(),

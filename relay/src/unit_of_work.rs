@@ -28,7 +28,6 @@ mod unit;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use metrics::counter;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::types::{ToSql, Type};
@@ -132,9 +131,17 @@ async fn until_done(
     let deadline = Instant::now() + Duration::from_millis(limits.transaction_timeout_ms);
     let first = Duration::from_millis(limits.contention_backoff_ms);
     let mut contention = Backoff::new(first, MAX_BACKOFF.max(first)).failures();
+    let steps = &unit.request.steps;
+    let mut locks = service.lock_places.enter();
+    if let Some(step) = locks.locked(steps)
+        && !locks.again(Some(step)).await
+    {
+        let detail = "Others wait for the lock that the same step needs, and its turn did not come in time (limits.pool_wait_ms)";
+        return Err(Failure::new(Code::Contention, detail));
+    }
     let (mut contentions, mut losses) = (1, 0);
     loop {
-        let trouble = match attempt::attempt(service, database, unit, announcement.made().boxed(), deadline).await {
+        let trouble = match attempt::attempt(service, database, unit, announcement, &locks, deadline).await {
             Ok(done) => return Ok(Ended::Committed(done)),
             Err(trouble) => trouble,
         };
@@ -152,6 +159,13 @@ async fn until_done(
                 repeated(service, "contention");
                 contentions += 1;
                 sleep(wait).await;
+            }
+            Trouble::Locked(failure) => {
+                let step = failure.problem.step.as_ref().and_then(|step| steps.get(step.index));
+                if !locks.again(step).await {
+                    return Err(failure);
+                }
+                repeated(service, "locked");
             }
             Trouble::Lost(_) | Trouble::Stale(_) if losses < MAX_LOSSES && Instant::now() < deadline => {
                 repeated(service, "lost");

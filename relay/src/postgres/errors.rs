@@ -13,6 +13,8 @@ use crate::failure::Failure;
 pub(crate) enum Trouble {
     /// Contention: a serialization failure or a deadlock. A retry may succeed.
     Contention(Failure),
+    /// A lock wasn't free within `lock_timeout`. It may be if more time is given.
+    Locked(Failure),
     /// The connection broke, the server is no longer the primary, or it refused to begin: nothing was committed. The
     /// connection is closed. A retry on another one may succeed.
     Lost(Failure),
@@ -78,7 +80,10 @@ impl Trouble {
         }
         if *code == SqlState::LOCK_NOT_AVAILABLE {
             let detail = "A lock wasn't free in time (limits.lock_timeout_ms)";
-            return Self::Failed(failure(Code::Contention, detail).because(error));
+            // A statement with NOWAIT is refused elsewhere: its caller wants no more time.
+            let is_timeout = db.routine() == Some("ProcessInterrupts");
+            let failure = failure(Code::Contention, detail).because(error);
+            return if is_timeout { Self::Locked(failure) } else { Self::Failed(failure) };
         }
         if *code == SqlState::QUERY_CANCELED {
             let detail = "The statement took longer than limits.statement_timeout_ms";
@@ -160,6 +165,7 @@ impl Trouble {
     pub(crate) fn map(self, change: impl FnOnce(Failure) -> Failure) -> Self {
         match self {
             Self::Contention(failure) => Self::Contention(change(failure)),
+            Self::Locked(failure) => Self::Locked(change(failure)),
             Self::Lost(failure) => Self::Lost(change(failure)),
             Self::Stale(failure) => Self::Stale(change(failure)),
             Self::Failed(failure) => Self::Failed(change(failure)),
@@ -171,7 +177,11 @@ impl Trouble {
     #[must_use]
     pub(crate) fn into_failure(self) -> Failure {
         match self {
-            Self::Contention(failure) | Self::Lost(failure) | Self::Stale(failure) | Self::Failed(failure) => failure,
+            Self::Contention(failure)
+            | Self::Locked(failure)
+            | Self::Lost(failure)
+            | Self::Stale(failure)
+            | Self::Failed(failure) => failure,
             Self::Claimed(claim) => Failure::internal(anyhow::anyhow!("an unexpected claim: {claim:?}")),
         }
     }

@@ -43,7 +43,7 @@ metrics! {
     }
     "Units of work and PostgreSQL" {
         counter DUPLICATES "towpath_relay_duplicates_total" Count ["service" "found_by"] "Duplicates: units of work that changed nothing, since the same one had committed before. `found_by` is `inbox` (the id of a handled event) or `idempotency_key`.";
-        counter UNITS_REPEATED "towpath_relay_units_repeated_total" Count ["service" "reason"] "Retries of units of work. `reason` is `contention`, `lost` (the connection, or the server is no longer the primary) or `stale` (the schema changed under a prepared statement, which is prepared again).";
+        counter UNITS_REPEATED "towpath_relay_units_repeated_total" Count ["service" "reason"] "Retries of units of work. `reason` is `contention`, `locked` (half of the pool waits for locks already: it waited for its turn without a connection), `lost` (the connection, or the server is no longer the primary) or `stale` (the schema changed under a prepared statement, which is prepared again).";
         counter COMMITS_IN_DOUBT "towpath_relay_commits_in_doubt_total" Count ["service" "outcome"] "COMMITs whose answer was lost. `outcome` is what the relay found out: `committed`, `aborted` or `unknown`.";
         counter CONNECTIONS_DISCARDED "towpath_relay_connections_discarded_total" Count [] "Connections to PostgreSQL that the relay closed because a transaction might still be open on them, or an answer was outstanding.";
         gauge POOL_CONNECTIONS "towpath_relay_pool_connections" Count ["service" "pool" "state"] "Connections to PostgreSQL. `pool` is `app`, `relay` or `replica`, `state` is `idle` or `busy`.";

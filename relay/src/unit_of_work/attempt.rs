@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::future::{BoxFuture, join, maybe_done};
+use futures::future::join;
 use metrics::counter;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::ToSql;
@@ -17,11 +17,13 @@ use super::repeated;
 use super::unit::{OutboxColumns, Unit};
 use crate::config::Limits;
 use crate::failure::Failure;
+use crate::lock_places::LockWait;
 use crate::postgres::codec::TextParameter;
 use crate::postgres::{
     Database, Outcome, Prepared, Sent, Session, Transaction, Trouble, answer, collect, encode, is_rolled_back, resolve,
     send,
 };
+use crate::redis::cache::Announcement;
 use crate::service::Service;
 use crate::shards::{SHARDS, ShardSet};
 use crate::telemetry::metrics::COMMITS_IN_DOUBT;
@@ -45,19 +47,21 @@ pub(super) struct Done {
 /// Runs the unit of work once; twice on the same connection, where its prepared statements turn out to be from before a
 /// change of the schema. Afterwards no transaction of it is open, or its connection is closed.
 ///
-/// `announced` ends before COMMIT is sent: readers keep nothing in the cache from then on that it makes old.
+/// `announcement` is made before COMMIT is sent: readers keep nothing in the cache from then on that it makes old.
 pub(super) async fn attempt(
     service: &Service,
     database: &Database,
     unit: &Unit,
-    announced: BoxFuture<'_, ()>,
+    announcement: &Announcement<'_>,
+    locks: &LockWait<'_>,
     deadline: Instant,
 ) -> Result<Done, Trouble> {
     let mut session = Session::take(&database.app).await.map_err(Trouble::Failed)?;
-    let mut announced = maybe_done(announced);
+    // Only now: whoever waited for the connection may have others before it.
+    let lock_wait = locks.limit(&unit.request.steps);
     let (done, transaction) = loop {
-        let ran = join(run(&mut session, unit, service.limits(), deadline), &mut announced).await.0;
-        match ran {
+        let running = run(&mut session, unit, service.limits(), lock_wait, deadline);
+        match join(running, announcement.made()).await.0 {
             Ok(done) => break done,
             Err(trouble) => session = session.prepared_anew(trouble, &unit.texts().all).await?,
         }
@@ -71,6 +75,7 @@ async fn run(
     session: &mut Session,
     unit: &Unit,
     limits: &Limits,
+    lock_wait: Option<Duration>,
     deadline: Instant,
 ) -> Result<(Done, Option<String>), Trouble> {
     // From here on the connection is only given back once the server has answered.
@@ -81,7 +86,7 @@ async fn run(
         Ok(Err(trouble)) => return Err(session.not_prepared(trouble)),
         Err(_) => return Err(Trouble::Lost(Failure::new(Code::Unavailable, "PostgreSQL didn't answer in time"))),
     };
-    match timeout_at(deadline, execute(session, unit, &plan, limits)).await {
+    match timeout_at(deadline, execute(session, unit, &plan, limits, lock_wait)).await {
         Ok(executed) => executed,
         Err(_) => Err(Trouble::Failed(too_long())),
     }
@@ -186,8 +191,10 @@ async fn execute(
     unit: &Unit,
     plan: &Plan<'_>,
     limits: &Limits,
+    lock_wait: Option<Duration>,
 ) -> Result<(Done, Option<String>), Trouble> {
-    let begin = send(session.client().batch_execute(unit.begin())).await;
+    let begin = unit.begin(lock_wait);
+    let begin = send(session.client().batch_execute(&begin)).await;
     let mut claims = Vec::with_capacity(plan.claims.len());
     for (statement, parameters) in &plan.claims {
         claims.push(send(session.send_own(statement, parameters)).await);

@@ -1,5 +1,8 @@
 //! A unit of work, with what stays the same in every attempt.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use towpath_wire::{Isolation, TransactionRequest};
 use uuid::Uuid;
@@ -49,12 +52,18 @@ impl Unit {
         })
     }
 
-    /// The statement that begins its transaction. Nothing else makes the session able to write.
-    pub(super) fn begin(&self) -> &'static str {
-        match self.request.isolation {
+    /// What begins its transaction. Nothing else makes the session able to write. `lock_wait`: for how long a statement waits
+    /// for a lock, where that isn't the session's own setting.
+    pub(super) fn begin(&self, lock_wait: Option<Duration>) -> Cow<'static, str> {
+        let begin = match self.request.isolation {
             Isolation::ReadCommitted => "BEGIN READ WRITE",
             Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE",
             Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE",
+        };
+        match lock_wait {
+            None => begin.into(),
+            // Zero would mean for ever.
+            Some(wait) => format!("{begin}; SET LOCAL lock_timeout = {}", wait.as_millis().max(1)).into(),
         }
     }
 

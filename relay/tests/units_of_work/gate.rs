@@ -11,7 +11,7 @@ pub(crate) const AT_THE_GATE: &str = "SELECT pg_advisory_xact_lock_shared(1)";
 
 /// Limits with which nobody is sent away from the gate.
 pub(crate) const PATIENT: &str =
-    "lock_timeout_ms = 120000\nstatement_timeout_ms = 120000\ntransaction_timeout_ms = 120000";
+    "lock_timeout_ms = 3600000\nstatement_timeout_ms = 3600000\ntransaction_timeout_ms = 3600000";
 
 /// Who stands at the gate.
 const WAITING: &str = "FROM pg_locks JOIN pg_database ON pg_database.oid = database

@@ -8,6 +8,7 @@ mod commit;
 mod connections;
 mod gate;
 mod hot_key;
+mod hot_row;
 mod invalidation;
 mod migrations;
 mod nothing_happened;
