@@ -1,6 +1,6 @@
 //! Health: whether what requests and events will use works, looked at once for everybody who asks.
 //!
-//! One task per dependency looks every second, over a connection of its own, and within a deadline. What it has seen stands on
+//! One task per dependency looks every two seconds, over a connection of its own, and within a deadline. What it has seen stands on
 //! the [`Board`]; `/readyz` reads it there. So a probe costs the same whether one or a thousand come at once: it takes no
 //! connection of a pool, and makes none to Kafka, Redis or a component.
 //!
@@ -34,7 +34,7 @@ pub(crate) use board::{Board, Dependency};
 use look::{Components, Databases, Look};
 
 /// Between two looks at a dependency.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long one look may take.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -51,7 +51,7 @@ pub(crate) fn watchers(relay: &Arc<Relay>, stop: &CancellationToken) -> Vec<BoxF
         add_service(service, &mut add);
     }
     if let Some(kafka) = &relay.config.kafka {
-        add("kafka".to_owned(), Box::new(kafka::Eye::new(kafka.clone())));
+        add("kafka".to_owned(), Box::new(kafka::Eye::new(kafka)));
     }
     tasks
 }

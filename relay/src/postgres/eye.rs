@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::task::AbortHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use super::pool::NoConnection;
 use super::{Pool, grants, migrate};
 
 /// A role logs in anew this often: a password that was changed is no trouble of a connection that stands.
-const LOGIN_EVERY: Duration = Duration::from_secs(5);
+/// Not more often: a password costs the relay milliseconds of computing (SCRAM).
+const LOGIN_EVERY: Duration = Duration::from_secs(15);
+/// How often it looks at grants and tables, which costs more than to ask whether the server is there.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
@@ -30,6 +34,8 @@ struct Kept {
     client: Client,
     connection: AbortHandle,
     since: Instant,
+    /// When grants and tables were right.
+    checked_at: Option<Instant>,
 }
 
 impl Drop for Kept {
@@ -58,18 +64,22 @@ impl Eye {
         Self { config: pool.manager().config().clone(), whose, kept: None }
     }
 
-    /// Whether the role logs in, and has what the relay's work as this role needs.
+    /// Whether the role logs in at a server that takes its work, and has what that needs.
     ///
     /// # Errors
     /// Why not. Nothing of it is secret.
     pub(crate) async fn look(&mut self) -> anyhow::Result<()> {
         let usable = |kept: &Kept| kept.since.elapsed() < LOGIN_EVERY && !kept.client.is_closed();
-        let kept = match self.kept.take().filter(usable) {
+        let mut kept = match self.kept.take().filter(usable) {
             Some(kept) => kept,
             None => self.log_in().await?,
         };
         // A connection that failed, or whose look was cut off, is not kept.
-        self.check(&kept.client).await?;
+        self.meet(&kept.client).await?;
+        if kept.checked_at.is_none_or(|at| at.elapsed() >= CHECK_EVERY) {
+            self.check(&kept.client).await?;
+            kept.checked_at = Some(Instant::now());
+        }
         self.kept = Some(kept);
         Ok(())
     }
@@ -79,7 +89,18 @@ impl Eye {
         let connection = tokio::spawn(async move {
             let _ = connection.await;
         });
-        Ok(Kept { client, connection: connection.abort_handle(), since: Instant::now() })
+        Ok(Kept { client, connection: connection.abort_handle(), since: Instant::now(), checked_at: None })
+    }
+
+    /// The server answers. Only a replica may be a standby, as for the connections of the pools.
+    async fn meet(&self, client: &Client) -> anyhow::Result<()> {
+        let said = client.simple_query("SELECT pg_is_in_recovery()").await?;
+        let is_standby = said.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) != Some("f"),
+            _ => false,
+        });
+        anyhow::ensure!(!is_standby || self.whose == Whose::Replica, NoConnection::Standby);
+        Ok(())
     }
 
     async fn check(&self, client: &Client) -> anyhow::Result<()> {
@@ -92,7 +113,7 @@ impl Eye {
                 let missing = migrate::missing(client).await.context("looking at the relay's tables")?;
                 anyhow::ensure!(missing.is_empty(), "run `towpath-relay migrate`: {} is missing", missing.join(", "));
             }
-            Whose::Replica => drop(client.simple_query("SELECT 1").await?),
+            Whose::Replica => {}
         }
         Ok(())
     }

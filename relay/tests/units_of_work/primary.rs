@@ -5,6 +5,7 @@ use tokio_postgres::NoTls;
 use towpath_wire::{Code, Fault};
 
 use super::postgres_server::PostgresServer;
+use super::support::{TestRelay, eventually};
 use super::{Work, postgres_of, relay, setup};
 
 const TABLE: &str = "CREATE TABLE t (id int)";
@@ -88,6 +89,16 @@ async fn a_query_that_writes_is_refused_and_costs_no_connection() {
     assert_eq!(pid().await, before);
 }
 
+/// Waits until `/readyz` says that the database takes what the relay does there, or that it is a standby.
+async fn is_seen(relay: &TestRelay, as_primary: bool) {
+    eventually("/readyz says what the server is", async || {
+        let seen = relay.readiness().await["dependencies"]["postgres.alpha"].clone();
+        let is_standby = seen["detail"].as_str().is_some_and(|detail| detail.contains("standby"));
+        if (seen["up"] == true, is_standby) == (as_primary, !as_primary) { Ok(()) } else { Err(seen) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_server_that_became_a_standby_is_unavailable_until_it_is_promoted() {
     let mut server = PostgresServer::start().await;
@@ -101,8 +112,11 @@ async fn a_server_that_became_a_standby_is_unavailable_until_it_is_promoted() {
     let work = Work { relay: relay(config), setup };
     let insert = json!({"steps": [{"sql": "INSERT INTO t VALUES (1)"}]});
     work.run(insert.clone()).await.expect("it is the primary");
+    let watched = work.setup.start().await;
+    is_seen(&watched, true).await;
 
     server.become_standby().await;
+    is_seen(&watched, false).await;
     for _ in 0..2 {
         let failure = work.refused(Code::Unavailable, insert.clone()).await;
         assert!(failure.problem.detail.contains("primary"), "{failure}");
@@ -119,6 +133,7 @@ async fn a_server_that_became_a_standby_is_unavailable_until_it_is_promoted() {
     assert_eq!(error.code().map(|code| code.code()), Some("0A000"));
 
     server.promote().await;
+    is_seen(&watched, true).await;
     work.run(insert).await.expect("it is the primary again");
     assert_eq!(work.query(count("strong")).await.expect("and is asked").rows, [[json!("2")]]);
 }
