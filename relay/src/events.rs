@@ -16,11 +16,9 @@ pub(crate) mod outbox;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::producer::FutureProducer;
-
 use crate::config::KafkaConfig;
 use crate::kafka::topics::{self, Topics};
-use crate::kafka::{self, Log};
+use crate::kafka::{self, Renewed};
 use crate::panics::outlive;
 use crate::relay::Relay;
 
@@ -48,7 +46,7 @@ pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
             service.spawn(&life.publishers, "outbox", publishing);
         }
         if !service.config.subscriptions.is_empty() {
-            let (kafka, dead_letters) = (Arc::clone(&kafka), dead_letters.clone());
+            let (kafka, dead_letters) = (Arc::clone(&kafka), Arc::clone(&dead_letters));
             let delivering = delivery::deliver(Arc::clone(service), kafka, dead_letters, topics.clone(), drain);
             // Ends by itself where it is forced to: its thread has to know.
             life.callers.spawn(Arc::clone(service).logged("deliveries", delivering));
@@ -71,10 +69,10 @@ fn start_topics(relay: &Arc<Relay>, topics: Topics) {
     });
 }
 
-fn dead_letter_producer(relay: &Relay, kafka: &KafkaConfig) -> anyhow::Result<FutureProducer<Log>> {
+fn dead_letter_producer(relay: &Relay, kafka: &KafkaConfig) -> anyhow::Result<Arc<Renewed>> {
     let role = "dead-letters";
     let mut config = kafka::producer(kafka, role, dead_letters::largest_letter(&relay.config));
     config.set("batch.size", DEAD_LETTER_BATCH);
     config.set("message.timeout.ms", SEND_TIMEOUT.as_millis().to_string());
-    Ok(config.create_with_context(Log::new(role))?)
+    Ok(Arc::new(Renewed::new(config, role)?))
 }

@@ -5,7 +5,9 @@
 mod assignment;
 mod client;
 mod eye;
+mod lazy;
 mod outside;
+mod producing;
 mod record;
 mod threads;
 pub mod topics;
@@ -14,6 +16,7 @@ pub(crate) use crate::config::own_topics::record_bytes;
 pub(crate) use client::{Log, REQUEST_TIMEOUT, client, consumer, is_unreadable, producer, reader};
 pub(crate) use eye::Eye;
 pub(crate) use outside::{GroupSeen, Outside, PartitionSeen};
+pub(crate) use producing::{Producer, Renewed, Reports};
 pub use record::{Record, RecordHeader};
 pub(crate) use record::{Taken, reads_headers, send};
 pub(crate) use threads::{blocking, dispose, on_a_thread};

@@ -1,8 +1,8 @@
 //! Watchdogs: whether a part of the relay that should move moves, measured from outside of it.
 //!
 //! Publishers and consumers stand on a client library with threads, connections and a state of its own. Whatever it believes:
-//! what counts is what changes in PostgreSQL and Kafka. So a watchdog beside each part looks there every second
-//! ([`until_stuck`](Watchdog::until_stuck)). A part that stands still for longer than its patience, while the servers that
+//! what counts is what changes in PostgreSQL and Kafka. So a watchdog beside each part looks there every second, or less often where
+//! its patience is long ([`until_stuck`](Watchdog::until_stuck)). A part that stands still for longer than its patience, while the servers that
 //! it needs answer, is replaced: its owner drops the client and makes another. That is logged with its cause and counted,
 //! and `/readyz` shows it until the part moves again: `degraded`, and after [`MAX_REPLACEMENTS`] of them `unready`.
 //!
@@ -26,8 +26,10 @@ use crate::telemetry::metrics as names;
 
 /// After so many replacements that did not help, `/readyz` is 503.
 pub(crate) const MAX_REPLACEMENTS: u32 = 3;
-/// How often a watchdog looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a watchdog looks: so many times within its patience, within these bounds.
+const LOOKS: u32 = 10;
+const MIN_LOOK_EVERY: Duration = Duration::from_secs(1);
+const MAX_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long one look may take. A server that is slower doesn't answer.
 const MAX_LOOK: Duration = Duration::from_secs(15);
 
@@ -45,6 +47,18 @@ pub(crate) enum Seen {
         /// What was seen.
         cause: String,
     },
+}
+
+/// Since when something is so, as looks saw it.
+#[derive(Debug, Default)]
+pub(crate) struct Since(Option<Instant>);
+
+impl Since {
+    /// Notes whether it is so now. Answers since when, where it is.
+    pub(crate) fn note(&mut self, is_so: bool) -> Option<Instant> {
+        self.0 = is_so.then(|| self.0.unwrap_or_else(Instant::now));
+        self.0
+    }
 }
 
 /// Looks at a part from outside.
@@ -79,7 +93,7 @@ impl Watchdog {
     /// Looks again and again. Returns once the part must be replaced; call it again for the next one.
     pub(crate) async fn until_stuck(&mut self, look: &mut impl Look) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(self.patience.look_every()).await;
             let seen = tokio::time::timeout(MAX_LOOK, look.look()).await.unwrap_or(Seen::Waits);
             let cause = match &seen {
                 Seen::Stands { cause, .. } => cause.clone(),
@@ -138,6 +152,10 @@ struct Patience {
 impl Patience {
     fn new(limit: Duration) -> Self {
         Self { limit, from: None, replaced: 0 }
+    }
+
+    fn look_every(&self) -> Duration {
+        (self.limit / LOOKS).clamp(MIN_LOOK_EVERY, MAX_LOOK_EVERY)
     }
 
     fn see(&mut self, seen: &Seen, now: Instant) -> Act {

@@ -30,12 +30,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, Producer};
+use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::own_topics::LETTER_BYTES;
 use crate::config::{Config, KafkaConfig};
-use crate::kafka::{self, Log, REQUEST_TIMEOUT, Record, blocking};
+use crate::kafka::{self, Log, Producer, REQUEST_TIMEOUT, Record, blocking};
 use book::{ACTION, Book, SETTLED};
 use read::{Place, places, read, whole};
 
@@ -162,7 +162,7 @@ async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Res
             settle_batch(kafka, &producer, &place, &book, batch, action).await?;
             settled.done.extend(batch.iter().cloned());
         }
-        kafka::dispose(producer);
+        std::mem::drop(producer);
         if !wanted.is_empty() {
             let book = read(kafka, &place.letters, Letter::outlined).await?;
             trim(kafka, &place.letters, &book).await;
@@ -177,28 +177,28 @@ pub(crate) fn largest_letter(config: &Config) -> usize {
     delivered.unwrap_or_default() + LETTER_BYTES
 }
 
-async fn open(kafka: &KafkaConfig, service: &str) -> anyhow::Result<FutureProducer<Log>> {
+async fn open(kafka: &KafkaConfig, service: &str) -> anyhow::Result<Producer> {
     let role = format!("dlq-{service}");
     let mut config = kafka::producer(kafka, &role, MAX_REPLAYED);
     config
         .set("transactional.id", format!("{}.{service}.dlq", kafka.prefix))
         .set("transaction.timeout.ms", "15000")
         .set("message.timeout.ms", "15000");
-    let producer: FutureProducer<Log> = config.create_with_context(Log::new(role))?;
+    let producer = Producer::new(&config, role)?;
     let initialised = producer.clone();
-    blocking(move || initialised.init_transactions(REQUEST_TIMEOUT)).await?;
+    blocking(move || initialised.client().init_transactions(REQUEST_TIMEOUT)).await?;
     Ok(producer)
 }
 
 async fn settle_batch(
     kafka: &KafkaConfig,
-    producer: &FutureProducer<Log>,
+    producer: &Producer,
     place: &Place,
     book: &Book,
     batch: &[Letter],
     action: Action,
 ) -> anyhow::Result<()> {
-    producer.begin_transaction()?;
+    producer.client().begin_transaction()?;
     let name = match action {
         Action::Replay => {
             let offsets = batch.iter().map(|letter| letter.record.offset).collect();
@@ -228,7 +228,7 @@ async fn settle_batch(
     };
     kafka::send(producer, &settles).await?;
     let committing = producer.clone();
-    blocking(move || committing.commit_transaction(REQUEST_TIMEOUT)).await?;
+    blocking(move || committing.client().commit_transaction(REQUEST_TIMEOUT)).await?;
     Ok(())
 }
 

@@ -53,12 +53,10 @@ mod unreadable;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::producer::FutureProducer;
-
 use crate::component::{Component, LEFT_TO_OTHERS_AFTER};
 use crate::config::KafkaConfig;
 use crate::kafka::topics::{self, Topics};
-use crate::kafka::{Log, dispose, on_a_thread};
+use crate::kafka::{Renewed, dispose, on_a_thread};
 use crate::service::Service;
 use crate::watchdog::Watchdog;
 use group::Group;
@@ -71,7 +69,7 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 pub(crate) async fn deliver(
     service: Arc<Service>,
     kafka: Arc<KafkaConfig>,
-    dead_letters: FutureProducer<Log>,
+    dead_letters: Arc<Renewed>,
     topics: Topics,
     drain: Duration,
 ) -> anyhow::Result<()> {
@@ -90,7 +88,7 @@ pub(crate) async fn deliver(
             Arc::clone(&service),
             Arc::clone(&kafka),
             component.clone(),
-            dead_letters.clone(),
+            Arc::clone(&dead_letters),
             session,
         ));
         let poll = consumer::Poll {
@@ -102,7 +100,7 @@ pub(crate) async fn deliver(
             forced: service.lifecycle.forced.clone(),
         };
         let thread = on_a_thread(format!("deliver-{}", service.name), move |abandoned| poll.run(&abandoned));
-        let mut eye = Eye::new(Arc::clone(&group), Arc::clone(&kafka));
+        let mut eye = Eye::new(Arc::clone(&group), &kafka);
         let failed = tokio::select! {
             ended = thread => ended.map_err(|cause| format!("{cause:#}")).and_then(|ended| ended.map_err(|error| error.to_string())),
             () = watchdog.until_stuck(&mut eye) => Ok(()),

@@ -1,6 +1,6 @@
 //! Looks whether Kafka answers, with a client of its own that stays connected and logs in as all others do.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -9,7 +9,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::{Log, client};
-use super::threads::{blocking, dispose};
+use super::lazy::Lazy;
+use super::threads::blocking;
 use crate::config::KafkaConfig;
 
 /// How long one look may take.
@@ -18,8 +19,9 @@ const ROLE: &str = "look";
 
 /// Looks at Kafka.
 pub(crate) struct Eye {
-    kafka: KafkaConfig,
-    client: Option<Arc<BaseConsumer<Heard>>>,
+    /// Any topic will do: a consumer creates none by asking.
+    topic: String,
+    client: Lazy<BaseConsumer<Heard>>,
 }
 
 /// Keeps what the client says of its connections: a call that fails says only that there was none.
@@ -52,8 +54,11 @@ impl ConsumerContext for Heard {}
 
 impl Eye {
     /// Connects when it first looks.
-    pub(crate) fn new(kafka: KafkaConfig) -> Self {
-        Self { kafka, client: None }
+    pub(crate) fn new(kafka: &KafkaConfig) -> Self {
+        let topic = kafka.topics.keys().next().unwrap_or(&kafka.prefix).clone();
+        let config = client(kafka, ROLE);
+        let heard = || Heard { log: Log::new(ROLE), last: Mutex::new(None) };
+        Self { topic, client: Lazy::new(move || config.create_with_context(heard())) }
     }
 
     /// Whether a broker answers.
@@ -61,12 +66,7 @@ impl Eye {
     /// # Errors
     /// Why not, in librdkafka's words.
     pub(crate) async fn look(&mut self) -> anyhow::Result<()> {
-        let client = match &self.client {
-            Some(client) => Arc::clone(client),
-            None => Arc::clone(self.client.insert(Arc::new(self.connect()?))),
-        };
-        // Any topic will do: a consumer creates none by asking.
-        let topic = self.kafka.topics.keys().next().cloned().unwrap_or_else(|| self.kafka.prefix.clone());
+        let (client, topic) = (self.client.get()?, self.topic.clone());
         blocking(move || {
             let asked = client.fetch_metadata(Some(&topic), LOOK_TIMEOUT);
             // Errors of connections come with a poll, and wait there for as long as nobody polls.
@@ -79,16 +79,5 @@ impl Eye {
             })
         })
         .await?
-    }
-
-    fn connect(&self) -> Result<BaseConsumer<Heard>, KafkaError> {
-        let heard = Heard { log: Log::new(ROLE), last: Mutex::new(None) };
-        client(&self.kafka, ROLE).create_with_context(heard)
-    }
-}
-
-impl Drop for Eye {
-    fn drop(&mut self) {
-        dispose(self.client.take());
     }
 }

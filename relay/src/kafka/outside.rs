@@ -1,15 +1,17 @@
 //! Kafka, seen by a client that does no work: how things stand beside what the working clients believe.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::assignment;
 use super::client::{Log, client};
-use super::threads::{blocking, dispose};
+use super::lazy::Lazy;
+use super::threads::blocking;
 use super::topics;
 use crate::config::KafkaConfig;
 
@@ -18,10 +20,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client that only looks. It is no member of a group. Connects when it is first asked, and anew after it failed.
 pub(crate) struct Outside {
-    kafka: Arc<KafkaConfig>,
-    role: String,
     group: String,
-    client: Option<Arc<BaseConsumer<Log>>>,
+    client: Lazy<BaseConsumer<Log>>,
 }
 
 /// A consumer group.
@@ -42,7 +42,7 @@ pub(crate) struct PartitionSeen {
     pub(crate) partition: i32,
     /// `None` where nothing was committed yet.
     pub(crate) committed: Option<i64>,
-    /// Its first record.
+    /// Its first record, where nothing was committed yet.
     pub(crate) begin: i64,
     /// Up to where it can be read: behind the last committed transaction.
     pub(crate) end: i64,
@@ -50,9 +50,11 @@ pub(crate) struct PartitionSeen {
 
 impl Outside {
     /// Looks at this service's group.
-    pub(crate) fn new(kafka: Arc<KafkaConfig>, service: &str) -> Self {
-        let group = topics::group(&kafka, service);
-        Self { kafka, role: format!("watch-{service}"), group, client: None }
+    pub(crate) fn new(kafka: &KafkaConfig, service: &str) -> Self {
+        let (group, role) = (topics::group(kafka, service), format!("watch-{service}"));
+        let mut config = client(kafka, &role);
+        config.set("group.id", &group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+        Self { group, client: Lazy::new(move || config.create_with_context(Log::new(role.as_str()))) }
     }
 
     /// Whether Kafka answers, and each partition of the topics has a leader.
@@ -83,17 +85,17 @@ impl Outside {
             for (topic, partition) in &places {
                 list.add_partition(topic, *partition);
             }
-            let committed = client.committed_offsets(list, LOOK_TIMEOUT)?;
-            let seen = committed.elements().into_iter().map(|element| {
-                let (topic, partition) = (element.topic().to_owned(), element.partition());
-                let (begin, end) = client.fetch_watermarks(&topic, partition, LOOK_TIMEOUT)?;
-                let committed = match element.offset() {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                };
-                Ok(PartitionSeen { topic, partition, committed, begin, end })
+            let committed = offsets(&client.committed_offsets(list, LOOK_TIMEOUT)?)?;
+            let of = |place: &(String, i32)| committed.get(place).copied().flatten();
+            let ends = bounds(client, &places, Offset::End)?;
+            let new: Vec<(String, i32)> = places.iter().filter(|place| of(place).is_none()).cloned().collect();
+            let begins = if new.is_empty() { BTreeMap::new() } else { bounds(client, &new, Offset::Beginning)? };
+            let seen = places.into_iter().map(|place| {
+                let bound = |of: &BTreeMap<(String, i32), Option<i64>>| of.get(&place).copied().flatten().unwrap_or(0);
+                let (committed, begin, end) = (of(&place), bound(&begins), bound(&ends));
+                PartitionSeen { topic: place.0, partition: place.1, committed, begin, end }
             });
-            seen.collect()
+            Ok(seen.collect())
         })
         .await
     }
@@ -119,26 +121,37 @@ impl Outside {
         &mut self,
         look: impl FnOnce(&BaseConsumer<Log>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
-        let client = match &self.client {
-            Some(client) => Arc::clone(client),
-            None => Arc::clone(self.client.insert(Arc::new(self.connect()?))),
-        };
+        let client = self.client.get()?;
         let seen = blocking(move || look(&client)).await;
         if seen.is_err() {
-            dispose(self.client.take());
+            self.client.forget();
         }
         seen
     }
-
-    fn connect(&self) -> Result<BaseConsumer<Log>, KafkaError> {
-        let mut config = client(&self.kafka, &self.role);
-        config.set("group.id", &self.group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-        config.create_with_context(Log::new(self.role.as_str()))
-    }
 }
 
-impl Drop for Outside {
-    fn drop(&mut self) {
-        dispose(self.client.take());
+/// Where partitions begin or end, up to where they can be read. One request to each broker, however many partitions it leads.
+fn bounds(
+    client: &BaseConsumer<Log>,
+    places: &[(String, i32)],
+    which: Offset,
+) -> Result<BTreeMap<(String, i32), Option<i64>>, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for (topic, partition) in places {
+        // Kafka's request for the offset of a time has two times that mean the beginning and the end.
+        list.add_partition_offset(topic, *partition, which)?;
     }
+    offsets(&client.offsets_for_times(list, LOOK_TIMEOUT)?)
+}
+
+fn offsets(list: &TopicPartitionList) -> Result<BTreeMap<(String, i32), Option<i64>>, KafkaError> {
+    let offset = |element: TopicPartitionListElem<'_>| {
+        element.error()?;
+        let offset = match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Ok(((element.topic().to_owned(), element.partition()), offset))
+    };
+    list.elements().into_iter().map(offset).collect()
 }

@@ -5,13 +5,13 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use bytes::Bytes;
-use rdkafka::ClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::FutureRecord;
+
+use super::Producer;
 
 /// A header of a record: its name, and its value where it has one.
 pub type RecordHeader = (String, Option<Bytes>);
@@ -223,10 +223,6 @@ impl Record {
 ///
 /// # Errors
 /// If Kafka refuses it or doesn't answer.
-pub(crate) async fn send<C: ClientContext + 'static>(
-    producer: &FutureProducer<C>,
-    record: &Record,
-) -> Result<(), KafkaError> {
-    let sent = producer.send(record.to_send(None), Duration::from_secs(1)).await;
-    sent.map(drop).map_err(|(error, _)| error)
+pub(crate) async fn send(producer: &Producer, record: &Record) -> Result<(), KafkaError> {
+    producer.send(record.to_send(None))?.await.map(drop)
 }

@@ -18,6 +18,7 @@
 mod known;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -31,6 +32,9 @@ use crate::config::{Config, KafkaConfig, ServiceConfig, TopicConfig};
 use crate::health::Board;
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
 
+use super::lazy::Lazy;
+use known::Seen;
+
 pub use crate::config::own_topics::{dead_letters, retries};
 pub(crate) use known::Topics;
 
@@ -38,6 +42,9 @@ pub(crate) use known::Topics;
 pub const JOURNAL_PARTITIONS: u32 = 4;
 /// The largest record that Kafka takes, unless a topic's settings say otherwise.
 const KAFKA_RECORD_BYTES: usize = 1_048_588;
+/// What topics are created and looked at with.
+type Admin = Lazy<AdminClient<Log>>;
+
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// The journal of a service's publishers.
@@ -90,8 +97,9 @@ pub(crate) async fn keep_trying(
     let mut open = wanted(config, kafka);
     let mut failures = BACKOFF.failures();
     let mut last_cause = String::new();
+    let mut admin = admin(kafka);
     loop {
-        let (seen, cause) = match look(config, kafka, &open).await {
+        let (seen, cause) = match look(config, &mut admin, &open).await {
             Ok(looked) => {
                 looked.longer.into_iter().for_each(&longer);
                 (looked.seen, String::new())
@@ -117,26 +125,16 @@ pub(crate) async fn keep_trying(
 /// Whether a topic must be asked for again, after Kafka said this of it.
 fn tell(topic: &str, seen: Option<&Seen>, topics: &Topics, health: &Board) -> bool {
     let entry = format!("topic.{topic}");
+    let Some(&seen) = seen else { return true };
+    topics.note(topic, seen);
     match seen {
-        None => return true,
-        Some(Seen::There) => {
-            topics.is_there(topic);
-            health.clear(&entry);
-        }
-        Some(Seen::Refused(code)) => {
-            topics.is_refused(topic);
-            let cause = KafkaError::AdminOp(*code);
+        Seen::There => health.clear(&entry),
+        Seen::Refused(code) => {
+            let cause = KafkaError::AdminOp(code);
             health.trouble(&entry, &format!("Kafka refuses to create it, and what uses it waits: {cause}"));
         }
     }
-    seen != Some(&Seen::There)
-}
-
-/// What Kafka said of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    There,
-    Refused(RDKafkaErrorCode),
+    seen != Seen::There
 }
 
 /// What a look at the topics found.
@@ -151,7 +149,7 @@ struct Looked {
 /// # Errors
 /// If Kafka doesn't answer, or refuses a topic.
 pub async fn ensure(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<Vec<KeptLonger>> {
-    let looked = look(config, kafka, &wanted(config, kafka)).await?;
+    let looked = look(config, &mut admin(kafka), &wanted(config, kafka)).await?;
     for (topic, seen) in looked.seen {
         if let Seen::Refused(code) = seen {
             anyhow::bail!("the topic {topic} was refused: {}", KafkaError::AdminOp(code));
@@ -160,9 +158,14 @@ pub async fn ensure(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<Vec<
     Ok(looked.longer)
 }
 
-async fn look(config: &Config, kafka: &KafkaConfig, wanted: &[Wanted]) -> anyhow::Result<Looked> {
-    let admin: AdminClient<Log> = kafka::client(kafka, "admin").create_with_context(Log::new("admin"))?;
-    let admin = std::sync::Arc::new(admin);
+/// One client for all tries.
+fn admin(kafka: &KafkaConfig) -> Admin {
+    let config = kafka::client(kafka, "admin");
+    Lazy::new(move || config.create_with_context(Log::new("admin")))
+}
+
+async fn look(config: &Config, admin: &mut Admin, wanted: &[Wanted]) -> anyhow::Result<Looked> {
+    let admin = admin.get()?;
     let existing = partitions(&admin).await?;
     let missing: Vec<&Wanted> = wanted.iter().filter(|topic| !existing.contains_key(&topic.name)).collect();
     let mut seen = create(&admin, &missing).await?;
@@ -174,7 +177,6 @@ async fn look(config: &Config, kafka: &KafkaConfig, wanted: &[Wanted]) -> anyhow
     }
     let there: Vec<&Wanted> = wanted.iter().filter(|topic| seen.get(&topic.name) == Some(&Seen::There)).collect();
     let longer = check_settings(&admin, config, &there).await;
-    kafka::dispose(admin);
     Ok(Looked { seen, longer })
 }
 
@@ -250,8 +252,8 @@ fn replicas(kafka: &KafkaConfig, topic: &str) -> Option<u16> {
     kafka.topics.get(topic).map(|topic| topic.replication_factor)
 }
 
-async fn partitions(admin: &std::sync::Arc<AdminClient<Log>>) -> anyhow::Result<BTreeMap<String, u32>> {
-    let admin = std::sync::Arc::clone(admin);
+async fn partitions(admin: &Arc<AdminClient<Log>>) -> anyhow::Result<BTreeMap<String, u32>> {
+    let admin = Arc::clone(admin);
     let metadata = kafka::blocking(move || admin.inner().fetch_metadata(None, REQUEST_TIMEOUT)).await?;
     Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len() as u32)).collect())
 }

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Schedule;
-use crate::watchdog::{Look, Seen};
+use crate::watchdog::{Look, Seen, Since};
 
 pub(super) struct Eye {
     schedule: Schedule,
@@ -18,7 +17,7 @@ pub(super) struct Eye {
     is_ready: Arc<AtomicBool>,
     stop: CancellationToken,
     /// By a clock of its own: the database's may have been set forward.
-    overdue_since: Option<Instant>,
+    overdue: Since,
 }
 
 impl Look for Eye {
@@ -27,15 +26,11 @@ impl Look for Eye {
             Ok(is_overdue) if self.is_ready.load(Ordering::Relaxed) && !self.stop.is_cancelled() => is_overdue,
             // The database is away, and the timer says so; or it is for others to call.
             _ => {
-                self.overdue_since = None;
+                self.overdue.note(false);
                 return Seen::Waits;
             }
         };
-        if !is_overdue {
-            self.overdue_since = None;
-            return Seen::Moves;
-        }
-        let since = *self.overdue_since.get_or_insert_with(Instant::now);
+        let Some(since) = self.overdue.note(is_overdue) else { return Seen::Moves };
         Seen::Stands {
             since,
             cause: format!("it has been due for {} s, and no relay calls it", since.elapsed().as_secs()),
@@ -45,6 +40,6 @@ impl Look for Eye {
 
 impl Eye {
     pub(super) fn new(schedule: Schedule, is_ready: Arc<AtomicBool>, stop: CancellationToken) -> Self {
-        Self { schedule, is_ready, stop, overdue_since: None }
+        Self { schedule, is_ready, stop, overdue: Since::default() }
     }
 }

@@ -20,7 +20,9 @@ use crate::kafka::{Record, on_a_thread};
 use crate::relay::Relay;
 use crate::telemetry::metrics::DEAD_LETTERS_OPEN;
 
-const POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(500);
+/// How long a broker may hold a fetch back while there is no letter. The end of a topic is told by a fetch that finds none.
+const FETCH_WAIT_MS: &str = "500";
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Follows the dead letter topics until `stop`. Begins once it is known of each whether Kafka has it.
@@ -52,7 +54,7 @@ struct Watcher {
 
 impl Watcher {
     fn follow(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
-        let consumer = consumer(&self.kafka)?;
+        let consumer = consumer(&self.kafka, FETCH_WAIT_MS)?;
         let mut from = TopicPartitionList::new();
         for place in &self.places {
             from.add_partition_offset(&place.letters, 0, Offset::Beginning)?;

@@ -2,6 +2,7 @@
 //! deliveries to end. It waits for nothing else, in particular for no answer of Kafka, so it never stops polling.
 
 use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Place, bare_list, list};
@@ -24,6 +25,8 @@ use crate::telemetry::metrics as names;
 
 /// How long a poll waits for an event. The loop looks at commits and back pressure this often.
 const POLL: Duration = Duration::from_millis(20);
+/// The same while no event is being delivered: there is nothing to look at.
+const IDLE_POLL: Duration = Duration::from_millis(200);
 /// How many events the loop takes before it looks at anything else.
 const BURST: usize = 256;
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
@@ -105,13 +108,42 @@ impl ClientContext for Callbacks {
         self.log.error(error, reason);
     }
 
-    fn stats(&self, statistics: Statistics) {
-        let topics = statistics.topics.into_iter();
-        let next = topics.flat_map(|(topic, seen)| {
-            let partitions = seen.partitions.into_values().filter(|partition| partition.next_offset >= 0);
-            partitions.map(move |partition| ((topic.clone(), partition.partition), partition.next_offset))
-        });
-        self.group.note_next(next.collect());
+    fn stats_raw(&self, statistics: &[u8]) {
+        match serde_json::from_slice::<Fetched>(statistics) {
+            Ok(fetched) => self.group.note_next(fetched.next()),
+            Err(error) => {
+                tracing::debug!(service = &*self.group.service.name, %error, "reading the client's statistics")
+            }
+        }
+    }
+}
+
+/// What the relay reads of a client's statistics, which say much more: how far it has fetched. Names as librdkafka's STATISTICS.md
+/// has them.
+#[derive(Deserialize)]
+struct Fetched {
+    topics: HashMap<String, FetchedTopic>,
+}
+
+#[derive(Deserialize)]
+struct FetchedTopic {
+    partitions: HashMap<i32, FetchedPartition>,
+}
+
+#[derive(Deserialize)]
+struct FetchedPartition {
+    next_offset: i64,
+}
+
+impl Fetched {
+    /// The next offset of each partition of which one is known.
+    fn next(self) -> BTreeMap<Place, i64> {
+        let mut next = BTreeMap::new();
+        for (topic, seen) in self.topics {
+            let known = seen.partitions.into_iter().filter(|(_, partition)| partition.next_offset >= 0);
+            next.extend(known.map(|(partition, seen)| ((topic.clone(), partition), seen.next_offset)));
+        }
+        next
     }
 }
 
@@ -201,9 +233,10 @@ fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result
         .set("max.poll.interval.ms", max_poll_interval(session).as_millis().to_string())
         // For the watchdog: how far it has fetched.
         .set("statistics.interval.ms", "2000")
-        // Latency: a broker answers a fetch as soon as it has an event.
+        // Latency: a broker answers a fetch as soon as it has an event. What is assigned or resumed meanwhile is fetched next, so
+        // the wait for an event is short.
         .set("fetch.min.bytes", "1")
-        .set("fetch.wait.max.ms", "50")
+        .set("fetch.wait.max.ms", "250")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.queue.backoff.ms", "20");
     config.create_with_context(Callbacks {
@@ -215,8 +248,9 @@ fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result
 }
 
 fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {
+    let first = if group.is_idle() { IDLE_POLL } else { POLL };
     for taken in 0..BURST {
-        let wait = if taken == 0 { POLL } else { Duration::ZERO };
+        let wait = if taken == 0 { first } else { Duration::ZERO };
         match consumer.poll(wait) {
             None => break,
             Some(Ok(message)) => {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use metrics::{counter, gauge, histogram};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
@@ -21,7 +20,7 @@ use super::routes::Routes;
 use crate::backoff::Backoff;
 use crate::component::{Answer, Component};
 use crate::config::KafkaConfig;
-use crate::kafka::{self, Log, Record};
+use crate::kafka::{self, Record, Renewed};
 use crate::service::Service;
 use crate::telemetry::metrics as names;
 
@@ -42,7 +41,7 @@ pub(super) struct Group {
     pub(super) routes: Routes,
     pub(super) component: Component,
     pub(super) kafka: Arc<KafkaConfig>,
-    pub(super) dead_letters: FutureProducer<Log>,
+    pub(super) dead_letters: Arc<Renewed>,
     /// The largest record that is delivered, in bytes.
     pub(super) largest: usize,
     /// Places for deliveries in flight.
@@ -104,7 +103,7 @@ impl Group {
         service: Arc<Service>,
         kafka: Arc<KafkaConfig>,
         component: Component,
-        dead_letters: FutureProducer<Log>,
+        dead_letters: Arc<Renewed>,
         session: Duration,
     ) -> Self {
         let limits = service.limits();
@@ -234,6 +233,11 @@ impl Group {
     /// Whether the buffer is full.
     pub(super) fn is_full(&self) -> bool {
         self.buffered.load(Ordering::Relaxed) >= self.buffer
+    }
+
+    /// Whether nothing that was fetched is left to be done, and no partition waits for that.
+    pub(super) fn is_idle(&self) -> bool {
+        self.buffered.load(Ordering::Relaxed) == 0 && self.paused().is_empty()
     }
 
     /// Which partitions to pause and to resume. While the buffer is full, partitions with more than their share pause; the

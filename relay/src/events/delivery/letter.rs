@@ -29,7 +29,8 @@ pub(super) async fn give_up(group: &Group, partition: &Partition, record: &Recor
             return Fate::Left;
         }
         let letter = dead_letters::record(&group.service.name, &base, record, &form, cause);
-        let sending = timeout(PRODUCE_TIMEOUT, kafka::send(&group.dead_letters, &letter));
+        let producer = group.dead_letters.get();
+        let sending = timeout(PRODUCE_TIMEOUT, kafka::send(&producer, &letter));
         let result = match partition.aborted.run_until_cancelled(sending).await {
             None => return Fate::Left,
             Some(Ok(Ok(()))) => break,

@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use super::group::{Group, Place};
 use crate::config::KafkaConfig;
 use crate::kafka::{GroupSeen, Outside, PartitionSeen};
-use crate::watchdog::{Look, Seen};
+use crate::watchdog::{Look, Seen, Since};
 
 /// A loop that doesn't come round for this long is worth a question to Kafka.
 const MAX_TURN: Duration = Duration::from_secs(3);
@@ -26,11 +26,10 @@ const OFFSETS_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Eye {
     group: Arc<Group>,
     outside: Outside,
-    without_partitions_since: Option<Instant>,
-    deserted_since: Option<Instant>,
-    /// Partitions that no member of the group has, and since when there are any.
-    left_out: usize,
-    left_out_since: Option<Instant>,
+    without_partitions: Since,
+    deserted: Since,
+    /// Partitions that no member of the group has, how many, and since when there are any.
+    left_out: Option<(usize, Instant)>,
     /// Partitions whose offsets should have moved: as they were, and since when.
     still: BTreeMap<Place, Still>,
     offsets_at: Instant,
@@ -65,18 +64,18 @@ impl Look for Eye {
         if places.is_empty() {
             return self.without_partitions().await;
         }
-        self.without_partitions_since = None;
+        self.without_partitions.note(false);
         if let Some(since) = self.group.membership.in_doubt_since()
             && since.elapsed() > MAX_TURN
         {
             let cause = "Kafka doesn't confirm after a stall that it is a member of its group".to_owned();
             return if self.answers().await { Seen::Stands { since, cause } } else { Seen::Waits };
         }
-        let Some(((topic, partition), lanes)) = self.group.deserted() else {
-            self.deserted_since = None;
+        let deserted = self.group.deserted();
+        let (Some(since), Some(((topic, partition), lanes))) = (self.deserted.note(deserted.is_some()), deserted)
+        else {
             return self.offsets(places).await;
         };
-        let since = *self.deserted_since.get_or_insert_with(Instant::now);
         Seen::Stands {
             since,
             cause: format!("{lanes} lanes of partition {partition} of {topic} have nobody who works them"),
@@ -85,16 +84,15 @@ impl Look for Eye {
 }
 
 impl Eye {
-    pub(super) fn new(group: Arc<Group>, kafka: Arc<KafkaConfig>) -> Self {
+    pub(super) fn new(group: Arc<Group>, kafka: &KafkaConfig) -> Self {
         let now = Instant::now();
         let outside = Outside::new(kafka, &group.service.name);
         Self {
             group,
             outside,
-            without_partitions_since: None,
-            deserted_since: None,
-            left_out: 0,
-            left_out_since: None,
+            without_partitions: Since::default(),
+            deserted: Since::default(),
+            left_out: None,
             still: BTreeMap::new(),
             offsets_at: now,
         }
@@ -105,19 +103,22 @@ impl Eye {
         if self.offsets_at.elapsed() >= OFFSETS_EVERY {
             self.offsets_at = Instant::now();
             let Ok((group, offsets)) = self.ask(places).await else {
-                (self.left_out_since, self.left_out) = (None, 0);
+                self.left_out = None;
                 self.still.clear();
                 return Seen::Waits;
             };
-            self.left_out = group.partitions.saturating_sub(group.assigned.unwrap_or(group.partitions));
-            self.left_out_since = (self.left_out > 0).then(|| self.left_out_since.unwrap_or_else(Instant::now));
+            let left_out = group.partitions.saturating_sub(group.assigned.unwrap_or(group.partitions));
+            let since = self.left_out.map_or_else(Instant::now, |(_, since)| since);
+            self.left_out = (left_out > 0).then_some((left_out, since));
             self.compare(&offsets);
         }
-        if let Some(since) = self.left_out_since.map(|since| since + FOUND_AFTER)
+        if let Some((left_out, since)) = self.left_out.map(|(count, since)| (count, since + FOUND_AFTER))
             && since < Instant::now()
         {
-            let cause = format!("{} partitions of its topics have no member of the group", self.left_out);
-            return Seen::Stands { since, cause };
+            return Seen::Stands {
+                since,
+                cause: format!("{left_out} partitions of its topics have no member of the group"),
+            };
         }
         let longest = self.still.iter().min_by_key(|(_, still)| still.since);
         longest.map_or(Seen::Moves, |((topic, partition), still)| {
@@ -137,8 +138,9 @@ impl Eye {
     /// Whether others have all partitions with good reason.
     async fn without_partitions(&mut self) -> Seen {
         self.still.clear();
-        let since = *self.without_partitions_since.get_or_insert_with(Instant::now);
-        match self.outside.group(self.topics()).await {
+        let seen = self.outside.group(self.topics()).await;
+        let Some(since) = self.without_partitions.note(seen.is_ok()) else { return Seen::Waits };
+        match seen {
             // This relay may be none of the members.
             Ok(seen) if seen.members > seen.partitions => {
                 self.group.service.road.deliveries.store(true, Ordering::Relaxed);
@@ -150,10 +152,7 @@ impl Eye {
                     format!("it has no partition, though the group has {members} members for {partitions} partitions");
                 Seen::Stands { since, cause }
             }
-            Err(_) => {
-                self.without_partitions_since = None;
-                Seen::Waits
-            }
+            Err(_) => Seen::Waits,
         }
     }
 

@@ -84,9 +84,13 @@ const DROP: &str = "SELECT towpath.held_drop($1)";
 /// # Errors
 /// If a database doesn't answer.
 pub(crate) async fn list(config: &Config, filter: &Filter, with_data: bool) -> anyhow::Result<Vec<HeldEvent>> {
+    find(&roles(config, filter)?, filter, with_data).await
+}
+
+async fn find(roles: &Roles, filter: &Filter, with_data: bool) -> anyhow::Result<Vec<HeldEvent>> {
     let mut found = Vec::new();
-    for (service, role) in roles(config, filter)? {
-        let seqs: Vec<i64> = filter.ids.iter().filter_map(|id| seq_of(id, &service)).collect();
+    for (service, role) in roles {
+        let seqs: Vec<i64> = filter.ids.iter().filter_map(|id| seq_of(id, service)).collect();
         if seqs.is_empty() && !filter.ids.is_empty() {
             continue;
         }
@@ -98,7 +102,7 @@ pub(crate) async fn list(config: &Config, filter: &Filter, with_data: bool) -> a
             (&MAX_LISTED, Type::INT8),
         ];
         for row in role.rows(LIST, &parameters).await? {
-            found.push(event(&service, &row)?);
+            found.push(event(service, &row)?);
         }
     }
     Ok(found)
@@ -109,9 +113,10 @@ pub(crate) async fn list(config: &Config, filter: &Filter, with_data: bool) -> a
 /// # Errors
 /// If a database doesn't answer.
 pub(crate) async fn retry(config: &Config, filter: &Filter) -> anyhow::Result<Vec<HeldEvent>> {
-    let found = list(config, filter, false).await?;
-    for (service, role) in roles(config, filter)? {
-        let seqs: Vec<i64> = found.iter().filter(|event| event.service == service).map(|event| event.seq).collect();
+    let roles = roles(config, filter)?;
+    let found = find(&roles, filter, false).await?;
+    for (service, role) in &roles {
+        let seqs: Vec<i64> = found.iter().filter(|event| event.service == *service).map(|event| event.seq).collect();
         role.rows(RETRY, &[(&seqs, Type::INT8_ARRAY)]).await?;
     }
     Ok(found)
@@ -122,9 +127,9 @@ pub(crate) async fn retry(config: &Config, filter: &Filter) -> anyhow::Result<Ve
 /// # Errors
 /// If a database doesn't answer.
 pub(crate) async fn drop(config: &Config, filter: &Filter) -> anyhow::Result<Vec<HeldEvent>> {
-    let roles: BTreeMap<String, RelayRole> = roles(config, filter)?.into_iter().collect();
+    let roles = roles(config, filter)?;
     let mut dropped = Vec::new();
-    for event in list(config, filter, false).await? {
+    for event in find(&roles, filter, false).await? {
         if roles[&event.service].row(DROP, &[(&event.seq, Type::INT8)]).await?.try_get::<_, bool>(0)? {
             dropped.push(event);
         }
@@ -137,7 +142,10 @@ pub(crate) fn publishing(config: &Config) -> impl Iterator<Item = &ServiceConfig
     config.services.values().filter(|service| !service.publish.is_empty() && service.postgres.is_some())
 }
 
-fn roles(config: &Config, filter: &Filter) -> anyhow::Result<Vec<(String, RelayRole)>> {
+/// The relay's role in the databases of services.
+type Roles = BTreeMap<String, RelayRole>;
+
+fn roles(config: &Config, filter: &Filter) -> anyhow::Result<Roles> {
     let wanted = |service: &&ServiceConfig| filter.service.as_ref().is_none_or(|wanted| *wanted == service.name);
     let role = |service: &ServiceConfig| {
         let Some(postgres) = &service.postgres else { anyhow::bail!("{} has no database", service.name) };

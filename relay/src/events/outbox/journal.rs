@@ -34,13 +34,8 @@ pub(super) fn partition(publisher: &str) -> i32 {
 /// The events of the last transaction that a publisher committed before `end`, the offset of a committed record in its
 /// partition; none where it never committed any.
 pub(super) async fn last(kafka: &KafkaConfig, topic: &str, publisher: &str, end: i64) -> anyhow::Result<Vec<i64>> {
-    let mut config = kafka::client(kafka, "journal");
-    config
-        .set("group.id", format!("{}.journal", kafka.prefix))
-        .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
-        .set("fetch.wait.max.ms", "10")
-        .set_log_level(RDKafkaLogLevel::Warning);
+    let mut config = kafka::reader(kafka, "journal");
+    config.set("fetch.wait.max.ms", "10").set_log_level(RDKafkaLogLevel::Warning);
     let (from, publisher) = (topic.to_owned(), publisher.to_owned());
     let entry = blocking(move || {
         let consumer: BaseConsumer<Log> = config.create_with_context(Log::new("journal"))?;

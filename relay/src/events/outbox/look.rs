@@ -15,7 +15,7 @@ use super::store::{self, Head};
 use crate::config::KafkaConfig;
 use crate::kafka::Outside;
 use crate::postgres::RelayRole;
-use crate::watchdog::{Look, Seen};
+use crate::watchdog::{Look, Seen, Since};
 
 pub(super) struct Eye {
     role: RelayRole,
@@ -32,7 +32,7 @@ pub(super) struct Eye {
     /// The oldest event of each shard, and when it was first seen as the oldest.
     heads: Heads,
     /// Since when its lease has run out, by a clock of our own.
-    expired_since: Option<Instant>,
+    expired: Since,
 }
 
 impl Look for Eye {
@@ -43,7 +43,7 @@ impl Look for Eye {
         // While it finds out which events Kafka refuses, the oldest may stay for long.
         let answered = self.answers.load(Ordering::Relaxed);
         if std::mem::replace(&mut self.answered, answered) != answered {
-            (self.heads, self.expired_since) = (Heads::default(), None);
+            self.begin_anew();
             return Seen::Moves;
         }
         let due = match store::due(&self.role, &self.id).await {
@@ -52,11 +52,10 @@ impl Look for Eye {
             Err(_) => return self.waits(),
         };
         let head = self.heads.see(due.heads, Instant::now());
-        self.expired_since = due.has_expired.then(|| self.expired_since.unwrap_or_else(Instant::now));
         let head = head.map(|(shard, seq, since)| {
             (since, format!("event {seq} of shard {shard} has waited for {} s", since.elapsed().as_secs()))
         });
-        let expired = self.expired_since.map(|since| {
+        let expired = self.expired.note(due.has_expired).map(|since| {
             (since, format!("nobody has renewed its lease since it ran out {} s ago", since.elapsed().as_secs()))
         });
         let Some((since, cause)) = head.into_iter().chain(expired).min_by_key(|(since, _)| *since) else {
@@ -73,7 +72,7 @@ impl Eye {
     /// `topics`: those that the service publishes to.
     pub(super) fn new(
         role: RelayRole,
-        kafka: Arc<KafkaConfig>,
+        kafka: &KafkaConfig,
         setup: &Setup,
         topics: &[String],
         stop: CancellationToken,
@@ -89,18 +88,22 @@ impl Eye {
             answered: 0,
             stop,
             heads: Heads::default(),
-            expired_since: None,
+            expired: Since::default(),
         }
     }
 
     /// Looks at this publisher from now on. What waited under the one before still waits.
     pub(super) fn follow(&mut self, id: Arc<str>, answers: Arc<AtomicU64>) {
-        (self.id, self.answers, self.answered, self.expired_since) = (id, answers, 0, None);
+        (self.id, self.answers, self.answered, self.expired) = (id, answers, 0, Since::default());
     }
 
     fn waits(&mut self) -> Seen {
-        (self.heads, self.expired_since) = (Heads::default(), None);
+        self.begin_anew();
         Seen::Waits
+    }
+
+    fn begin_anew(&mut self) {
+        (self.heads, self.expired) = (Heads::default(), Since::default());
     }
 }
 

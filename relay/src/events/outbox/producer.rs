@@ -9,16 +9,19 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{BaseProducer, FutureRecord, Producer as _};
 use tokio::time::Instant;
 
 use super::journal;
 use super::store::Waiting;
 use crate::config::KafkaConfig;
 use crate::kafka::topics::Topics;
-use crate::kafka::{self, Log, blocking};
+use crate::kafka::{self, Producer, Reports, blocking};
 
-type Client = FutureProducer<Log>;
+type Client = BaseProducer<Reports>;
+
+/// What becomes of a record: its offset.
+type Delivery = BoxFuture<'static, Result<i64, KafkaError>>;
 
 /// How long a commit or an abort is tried before the producer is given up and replaced.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,7 +31,7 @@ const TRY: Duration = Duration::from_secs(3);
 /// A producer under one transactional id. Initialising another producer under the same id fences this one: it can commit
 /// nothing from then on, whatever it still has in its buffers.
 pub(super) struct Transactional {
-    client: Option<Client>,
+    client: Producer,
     journal: Arc<str>,
     topics: Topics,
     id: String,
@@ -84,8 +87,8 @@ impl Transactional {
             // Kafka takes or refuses records that arrive together as a whole: together they must not be larger than one may be.
             .set("batch.size", setup.together.to_string())
             .set("queue.buffering.max.messages", (setup.batch + 100).to_string());
-        let (client, id) = (config.create_with_context::<_, Client>(Log::new(role))?, id.to_owned());
-        let opened = Self { client: Some(client), journal: setup.journal.clone(), topics: setup.topics.clone(), id };
+        let (client, id) = (Producer::new(&config, role)?, id.to_owned());
+        let opened = Self { client, journal: setup.journal.clone(), topics: setup.topics.clone(), id };
         let journal = Arc::clone(&opened.journal);
         opened.run(move |client| initialise(client, &journal)).await?;
         Ok(opened)
@@ -100,7 +103,7 @@ impl Transactional {
         if !without.is_empty() {
             return Err(Trouble::Refused(without));
         }
-        self.client().begin_transaction().map_err(Trouble::Lost)?;
+        self.client.client().begin_transaction().map_err(Trouble::Lost)?;
         let seqs: Vec<i64> = batch.iter().map(|event| event.seq).collect();
         let entry = journal::entry(&seqs);
         let mut sent = Vec::with_capacity(batch.len() + 1);
@@ -140,26 +143,20 @@ impl Transactional {
 
     /// Writes one record into the journal, in a transaction of its own. Answers its offset.
     pub(super) async fn note(&self, partition_of: &str, key: &str, value: Option<&Bytes>) -> Result<i64, KafkaError> {
-        self.client().begin_transaction()?;
-        let record = self.journal_record(partition_of, key, value);
-        let sent = self.client().send_result(record).map_err(|(error, _)| error)?;
-        let offset = match sent.await {
-            Ok(Ok(delivery)) => delivery.offset,
-            Ok(Err((error, _))) => return Err(error),
-            Err(_) => return Err(KafkaError::Canceled),
-        };
+        self.client.client().begin_transaction()?;
+        let offset = self.client.send(self.journal_record(partition_of, key, value))?.await?;
         self.commit().await.map_err(|failed| failed.cause)?;
         Ok(offset)
     }
 
-    fn send(&self, event: &Waiting) -> Result<DeliveryFuture, KafkaError> {
+    fn send(&self, event: &Waiting) -> Result<Delivery, KafkaError> {
         let record =
             FutureRecord::to(&event.topic).key(&event.key).payload(&event.data).headers(event.attributes().headers());
-        self.client().send_result(record).map_err(|(error, _)| error)
+        Ok(self.client.send(record)?.boxed())
     }
 
-    fn send_to_journal(&self, key: &str, value: Option<&Bytes>) -> Result<DeliveryFuture, KafkaError> {
-        self.client().send_result(self.journal_record(&self.id, key, value)).map_err(|(error, _)| error)
+    fn send_to_journal(&self, key: &str, value: Option<&Bytes>) -> Result<Delivery, KafkaError> {
+        Ok(self.client.send(self.journal_record(&self.id, key, value))?.boxed())
     }
 
     fn journal_record<'a>(
@@ -215,7 +212,7 @@ impl Transactional {
     /// is left once every delivery was reported is a matter of microseconds, so wait for that here.
     async fn settle_down(&self) {
         let began = Instant::now();
-        while self.client().in_flight_count() > 0 && began.elapsed() < Duration::from_millis(50) {
+        while self.client.client().in_flight_count() > 0 && began.elapsed() < Duration::from_millis(50) {
             tokio::task::yield_now().await;
         }
     }
@@ -224,18 +221,8 @@ impl Transactional {
         &self,
         call: impl FnOnce(&Client) -> Result<(), KafkaError> + Send + 'static,
     ) -> Result<(), KafkaError> {
-        let client = self.client().clone();
-        blocking(move || call(&client)).await
-    }
-
-    fn client(&self) -> &Client {
-        self.client.as_ref().expect("a producer has its client until it is dropped")
-    }
-}
-
-impl Drop for Transactional {
-    fn drop(&mut self) {
-        kafka::dispose(self.client.take());
+        let client = self.client.clone();
+        blocking(move || call(client.client())).await
     }
 }
 
@@ -269,13 +256,8 @@ pub(super) struct Setup {
 /// The acknowledgements of a transaction's records that are still to come.
 type Sent = FuturesUnordered<BoxFuture<'static, (usize, Result<(), KafkaError>)>>;
 
-fn acknowledged(index: usize, delivery: DeliveryFuture) -> BoxFuture<'static, (usize, Result<(), KafkaError>)> {
-    let outcome = |delivered: Result<_, _>| match delivered {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((error, _))) => Err(error),
-        Err(_) => Err(KafkaError::Canceled),
-    };
-    delivery.map(move |delivered| (index, outcome(delivered))).boxed()
+fn acknowledged(index: usize, delivery: Delivery) -> BoxFuture<'static, (usize, Result<(), KafkaError>)> {
+    delivery.map(move |delivered| (index, delivered.map(drop))).boxed()
 }
 
 /// Waits until all are acknowledged, or one has failed.

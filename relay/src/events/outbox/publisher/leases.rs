@@ -16,7 +16,7 @@ use crate::redis::Space;
 use crate::telemetry::metrics as names;
 
 /// How often the publisher looks at the leases without a wake-up.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the marks of the shards go to the database: a relay that takes a shard over reads so much again.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
