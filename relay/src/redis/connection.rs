@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -90,6 +91,8 @@ pub struct Redis {
     prefix: Arc<str>,
     timeout: Duration,
     link: Arc<watch::Sender<Link>>,
+    /// How many connections there were, also under keepers before this one: no number comes twice.
+    connections: Arc<AtomicU64>,
     /// A call met an error: the keeper shall look now.
     suspect: Arc<Notify>,
 }
@@ -108,6 +111,7 @@ impl Redis {
             prefix: config.redis.prefix.as_str().into(),
             timeout: Duration::from_millis(config.limits.redis_timeout_ms),
             link: Arc::new(watch::Sender::new(Link::Connecting)),
+            connections: Arc::default(),
             suspect: Arc::new(Notify::new()),
         })
     }
@@ -218,14 +222,14 @@ impl Redis {
     }
 
     async fn keep_for_ever(&self) {
-        let (mut failures, mut connections) = (RECONNECT.failures(), 0);
+        let mut failures = RECONNECT.failures();
         loop {
             match self.connect().await {
                 Ok(connection) => {
                     tracing::info!("connected to Redis");
                     let began = Instant::now();
-                    self.link.send_replace(Link::Up(connection.clone(), connections));
-                    connections += 1;
+                    let number = self.connections.fetch_add(1, Ordering::Relaxed);
+                    self.link.send_replace(Link::Up(connection.clone(), number));
                     let failure = self.until_it_fails(connection).await;
                     tracing::warn!(cause = %failure, "the connection to Redis broke; reconnecting");
                     let short = began.elapsed() < CHECK_EVERY;

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::admin::{AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use serde_json::{Value, json};
 use towpath_relay::config::Config;
 
-use crate::kafka::{key_and_number, records, records_now};
+use crate::kafka::{admin, key_and_number, records, records_now};
 use crate::support::{ServiceSetup, Setup, eventually};
 use crate::{by_key, say_as};
 
@@ -34,10 +32,6 @@ pub(crate) fn small(setup: &Setup, instance: &str) -> Config {
     config
 }
 
-fn admin(setup: &Setup) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("an admin client")
-}
-
 /// Lets the small topic take what the relay does.
 pub(crate) async fn mend(setup: &Setup) {
     limit(setup, "1048588").await;
@@ -46,7 +40,7 @@ pub(crate) async fn mend(setup: &Setup) {
 async fn limit(setup: &Setup, bytes: &str) {
     let topic = setup.topic(SMALL);
     let config = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", bytes);
-    let done = admin(setup).alter_configs([&config], &AdminOptions::new()).await.expect("Kafka answers");
+    let done = admin(&setup.servers.kafka).alter_configs([&config], &AdminOptions::new()).await.expect("Kafka answers");
     assert!(done[0].is_ok(), "{done:?}");
 }
 
@@ -157,7 +151,8 @@ async fn a_topic_that_is_gone_holds_back_its_own_keys_until_it_is_there_again() 
     say_as("heldgone", &relay, &[event(&setup, SMALL, "key-0", 0, 10), event(&setup, LARGE, "key-0", 0, 10)]).await;
     records(&setup.servers.kafka, &setup.topic(SMALL), 1).await;
     let (small, large) = (setup.topic(SMALL), setup.topic(LARGE));
-    let deleted = admin(&setup).delete_topics(&[&small], &AdminOptions::new()).await.expect("Kafka answers");
+    let deleted =
+        admin(&setup.servers.kafka).delete_topics(&[&small], &AdminOptions::new()).await.expect("Kafka answers");
     assert!(deleted[0].is_ok(), "{deleted:?}");
     for n in 1..4 {
         let both = |key: usize| [SMALL, LARGE].map(|topic| event(&setup, topic, &format!("key-{key}"), n, 10));
@@ -167,7 +162,8 @@ async fn a_topic_that_is_gone_holds_back_its_own_keys_until_it_is_there_again() 
     held(&setup, "heldgone", 10, 30).await;
     eventually("the topic is there again", async || {
         let topic = NewTopic::new(&small, 4, TopicReplication::Fixed(1));
-        let made = admin(&setup).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+        let made =
+            admin(&setup.servers.kafka).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
         if made[0].is_ok() { Ok(()) } else { Err(made) }
     })
     .await;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -77,6 +79,11 @@ pub(crate) fn key_and_number(record: &Record) -> (&str, usize) {
     let key = std::str::from_utf8(record.key.as_ref().expect("a key")).expect("UTF-8");
     let value: serde_json::Value = serde_json::from_slice(record.value.as_ref().expect("a value")).expect("JSON");
     (key, value["n"].as_u64().expect("a number") as usize)
+}
+
+/// A client that makes and changes topics.
+pub(crate) fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client")
 }
 
 /// Writes a record as a stranger would.

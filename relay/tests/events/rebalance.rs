@@ -151,9 +151,7 @@ async fn a_rebalance_cuts_off_what_does_not_end_in_time_and_it_comes_again() {
 
 #[tokio::test]
 async fn partitions_that_are_added_are_heard_from_their_beginning() {
-    use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-    use rdkafka::client::DefaultClientContext;
-    use rdkafka::config::ClientConfig;
+    use rdkafka::admin::{AdminOptions, NewPartitions};
     let subscriber = Subscriber::start().await;
     let setup = subscribing(&subscriber.url, "").await;
     let mut config = setup.config("relay");
@@ -164,8 +162,7 @@ async fn partitions_that_are_added_are_heard_from_their_beginning() {
     let relay = setup.start_with(config).await;
     say_numbers(&setup, &relay, KEYS, 0, 5).await;
     subscriber.accepts(KEYS * 5).await;
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let admin = crate::kafka::admin(&setup.servers.kafka);
     let topic = setup.topic(crate::TOPIC);
     let more = NewPartitions::new(&topic, 9);
     let added = admin.create_partitions(&[more], &AdminOptions::new()).await.expect("Kafka answers");

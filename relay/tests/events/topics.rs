@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::json;
 use towpath_relay::kafka::topics;
 
-use crate::kafka::records;
+use crate::kafka::{admin, records};
 use crate::subscriber::Subscriber;
 use crate::support::{ServiceSetup, eventually};
 use crate::{Setup, TOPIC, in_order, say_numbers, show_logs, subscribing};
@@ -65,8 +64,7 @@ async fn relays_that_start_together_make_them_together() {
 
 /// A setting of a topic, as the broker tells it.
 async fn setting(setup: &Setup, topic: &str, name: &str) -> String {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let admin = admin(&setup.servers.kafka);
     let answer = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
     let resource = answer.expect("Kafka answers").remove(0).expect("the topic");
     resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default()
@@ -104,8 +102,7 @@ async fn a_topic_that_keeps_events_longer_than_the_inbox_is_named_with_what_to_c
     let subscriber = Subscriber::start().await;
     let setup = with_an_inbox(&subscriber.url).await;
     // As somebody made it with Kafka's own defaults: a week, and segments of a week.
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let admin = admin(&setup.servers.kafka);
     let topic = setup.topic(TOPIC);
     let new = NewTopic::new(&topic, 4, TopicReplication::Fixed(1))
         .set("retention.ms", "604800000")
@@ -129,8 +126,7 @@ async fn a_topic_that_keeps_events_longer_than_the_inbox_is_named_with_what_to_c
 
 /// Creates a topic as an operator would.
 async fn create(brokers: &str, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+    let admin = admin(brokers);
     let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
     let created = admin.create_topics([&new], &AdminOptions::new()).await.expect("Kafka answers");
     assert_eq!(created, [Ok(topic.to_owned())]);
@@ -175,8 +171,7 @@ async fn a_topic_that_kafka_refuses_holds_back_only_what_uses_it() {
         if missing == [format!("topic.{}.gamma.outbox", setup.id)] { Ok(()) } else { Err(missing) }
     })
     .await;
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a client");
+    let admin = admin(&setup.servers.kafka);
     let journal = format!("{}.gamma.outbox", setup.id);
     let new = NewTopic::new(&journal, topics::JOURNAL_PARTITIONS as i32, TopicReplication::Fixed(1));
     admin.create_topics([&new], &AdminOptions::new()).await.expect("Kafka answers");
