@@ -24,6 +24,7 @@ mod tally;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub(crate) use watch::watch;
 
 /// Letters that are settled in one transaction.
 const BATCH: usize = 200;
+/// Between two looks whether a commit can be read.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The largest letter that a replay copies: more than any relay writes.
 const MAX_REPLAYED: usize = 80 << 20;
 
@@ -158,17 +161,31 @@ async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Res
             wanted = readable;
             settled.deleted.extend(deleted);
         }
+        let mut last = None;
         for batch in wanted.chunks(BATCH) {
-            settle_batch(kafka, &producer, &place, &book, batch, action).await?;
+            last = Some(settle_batch(kafka, &producer, &place, &book, batch, action).await?);
             settled.done.extend(batch.iter().cloned());
         }
         std::mem::drop(producer);
-        if !wanted.is_empty() {
-            let book = read(kafka, &place.letters, Letter::outlined).await?;
+        if let Some(last) = last {
+            let book = read_past(kafka, &place.letters, last).await?;
             trim(kafka, &place.letters, &book).await;
         }
     }
     Ok(settled)
+}
+
+/// Reads a topic once what was committed at this offset can be read: Kafka answers a commit before that. So whoever settled a letter
+/// does not see it open again.
+async fn read_past(kafka: &KafkaConfig, topic: &str, offset: i64) -> anyhow::Result<Book> {
+    let began = Instant::now();
+    loop {
+        let book = read(kafka, topic, Letter::outlined).await?;
+        if book.end() > offset || began.elapsed() > REQUEST_TIMEOUT {
+            return Ok(book);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// The largest letter that holds its event, of any service. Kafka may take less.
@@ -190,6 +207,7 @@ async fn open(kafka: &KafkaConfig, service: &str) -> anyhow::Result<Producer> {
     Ok(producer)
 }
 
+/// Answers where the record stands that settles them.
 async fn settle_batch(
     kafka: &KafkaConfig,
     producer: &Producer,
@@ -197,7 +215,7 @@ async fn settle_batch(
     book: &Book,
     batch: &[Letter],
     action: Action,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<i64> {
     producer.client().begin_transaction()?;
     let name = match action {
         Action::Replay => {
@@ -226,10 +244,10 @@ async fn settle_batch(
         value: None,
         headers: vec![header(SETTLED, book.places_of(batch)), header(ACTION, name.to_owned())],
     };
-    kafka::send(producer, &settles).await?;
+    let offset = producer.send(settles.to_send(None))?.await?;
     let committing = producer.clone();
     blocking(move || committing.client().commit_transaction(REQUEST_TIMEOUT)).await?;
-    Ok(())
+    Ok(offset)
 }
 
 /// Deletes what stands before the first open letter: it is all settled. Not up to the topic's end: a letter may have landed there

@@ -88,6 +88,11 @@ impl Book {
         number_ranges::encode(&all)
     }
 
+    /// The offset behind the last record that was read.
+    pub(super) fn end(&self) -> i64 {
+        self.end
+    }
+
     /// Everything before this offset was read and is settled. What was written since the topic was read is behind it.
     pub(super) fn settled_before(&self) -> i64 {
         self.open.keys().next().copied().unwrap_or(self.end)
