@@ -32,7 +32,7 @@ use tokio::net::TcpListener;
 use application::Application;
 use engine::Runtime;
 pub use log::start_log;
-use manifest::{Faults, Manifest};
+use manifest::{Fault, Faults, LOOPBACK_ONLY, Manifest};
 pub use options::Options;
 pub use outbound::{AllowedHost, AllowedHosts};
 pub use routes::{Captures, Pattern, Router};
@@ -91,9 +91,32 @@ fn load(options: &Options) -> anyhow::Result<Application> {
     let of_manifest = |faults: Faults| anyhow::Error::new(faults).context(options.manifest.display().to_string());
     let manifest = Manifest::parse(&text).map_err(of_manifest)?;
     let variables = Variables::resolve(&manifest, folder, |name| std::env::var(name).ok()).map_err(of_manifest)?;
+    check_loopback_only(options, &manifest, &variables).map_err(of_manifest)?;
     let runtime = Runtime::new(options.instances.max_instances, options.cache_dir.as_deref())?;
     Application::load(&manifest, folder, &variables, &runtime, &options.application_limits())
         .map_err(|error| error.context(options.manifest.display().to_string()))
+}
+
+/// Refuses values that are for this machine alone where others could reach the application, unless they were allowed by
+/// name.
+fn check_loopback_only(options: &Options, manifest: &Manifest, variables: &Variables) -> Result<(), Faults> {
+    if options.listen.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let is_allowed = |name: &str| options.allow_beyond_loopback.iter().any(|allowed| allowed == name);
+    let forgotten = variables.loopback_only(manifest).filter(|(name, _)| !is_allowed(name));
+    let faults: Vec<Fault> = forgotten
+        .map(|(name, line)| Fault {
+            line,
+            message: format!(
+                "`{LOOPBACK_ONLY}.{name}`: with this value the host doesn't listen beyond loopback, on {}: set \
+                 SPIN_VARIABLE_{} to another value, or say --allow-beyond-loopback {name}",
+                options.listen,
+                name.to_ascii_uppercase()
+            ),
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }
 
 /// Tells the program that started the host that it accepts connections, and where.

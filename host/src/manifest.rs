@@ -23,6 +23,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::template::{self, Part};
 
+/// Where a manifest says with which values of variables the host listens on loopback alone.
+pub(crate) const LOOPBACK_ONLY: &str = "application.tool.towpath-host.loopback_only";
+
 /// An application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -32,6 +35,8 @@ pub struct Manifest {
     pub version: Option<String>,
     /// The application's variables by name.
     pub variables: BTreeMap<String, Variable>,
+    /// `application.tool.towpath-host.loopback_only`: values of variables with which the host listens on loopback alone.
+    pub loopback_only: BTreeMap<String, Located<String>>,
     /// Routes, in the order of the manifest.
     pub triggers: Vec<HttpTrigger>,
     /// Components by their id.
@@ -53,12 +58,12 @@ impl Manifest {
         }
         let mut root = Section::root(&document, &faults);
         version(&mut root);
-        let (name, version) = application(&mut root);
+        let (name, version, loopback_only) = application(&mut root);
         let variables = variable::read(&mut root);
         let triggers = trigger::read(&mut root);
         let components = component::read(&mut root);
         root.finish();
-        let manifest = Self { name, version, variables, triggers, components };
+        let manifest = Self { name, version, variables, loopback_only, triggers, components };
         manifest.check_references(&faults);
         faults.finish()?;
         Ok(manifest)
@@ -71,6 +76,12 @@ impl Manifest {
                 && !self.components.contains_key(id)
             {
                 faults.add(trigger.line, format!("`trigger.http.component`: there is no [component.{id}]"));
+            }
+        }
+        for (name, value) in &self.loopback_only {
+            if !self.variables.contains_key(name) {
+                faults
+                    .add(value.line, format!("`{LOOPBACK_ONLY}.{name}`: there is no variable `{name}` in [variables]"));
             }
         }
         for (id, component) in &self.components {
@@ -111,7 +122,8 @@ fn version(root: &mut Section<'_>) {
     }
 }
 
-fn application(root: &mut Section<'_>) -> (String, Option<String>) {
+/// What the application says of itself: name, version, and what is for loopback alone.
+fn application(root: &mut Section<'_>) -> (String, Option<String>, BTreeMap<String, Located<String>>) {
     let Some(field) = root.required("application") else { return Default::default() };
     let Some(mut section) = field.section(root.faults()) else { return Default::default() };
     let name = section.required("name").and_then(|field| field.string(section.faults()));
@@ -120,9 +132,17 @@ fn application(root: &mut Section<'_>) -> (String, Option<String>) {
     section.strings("authors");
     section.ignore("targets");
     section.refuse("trigger", "this host takes no settings for a trigger; the routes stand in [[trigger.http]]");
-    section.ignore("tool");
+    let loopback_only = section.section("tool").map(loopback_only).unwrap_or_default();
     section.finish();
-    (name.map(|name| name.value).unwrap_or_default(), version.map(|version| version.value))
+    (name.map(|name| name.value).unwrap_or_default(), version.map(|version| version.value), loopback_only)
+}
+
+/// Spin leaves the tables below `application.tool` to other tools. This one is the host's; the others don't concern it.
+fn loopback_only(mut tools: Section<'_>) -> BTreeMap<String, Located<String>> {
+    let Some(mut own) = tools.section("towpath-host") else { return BTreeMap::new() };
+    let values = own.string_map("loopback_only");
+    own.finish();
+    values
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3100", value_parser = address)]
     pub(crate) deliveries_listen: SocketAddr,
 
+    /// Listen beyond loopback although this variable has a value that the manifest allows on loopback alone
+    /// (application.tool.towpath-host.loopback_only); name each such variable
+    #[arg(long, value_name = "VARIABLE", value_delimiter = ',')]
+    pub(crate) allow_beyond_loopback: Vec<String>,
+
     /// Folder that keeps compiled components for the next start [default: wasmtime's cache folder in the user's home]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache_dir: Option<PathBuf>,

@@ -52,6 +52,14 @@ impl Variables {
         if faults.is_empty() { Ok(Self { values }) } else { Err(Faults(faults)) }
     }
 
+    /// The variables whose values are for loopback alone, by the manifest.
+    pub(crate) fn loopback_only<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = (&'a str, usize)> {
+        let for_loopback = manifest.loopback_only.iter();
+        for_loopback
+            .filter(|(name, of)| self.values.get(*name).is_some_and(|value| value.trim() == of.value))
+            .map(|(name, of)| (name.as_str(), of.line))
+    }
+
     /// Fills a template with the values.
     pub fn fill(&self, text: &str) -> Result<String, String> {
         template::fill(text, |name| self.values.get(name).map(String::as_str))

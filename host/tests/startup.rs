@@ -89,6 +89,56 @@ async fn a_port_in_use_and_an_absent_manifest_are_said_plainly() {
     assert_eq!(status, 64, "`--manifest` twice: {log}");
 }
 
+/// The application above, with a value of a variable that is for loopback alone.
+fn guarded() -> String {
+    let guard = "version = \"1.2.3\"\n[application.tool.towpath-host]\nloopback_only = { greeting = \"hello\" }";
+    APPLICATION.replace("version = \"1.2.3\"", guard)
+}
+
+#[tokio::test]
+async fn a_value_for_loopback_alone_listens_nowhere_else_unless_allowed_by_name() {
+    let start = |arguments: &[&str]| Setup::of(&guarded()).env("SPIN_VARIABLE_TOKEN", "s3cret").args(arguments);
+    for everywhere in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
+        for others in [&["--check"][..], &["--check", "--allow-beyond-loopback", "token"]] {
+            let (status, log) = start(&[&["--listen", everywhere], others].concat()).fail().await;
+            assert_eq!(status, 64, "{everywhere}: {log}");
+            for text in ["loopback_only.greeting", "SPIN_VARIABLE_GREETING", "--allow-beyond-loopback greeting"] {
+                assert!(log.contains(text), "{text}: {log}");
+            }
+        }
+    }
+    for here in ["127.0.0.1:0", "127.8.9.10:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        let (status, log) = start(&["--check", "--listen", here]).fail().await;
+        assert_eq!(status, 0, "{here}: {log}");
+    }
+    let allowed = &["--check", "--listen", "0.0.0.0:0", "--allow-beyond-loopback", "token,greeting"];
+    let (status, log) = start(allowed).fail().await;
+    assert_eq!(status, 0, "{log}");
+    let other = start(&["--check", "--listen", "0.0.0.0:0"]).env("SPIN_VARIABLE_GREETING", "good day");
+    let (status, log) = other.fail().await;
+    assert_eq!(status, 0, "another value: {log}");
+    let spaced = start(&["--check", "--listen", "0.0.0.0:0"]).env("SPIN_VARIABLE_GREETING", " hello ");
+    assert_eq!(spaced.fail().await.0, 64, "components read values without the spaces around them");
+}
+
+#[tokio::test]
+async fn a_value_for_loopback_alone_is_refused_where_it_would_be_served() {
+    // Also by the environment, as a container sets it.
+    let setup = Setup::of(&guarded()).env("SPIN_VARIABLE_TOKEN", "s3cret").args(&["--listen", "0.0.0.0:0"]);
+    let (status, log) = setup.fail().await;
+    assert_eq!(status, 64, "{log}");
+    assert!(log.contains("doesn't listen beyond loopback, on 0.0.0.0:0"), "{log}");
+}
+
+#[tokio::test]
+async fn this_repositorys_sandbox_is_for_loopback_alone() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
+    let own = Manifest::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
+    let guarded = own.loopback_only.get("payment_provider").map(|located| located.value.as_str());
+    assert_eq!(guarded, Some("sandbox"));
+    assert_eq!(own.variables["payment_provider"].default.as_deref(), Some("sandbox"));
+}
+
 #[tokio::test]
 async fn a_wrong_command_line_is_64_and_help_is_0() {
     for (arguments, expected) in [
