@@ -2,7 +2,7 @@
 
 use towpath_sdk::{
     Context, Id, IdempotencyKey, Outcome, Problem, Relay, Request, Response, StoredAnswer, Time, UnitOfWork,
-    request_hash,
+    idempotency, request_hash,
 };
 
 use crate::{
@@ -22,22 +22,50 @@ pub(crate) async fn adjust(context: &Context, request: &Request, sku: &str) -> R
     let hash = request_hash(&format!("POST /v1/inventory/{sku}/adjustments"), &adjustment);
     let Adjustment { delta, reason } = adjustment;
     let movement = Movement { id: Id::new(), sku, delta, reason, created_at: Time::now() };
-    let answer = StoredAnswer::new(201, None, &movement);
-    let unit = || UnitOfWork::new().idempotent("inventory.adjust", &key, &hash, &answer);
+    let wish = Wish { key, hash };
+    let answer = answer(&movement);
+    let unit = || UnitOfWork::new().idempotent(wish.key.within("inventory.adjust", None), &wish.hash, &answer);
+    let adjust = |unit| store::adjust(unit, &movement, wish.key.as_str(), &wish.hash);
     let relay = context.relay().await?;
-    let outcome = match relay.run(store::adjust(unit(), &movement)).await {
+    let outcome = match relay.run(adjust(unit())).await {
         Err(error) if error.unmet() == Some(store::NOT_ADJUSTED) => {
+            // It may be impossible now because it was done before.
+            if let Some(first) = first_answer(&relay, &wish).await? {
+                return Ok(first.into_response(true));
+            }
             make_possible(context, &relay, &movement).await?;
-            relay.run(store::adjust(store::create(unit(), &movement.sku), &movement)).await
+            relay.run(adjust(store::create(unit(), &movement.sku))).await
         }
         outcome => outcome,
     };
     match outcome {
         Ok(Outcome::Replayed(stored)) => Ok(StoredAnswer::from_stored(stored)?.into_response(true)),
         Ok(_) => Ok(answer.into_response(false)),
+        // The relay deletes old keys; the ledger keeps them.
+        Err(error) if error.constraint() == Some(store::KEY_USED) => {
+            let lost = || Problem::internal("a movement has this key, and can't be found by it");
+            Ok(first_answer(&relay, &wish).await?.ok_or_else(lost)?.into_response(true))
+        }
         Err(error) if error.unmet() == Some(store::NOT_ADJUSTED) => Err(refused(&relay, &movement).await?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A client's request: its idempotency key, and its hash.
+struct Wish {
+    key: IdempotencyKey,
+    hash: String,
+}
+
+fn answer(movement: &Movement) -> StoredAnswer {
+    StoredAnswer::new(201, None, movement)
+}
+
+/// The first response to a key, made from the movement that was recorded with it.
+async fn first_answer(relay: &Relay, wish: &Wish) -> Result<Option<StoredAnswer>, Problem> {
+    let rows = relay.query(store::movement_by_key(wish.key.as_str())).await?;
+    let Some((movement, hash)) = store::read_movement(&rows)? else { return Ok(None) };
+    if hash == wish.hash { Ok(Some(answer(&movement))) } else { Err(idempotency::reused()) }
 }
 
 /// Finds out why the first try failed. A second one makes sense if the stock has changed since, or if the product exists

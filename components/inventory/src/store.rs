@@ -12,8 +12,10 @@ const STOCK: &str = "SELECT sku, on_hand, reserved, available FROM stock WHERE s
 const CREATE: &str = "INSERT INTO stock (sku) VALUES ($1) ON CONFLICT (sku) DO NOTHING";
 const ADJUST: &str = "UPDATE stock SET on_hand = on_hand + $2, updated_at = now() \
      WHERE sku = $1 AND on_hand + $2 >= reserved AND on_hand + $2 <= $3";
-const RECORD_ADJUSTMENT: &str =
-    "INSERT INTO movements (id, sku, delta, kind, reason, at) VALUES ($1, $2, $3, 'adjusted', $4, $5)";
+const RECORD_ADJUSTMENT: &str = "INSERT INTO movements (id, sku, delta, kind, reason, at, idempotency_key, request_hash) \
+     VALUES ($1, $2, $3, 'adjusted', $4, $5, $6, $7)";
+const MOVEMENT_BY_KEY: &str =
+    "SELECT id, sku, delta, reason, at, request_hash FROM movements WHERE idempotency_key = $1";
 
 const STATE: &str = "SELECT state FROM reservations WHERE order_id = $1";
 const FIRST_STATE: &str =
@@ -45,6 +47,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("create", CREATE),
     ("adjust", ADJUST),
     ("record_adjustment", RECORD_ADJUSTMENT),
+    ("movement_by_key", MOVEMENT_BY_KEY),
     ("state", STATE),
     ("first_state", FIRST_STATE),
     ("next_state", NEXT_STATE),
@@ -61,6 +64,8 @@ pub const STATEMENTS: &[(&str, &str)] = &[
 pub const MOVED_ON: &str = "moved_on";
 /// The label of the step that fails if there is too little stock.
 pub const OUT_OF_STOCK: &str = "out_of_stock";
+/// The index that an adjustment violates if its key was used before and the relay has deleted it.
+pub const KEY_USED: &str = "movements_idempotency_key";
 /// The label of the step that fails if the adjustment is not possible.
 pub const NOT_ADJUSTED: &str = "not_adjusted";
 
@@ -98,12 +103,31 @@ pub fn create(unit: UnitOfWork, sku: &str) -> UnitOfWork {
     unit.step(CREATE, [json!(sku)])
 }
 
-/// Adjusts the stock, and records the reason in the ledger.
-pub fn adjust(unit: UnitOfWork, movement: &Movement) -> UnitOfWork {
+/// Adjusts the stock, and records the reason in the ledger, which keeps the client's key for ever.
+pub fn adjust(unit: UnitOfWork, movement: &Movement, key: &str, hash: &str) -> UnitOfWork {
     let Movement { id, sku, delta, reason, created_at } = movement;
+    let record = [json!(id), json!(sku), json!(delta), json!(reason), json!(created_at), json!(key), json!(hash)];
     unit.step(ADJUST, [json!(sku), json!(delta), json!(MAX_ON_HAND)])
         .expect(1, NOT_ADJUSTED)
-        .step(RECORD_ADJUSTMENT, [json!(id), json!(sku), json!(delta), json!(reason), json!(created_at)])
+        .step(RECORD_ADJUSTMENT, record)
+}
+
+/// The movement that was recorded with this key.
+pub(crate) fn movement_by_key(key: &str) -> Query {
+    Query::new(MOVEMENT_BY_KEY, [json!(key)])
+}
+
+/// Reads it, with the hash of its request.
+pub(crate) fn read_movement(rows: &Rows) -> Result<Option<(Movement, String)>, Problem> {
+    let Some(row) = rows.first() else { return Ok(None) };
+    let movement = Movement {
+        id: row.get("id")?,
+        sku: row.get("sku")?,
+        delta: row.get("delta")?,
+        reason: row.get("reason")?,
+        created_at: row.get("at")?,
+    };
+    Ok(Some((movement, row.get("request_hash")?)))
 }
 
 /// Moves the order from one state to the next. The unit of work rolls back if it has another state.

@@ -1,6 +1,10 @@
 //! `POST /v1/orders/{id}/cancel`: the customer cancels an order before it is shipped.
 
-use towpath_sdk::{Context, Id, Problem, Query, Request, Response, parse};
+use serde_json::json;
+use towpath_sdk::{
+    Context, Id, IdempotencyKey, Outcome, Problem, Query, Request, Response, StoredAnswer, Time, UnitOfWork, parse,
+    request_hash,
+};
 
 use crate::{
     domain::{Cancelling, Said, saga},
@@ -8,33 +12,65 @@ use crate::{
     steps, store,
 };
 
+const OPERATION: &str = "order.cancel";
+
 /// The most tries: a try fails if the saga moves the order meanwhile, which it does a few times in an order's life.
 const MAX_TRIES: usize = 8;
 
-/// Cancels an order. Cancelling a cancelled one succeeds and changes nothing.
+/// Cancels an order. Cancelling a cancelled one succeeds and changes nothing, so a key is not needed; with one, a repetition
+/// gets the first answer, and not the order as it is by then.
 ///
 /// # Errors
 /// 404 `unknown_order`; 409 `not_cancellable`.
 pub(crate) async fn cancel(context: &Context, request: &Request, id: Id) -> Result<Response, Problem> {
+    let key = IdempotencyKey::optional(request)?;
     let reason = reason(request)?;
+    let hash = request_hash(&format!("POST /v1/orders/{id}/cancel"), &json!({ "reason": reason }));
     let relay = context.relay().await?;
     for _ in 0..MAX_TRIES {
-        let seen = steps::look(&relay, id).await?.ok_or_else(steps::unknown)?;
-        let done = match Cancelling::of(seen.status) {
-            Cancelling::Already => true,
-            Cancelling::Cancel => steps::say(&relay, id, &seen, Said::Cancelled { reason: reason.clone() }).await?,
-            Cancelling::NotCancellable => {
-                let detail = format!("An order that is {} can't be cancelled.", seen.status);
-                return Err(Problem::conflict("not_cancellable", detail));
+        let rows = relay.query(Query::new(store::ORDER, [id.into()])).await?;
+        let row = rows.first().ok_or_else(steps::unknown)?;
+        let (seen, order) = (steps::seen(row)?, Order::read(row)?);
+        let key = key.as_ref().map(|key| key.within(OPERATION, Some(order.customer_id())));
+        let now = Time::now();
+        let (answer, unit) = match (Cancelling::of(seen.status), key) {
+            (Cancelling::Cancel, key) => {
+                let answer = order.into_cancelled(&reason, now).answer(202);
+                let unit = under(key, &hash, &answer);
+                (answer, steps::saying(unit, id, &seen, Said::Cancelled { reason: reason.clone() }, now))
+            }
+            (Cancelling::Already, None) => return Ok(order.answer(202).into_response(false)),
+            (Cancelling::Already, key) => {
+                let answer = order.answer(202);
+                let unit = under(key, &hash, &answer);
+                (answer, unit.step(store::SEEN, [id.into()]).expect(1, "there"))
+            }
+            (Cancelling::NotCancellable, key) => {
+                let before = match key {
+                    Some(key) => relay.first_answer(key, &hash).await?,
+                    None => None,
+                };
+                let detail = || format!("An order that is {} can't be cancelled.", seen.status);
+                let answer = before.ok_or_else(|| Problem::conflict("not_cancellable", detail()))?;
+                return Ok(answer.into_response(true));
             }
         };
-        if done {
-            let rows = relay.query(Query::new(store::ORDER, [id.into()])).await?;
-            let order = Order::read(rows.first().ok_or_else(steps::unknown)?)?;
-            return Ok(order.answer(202).into_response(false));
+        match relay.run(unit).await {
+            Ok(Outcome::Replayed(first)) => return Ok(StoredAnswer::from_stored(first)?.into_response(true)),
+            Ok(_) => return Ok(answer.into_response(false)),
+            Err(error) if steps::is_to_see_again(&error) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Err(steps::contention())
+}
+
+/// A unit of work under the client's key, if there is one.
+fn under(key: Option<String>, hash: &str, answer: &StoredAnswer) -> UnitOfWork {
+    match key {
+        Some(key) => UnitOfWork::new().idempotent(key, hash, answer),
+        None => UnitOfWork::new(),
+    }
 }
 
 /// The customer's reason, where there is a body with one.

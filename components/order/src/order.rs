@@ -97,6 +97,18 @@ impl Order {
         self.answer(if self.payment_state.is_some() { 202 } else { 201 })
     }
 
+    /// As it is once its customer has cancelled it at this time.
+    pub(crate) fn into_cancelled(self, reason: &str, at: Time) -> Self {
+        let updated_at = at.max(self.updated_at);
+        let (status, reason) = (Status::Cancelled.as_str(), Some(reason.into()));
+        Self { status, reason, payment_state: None, updated_at, ..self }
+    }
+
+    /// Its customer, whose idempotency keys belong to it.
+    pub(crate) fn customer_id(&self) -> &str {
+        &self.customer_id
+    }
+
     /// The response with this status and the header `Location`.
     pub(crate) fn answer(&self, status: u16) -> StoredAnswer {
         StoredAnswer::new(status, Some(format!("/v1/orders/{}", self.id)), self)

@@ -37,11 +37,12 @@ pub(crate) async fn pay(context: &Context, request: &Request, id: Id) -> Result<
         // A repetition gets the first answer, whatever became of the order since then.
         let order = if payment_method.is_some() { order.into_resumed() } else { order };
         let answer = order.answer(202);
-        let unit = UnitOfWork::new().idempotent(OPERATION, &key, &hash, &answer);
+        let key = key.within(OPERATION, Some(order.customer_id()));
+        let unit = UnitOfWork::new().idempotent(key, &hash, &answer);
         let decision = Decision::Resume { payment_method: payment_method.clone() };
         // Also where it can't be done: a repetition gets its answer, and the guard keeps anything else from happening.
         let asked = Seen { asks: seen.asks.or(Some(Asks::Action)), ..seen };
-        let (answer, replayed) = match relay.run(steps::carry_out(unit, id, &asked, &decision, None)).await {
+        let (answer, replayed) = match relay.run(steps::carry_out(unit, id, &asked, &decision, None, None)).await {
             Ok(Outcome::Replayed(first)) => (StoredAnswer::from_stored(first)?, true),
             Ok(_) => (answer, false),
             Err(error) if error.unmet() == Some(steps::MOVED_ON) => match refused(Paying::of(&seen)) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use towpath_sdk::{
     Context, Id, IdempotencyKey, Outcome, Problem, Query, Relay, RelayError, Request, Response, StoredAnswer, Time,
-    UnitOfWork, prefer, request_hash,
+    UnitOfWork, idempotency, prefer, request_hash,
 };
 
 use crate::{
@@ -21,20 +21,22 @@ const OPERATION: &str = "order.place";
 /// The longest wait for the outcome that a client may ask for.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// A client's request: its idempotency key, and its hash.
+/// A client's request: its idempotency key, whose key it is, and its hash.
 struct Wish {
     key: IdempotencyKey,
+    customer_id: String,
     hash: String,
 }
 
 /// Places an order, once per key.
 ///
 /// # Errors
-/// 422 with every invalid field or line; 503 where the order can't be placed now.
+/// 422 with every invalid field or line; 409 `price_changed`; 503 where the order can't be placed now.
 pub(crate) async fn place(context: &Context, request: &Request) -> Result<Response, Problem> {
     let key = IdempotencyKey::required(request)?;
     let draft = request.read_body(Draft::read)?;
-    let wish = Wish { hash: request_hash("POST /v1/orders", &draft), key };
+    let hash = request_hash("POST /v1/orders", &draft);
+    let wish = Wish { key, customer_id: draft.customer_id.clone(), hash };
     let relay = context.relay().await?;
     let prices = catalogue::prices(context, &relay, &draft).await;
     let priced = prices.and_then(|prices| draft.price(&prices).map_err(refused));
@@ -56,7 +58,8 @@ pub(crate) async fn place(context: &Context, request: &Request) -> Result<Respon
 async fn take(relay: &Relay, wish: &Wish, priced: &Priced) -> Result<(StoredAnswer, bool), Problem> {
     let (id, now) = (Id::new(), Time::now());
     let answer = Order::placed(id, priced, now).answer(202);
-    let unit = unit(id, now, wish, priced).idempotent(OPERATION, &wish.key, &wish.hash, &answer);
+    let key = wish.key.within(OPERATION, Some(&wish.customer_id));
+    let unit = unit(id, now, wish, priced).idempotent(key, &wish.hash, &answer);
     match relay.run(unit).await {
         Ok(Outcome::Replayed(stored)) => Ok((StoredAnswer::from_stored(stored)?, true)),
         Ok(Outcome::Committed(_) | Outcome::Duplicate) => Ok((answer, false)),
@@ -94,11 +97,11 @@ fn unit(id: Id, now: Time, wish: &Wish, priced: &Priced) -> UnitOfWork {
 
 /// The first response to a key, made from the order that was placed with it.
 async fn first_answer(relay: &Relay, wish: &Wish) -> Result<Option<StoredAnswer>, Problem> {
-    let rows = relay.query(Query::new(store::ORDER_BY_KEY, [wish.key.as_str().into()])).await?;
+    let params = [wish.key.as_str().into(), json!(wish.customer_id)];
+    let rows = relay.query(Query::new(store::ORDER_BY_KEY, params)).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     if row.get::<String>("request_hash")? != wish.hash {
-        let detail = "This Idempotency-Key was used with a different request.";
-        return Err(Problem::unprocessable("idempotency_key_reused", detail));
+        return Err(idempotency::reused());
     }
     Ok(Some(Order::read(row)?.into_placed().answer(202)))
 }
@@ -128,16 +131,21 @@ fn refused(refusal: Refusal) -> Problem {
         "unknown_sku" => "There is no product with the SKU of some lines.",
         "product_inactive" => "The products of some lines are not active.",
         "mixed_currencies" => "All lines of an order must have the same currency.",
+        "price_changed" => "The order costs something else than expected_total: total is what it costs now.",
         _ => "The total of the order is too large.",
     };
-    let mut problem = Problem::unprocessable(refusal.code, detail);
+    let mut problem = match refusal.total {
+        // The request is right, and was so when the customer saw the prices.
+        Some(total) => Problem::conflict(refusal.code, detail).with("total", json!(total)),
+        None => Problem::unprocessable(refusal.code, detail),
+    };
     problem.errors = refusal.errors;
     problem
 }
 
 #[cfg(test)]
 mod tests {
-    use towpath_sdk::FieldError;
+    use towpath_sdk::{FieldError, Money};
 
     use super::*;
 
@@ -145,11 +153,21 @@ mod tests {
     fn a_refusal_names_every_line_that_is_in_the_way() {
         for code in ["unknown_sku", "product_inactive", "mixed_currencies", "total_too_large"] {
             let error = FieldError { field: "lines[1].sku".into(), code, detail: "why".into() };
-            let problem = refused(Refusal { code, errors: vec![error] });
+            let problem = refused(Refusal { code, total: None, errors: vec![error] });
             assert_eq!((problem.status, problem.code), (422, code));
             let document: Value = serde_json::from_slice(problem.into_response().body()).expect("a document");
             assert_eq!(document["errors"], json!([{"field": "lines[1].sku", "code": code, "detail": "why"}]));
         }
+    }
+
+    #[test]
+    fn another_price_is_a_conflict_and_tells_the_new_total() {
+        let total = Money::new(300, "EUR".parse().expect("a currency"));
+        let problem = refused(Refusal { code: "price_changed", total: Some(total), errors: vec![] });
+        assert_eq!((problem.status, problem.code), (409, "price_changed"));
+        assert_eq!(problem.retry_after_seconds, None, "the same request fails again");
+        let document: Value = serde_json::from_slice(problem.into_response().body()).expect("a document");
+        assert_eq!(document["total"], json!({"amount": 300, "currency": "EUR"}));
     }
 
     #[test]
@@ -165,7 +183,8 @@ mod tests {
         let mut headers = http::HeaderMap::new();
         headers.insert("idempotency-key", http::HeaderValue::from_static("key"));
         let request = Request::new(http::Method::POST, "/v1/orders", headers, "");
-        let wish = Wish { key: IdempotencyKey::required(&request).expect("a key"), hash: "hash".into() };
+        let key = IdempotencyKey::required(&request).expect("a key");
+        let wish = Wish { key, customer_id: "c".into(), hash: "hash".into() };
         let id = Id::new();
         let unit = unit(id, Time::now(), &wish, &priced).into_request();
         let params = &unit.steps[0].params;

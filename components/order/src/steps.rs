@@ -4,7 +4,7 @@
 //! so that of two handlers at once the row decides, and not which of them read first.
 
 use serde_json::{Value, json};
-use towpath_sdk::{Currency, Delivery, Id, Money, Problem, Query, Relay, RelayError, UnitOfWork, relay::Row};
+use towpath_sdk::{Currency, Delivery, Id, Money, Problem, Query, Relay, RelayError, Time, UnitOfWork, relay::Row};
 
 use crate::{
     domain::{Asks, Decision, Heard, OnDecline, Said, Seen, Status},
@@ -79,7 +79,7 @@ pub(crate) async fn hear(
             None => look(relay, id).await?.ok_or_else(unknown)?,
         };
         let decision = seen.hear(heard);
-        match relay.run(carry_out(delivery.unit(), id, &seen, &decision, Some(entry.clone()))).await {
+        match relay.run(carry_out(delivery.unit(), id, &seen, &decision, Some(entry.clone()), None)).await {
             Err(error) if error.unmet() == Some(MOVED_ON) => {}
             other => return Ok(other.map(drop)?),
         }
@@ -93,11 +93,21 @@ pub(crate) async fn hear(
 /// As [`Relay::run`]. An unknown outcome counts as "no": the next read of the row shows it.
 pub(crate) async fn say(relay: &Relay, id: Id, seen: &Seen, said: Said) -> Result<bool, RelayError> {
     let decision = Decision::Say { said, payment_id: None };
-    match relay.run(carry_out(UnitOfWork::new(), id, seen, &decision, None)).await {
+    match relay.run(carry_out(UnitOfWork::new(), id, seen, &decision, None, None)).await {
         Ok(_) => Ok(true),
-        Err(error) if error.unmet() == Some(MOVED_ON) || error.is_outcome_unknown() => Ok(false),
+        Err(error) if is_to_see_again(&error) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The same for a client that is told of it as of this time.
+pub(crate) fn saying(unit: UnitOfWork, id: Id, seen: &Seen, said: Said, at: Time) -> UnitOfWork {
+    carry_out(unit, id, seen, &Decision::Say { said, payment_id: None }, None, Some(at))
+}
+
+/// Whether the order's row tells what became of the step: it moved on first, or the answer was lost.
+pub(crate) fn is_to_see_again(error: &RelayError) -> bool {
+    error.unmet() == Some(MOVED_ON) || error.is_outcome_unknown()
 }
 
 /// The unit of work that carries a decision out.
@@ -107,6 +117,7 @@ pub(crate) fn carry_out(
     seen: &Seen,
     decision: &Decision,
     heard: Option<Entry>,
+    at: Option<Time>,
 ) -> UnitOfWork {
     let mut entries: Vec<_> = heard.into_iter().collect();
     let (mut reason, mut event) = (None, None);
@@ -156,6 +167,7 @@ pub(crate) fn carry_out(
             Decision::Resume { payment_method } => json!(payment_method),
             _ => Value::Null,
         },
+        json!(at),
     ];
     let unit = unit.step(store::STEP, params).expect(count, MOVED_ON);
     let unit = match event {
@@ -204,7 +216,7 @@ mod tests {
         let (id, payment_id) = (Id::new(), Id::new());
         let heard = Heard::PaymentCaptured { payment_id, amount: seen().total };
         let entry = Entry::of("payment.captured", "e", json!({}));
-        let unit = carry_out(UnitOfWork::new(), id, &seen(), &seen().hear(&heard), Some(entry)).into_request();
+        let unit = carry_out(UnitOfWork::new(), id, &seen(), &seen().hear(&heard), Some(entry), None).into_request();
         let [step] = unit.steps.as_slice() else { panic!("one step") };
         assert_eq!(step.label.as_deref(), Some(MOVED_ON));
         assert_eq!(serde_json::to_value(step.expect).expect("JSON"), json!({"exactly": 2}));
@@ -238,7 +250,7 @@ mod tests {
         let (id, payment_id) = (Id::new(), Id::new());
         let heard = Heard::PaymentDeclined { payment_id, reason: "expired_card".into() };
         let entry = Entry::of("payment.declined", "e", json!({}));
-        let unit = carry_out(UnitOfWork::new(), id, &seen(), &seen().hear(&heard), Some(entry)).into_request();
+        let unit = carry_out(UnitOfWork::new(), id, &seen(), &seen().hear(&heard), Some(entry), None).into_request();
         let params = &unit.steps[0].params;
         assert_eq!(
             (&params[1], &params[8], &params[9]),
@@ -252,7 +264,7 @@ mod tests {
     fn a_customer_who_goes_on_is_asked_for_nothing_and_payment_hears_of_it() {
         let (id, seen) = (Id::new(), Seen { asks: Some(Asks::Action), ..seen() });
         let decision = Decision::Resume { payment_method: Some("pm_2".into()) };
-        let unit = carry_out(UnitOfWork::new(), id, &seen, &decision, None).into_request();
+        let unit = carry_out(UnitOfWork::new(), id, &seen, &decision, None, None).into_request();
         let params = &unit.steps[0].params;
         assert_eq!(params[8..], [Value::Null, json!("requires_action"), json!("pm_2")]);
         assert_eq!(unit.events[0].kind, "order.payment_requested");
@@ -263,7 +275,7 @@ mod tests {
     fn a_note_keeps_the_status_and_says_nothing() {
         let entry = Entry::of("stock.released", "e", json!({}));
         let decision = Decision::Note { payment_id: None };
-        let unit = carry_out(UnitOfWork::new(), Id::new(), &seen(), &decision, Some(entry)).into_request();
+        let unit = carry_out(UnitOfWork::new(), Id::new(), &seen(), &decision, Some(entry), None).into_request();
         assert_eq!(unit.steps[0].params[1], unit.steps[0].params[4]);
         assert!(unit.events.is_empty() && unit.notify.is_empty());
     }

@@ -48,19 +48,20 @@ WITH placed AS (
 INSERT INTO order_history (order_id, at, type, event_id, detail, status)
 SELECT id, created_at, 'order.placed', $12, $13, 'pending' FROM placed";
 
-/// The constraint that [`PLACE`] violates if the key was used before and the relay has deleted it.
+/// The constraint that [`PLACE`] violates if the customer used the key before and the relay has deleted it.
 pub const KEY_USED: &str = "orders_idempotency_key_key";
 
 /// A step of an order, with its entries in the history, if its row still is as it was seen.
 ///
 /// It locks the row before it takes numbers for the history, so that these are in the order of the commits.
 /// Parameters: id; new status, reason, payment; status, total and currency as seen; the entries; what the payment asks of the
-/// customer, now and as seen; the payment method where it is another one.
+/// customer, now and as seen; the payment method where it is another one; when, or null for now.
 pub const STEP: &str = "
 WITH stepped AS (
     UPDATE orders
     SET status = $2, reason = coalesce($3, reason), payment_id = coalesce(payment_id, $4), payment_state = $9,
-        payment_method = coalesce($11, payment_method), updated_at = greatest(clock_timestamp(), updated_at)
+        payment_method = coalesce($11, payment_method),
+        updated_at = greatest(coalesce($12::timestamptz, clock_timestamp()), updated_at)
     WHERE id = $1 AND status = $5 AND total = $6 AND currency = $7
       AND payment_state IS NOT DISTINCT FROM $10::text
     RETURNING id, updated_at
@@ -76,8 +77,8 @@ pub const SEEN: &str = "SELECT status, total, currency, on_decline, payment_stat
 /// One order.
 pub const ORDER: &str = select_order!("WHERE o.id = $1");
 
-/// The order that was placed with a key.
-pub const ORDER_BY_KEY: &str = select_order!("WHERE o.idempotency_key = $1");
+/// The order that a customer placed with a key. Parameters: key, customer.
+pub const ORDER_BY_KEY: &str = select_order!("WHERE o.idempotency_key = $1 AND o.customer_id = $2");
 
 /// One order as it was when it was first decided, or as it is while it waits for its customer; no row otherwise. Clients
 /// wait for it.

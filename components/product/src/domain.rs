@@ -28,7 +28,7 @@ pub struct Product {
 }
 
 /// A new product, as a client sends it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewProduct {
     sku: String,
     name: String,

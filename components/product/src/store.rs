@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use towpath_sdk::{Cursor, Id, Money, Problem, Query, RelayError, Row, Rows, UnitOfWork};
+use towpath_sdk::{Cursor, Id, IdempotencyKey, Money, Problem, Query, RelayError, Row, Rows, StoredAnswer, UnitOfWork};
 
-use crate::domain::{PageRequest, Product, sku_taken, unknown_product};
+use crate::domain::{PageRequest, Product, unknown_product};
 
 macro_rules! columns {
     () => {
@@ -13,8 +13,13 @@ macro_rules! columns {
     };
 }
 
-const INSERT: &str =
-    concat!("INSERT INTO products (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+const INSERT: &str = concat!(
+    "INSERT INTO products (",
+    columns!(),
+    ", idempotency_key, request_hash, first_answer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+);
+const CREATED_WITH: &str = "SELECT request_hash, first_answer FROM products WHERE idempotency_key = $1";
+const UNCHANGED: &str = "SELECT id FROM products WHERE id = $1 AND version = $2";
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
 const BY_SKU: &str = concat!("SELECT ", columns!(), " FROM products WHERE sku = $1 LIMIT $2");
 const FIRST_PAGE: &str = concat!("SELECT ", columns!(), " FROM products ORDER BY id LIMIT $1");
@@ -25,6 +30,8 @@ const UPDATE: &str = "UPDATE products SET name = $3, description = $4, price_amo
 /// Every SQL text of this service, by name.
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("insert", INSERT),
+    ("created_with", CREATED_WITH),
+    ("unchanged", UNCHANGED),
     ("by_id", BY_ID),
     ("by_sku", BY_SKU),
     ("first_page", FIRST_PAGE),
@@ -42,8 +49,23 @@ fn tag(id: Id) -> String {
     format!("product:{id}")
 }
 
-/// Creates the product.
-pub(crate) fn insert(product: &Product) -> UnitOfWork {
+/// A client's request with its idempotency key, the request's hash, and what it is answered if it is done now.
+pub(crate) struct Wish {
+    pub(crate) key: IdempotencyKey,
+    pub(crate) hash: String,
+    pub(crate) answer: StoredAnswer,
+}
+
+/// The unit under the client's key, or under one of its own.
+pub(crate) fn under(unit: UnitOfWork, operation: &str, wish: Option<&Wish>) -> UnitOfWork {
+    match wish {
+        Some(Wish { key, hash, answer }) => unit.idempotent(key.within(operation, None), hash, answer),
+        None => unit.repeatable(),
+    }
+}
+
+/// Creates the product, which keeps the key that it was created with for ever.
+pub(crate) fn insert(product: &Product, wish: Option<&Wish>) -> UnitOfWork {
     UnitOfWork::new().step(
         INSERT,
         [
@@ -57,8 +79,21 @@ pub(crate) fn insert(product: &Product) -> UnitOfWork {
             json!(product.version),
             json!(product.created_at),
             json!(product.updated_at),
+            json!(wish.map(|wish| wish.key.as_str())),
+            json!(wish.map(|wish| &wish.hash)),
+            json!(wish.map(|wish| wish.answer.to_stored())),
         ],
     )
+}
+
+/// What was answered to the client that created a product with this key.
+pub(crate) fn created_with(key: &IdempotencyKey) -> Query {
+    Query::new(CREATED_WITH, [json!(key.as_str())])
+}
+
+/// Holds that the product still is as it was read.
+pub(crate) fn unchanged(product: &Product) -> UnitOfWork {
+    UnitOfWork::new().step(UNCHANGED, [json!(product.id), json!(product.version)]).expect(1, STALE)
 }
 
 /// Replaces the product of version `old` by `new`.
@@ -130,15 +165,14 @@ pub(crate) fn read_one(rows: &Rows) -> Result<Product, Problem> {
     Ok(read(rows.first().ok_or_else(unknown_product)?)?)
 }
 
-/// What a client hears of a unit of work that wasn't done.
+/// Whether another product has the SKU or the idempotency key.
+pub(crate) fn is_taken(error: &RelayError) -> bool {
+    matches!(error.constraint(), Some("products_sku_key" | "products_idempotency_key"))
+}
+
+/// What a client hears of a change that wasn't made.
 pub(crate) fn problem(error: RelayError) -> Problem {
-    if error.constraint() == Some("products_sku_key") {
-        sku_taken()
-    } else if error.unmet() == Some(STALE) {
-        towpath_sdk::etag::stale()
-    } else {
-        error.into()
-    }
+    if error.unmet() == Some(STALE) { towpath_sdk::etag::stale() } else { error.into() }
 }
 
 #[cfg(test)]
@@ -163,10 +197,11 @@ mod tests {
 
     #[test]
     fn refusals_of_the_database_become_the_api_s() {
-        let mut taken = Refusal::new(Code::ConstraintViolation, "why");
-        taken.constraint = Some("products_sku_key".into());
-        let problem = problem_of(taken);
-        assert_eq!((problem.status, problem.code), (409, "sku_taken"));
+        for (constraint, is_one) in [("products_sku_key", true), ("products_idempotency_key", true), ("other", false)] {
+            let mut taken = Refusal::new(Code::ConstraintViolation, "why");
+            taken.constraint = Some(constraint.into());
+            assert_eq!(is_taken(&RelayError::Refused(Box::new(taken))), is_one, "{constraint}");
+        }
         let mut stale = Refusal::new(Code::ExpectationFailed, "why");
         stale.step = Some(StepRef { index: 0, label: Some(STALE.into()), affected: Some(0) });
         let problem = problem_of(stale);

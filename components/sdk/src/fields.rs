@@ -150,6 +150,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// An object that may be absent or `null`, read by `read`; or another value in its place, parsed by `parse`.
+    pub fn optional_object_or<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Fields<'a>) -> Option<T>,
+        parse: impl FnOnce(&'a Value) -> Result<T, Invalid>,
+    ) -> Option<Option<T>> {
+        match self.value(name) {
+            None => Some(None),
+            Some(value) if value.is_object() => self.nested(value, name.into(), read).map(Some),
+            Some(value) => self.parsed(name, parse(value)).map(Some),
+        }
+    }
+
     /// An object of a merge patch that can't be removed: absent or a new one.
     pub fn replacement_object<T>(
         &self,

@@ -1,4 +1,5 @@
-//! Idempotency keys of clients: a repeated request gets the first response again and changes nothing.
+//! Idempotency keys of clients: a repeated request gets the first response again and changes nothing. The rule for all
+//! routes is docs/idempotency.md.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,6 +39,9 @@ pub struct StoredAnswer {
     /// The header `Location`, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// The header `ETag`, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
     /// The body.
     pub body: Value,
 }
@@ -48,21 +52,39 @@ impl IdempotencyKey {
     /// # Errors
     /// 400 `idempotency_key_missing` or `idempotency_key_invalid`.
     pub fn required(request: &Request) -> Result<Self, Problem> {
-        let Some(value) = request.headers().get("idempotency-key") else {
-            return Err(Problem::bad_request("idempotency_key_missing", "This request needs an Idempotency-Key."));
-        };
+        let missing = || Problem::bad_request("idempotency_key_missing", "This request needs an Idempotency-Key.");
+        Self::optional(request)?.ok_or_else(missing)
+    }
+
+    /// The key of a request that may have one.
+    ///
+    /// # Errors
+    /// 400 `idempotency_key_invalid`.
+    pub fn optional(request: &Request) -> Result<Option<Self>, Problem> {
+        let mut values = request.headers().get_all("idempotency-key").iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            // Whoever reads the other one would answer for another request.
+            return Err(Problem::bad_request("idempotency_key_invalid", "A request has one Idempotency-Key at most."));
+        }
         let key = value.as_bytes();
         if key.is_empty() || key.len() > 255 || !key.iter().all(u8::is_ascii_graphic) {
             let detail = "An Idempotency-Key has 1 to 255 visible ASCII characters.";
             return Err(Problem::bad_request("idempotency_key_invalid", detail));
         }
-        Ok(Self(String::from_utf8_lossy(key).into_owned()))
+        Ok(Some(Self(String::from_utf8_lossy(key).into_owned())))
     }
 
-    /// The key as the relay gets it: unique for the operation, with a fixed length.
+    /// The key as the relay gets it: unique for the operation and the caller, with a fixed length. Without a caller, all
+    /// callers share their keys.
     #[must_use]
-    pub fn within(&self, operation: &str) -> String {
-        format!("{operation}:{}", hex(&Sha256::digest(self.0.as_bytes())))
+    pub fn within(&self, operation: &str, caller: Option<&str>) -> String {
+        let mut hash = Sha256::new().chain_update(self.0.as_bytes());
+        if let Some(caller) = caller {
+            // A key holds no line feed, so no two pairs give the same bytes.
+            hash = hash.chain_update("\n").chain_update(caller);
+        }
+        format!("{operation}:{}", hex(&hash.finalize()))
     }
 
     /// As the client sent it.
@@ -76,7 +98,13 @@ impl StoredAnswer {
     /// A JSON response to store.
     #[must_use]
     pub fn new(status: u16, location: Option<String>, body: &impl Serialize) -> Self {
-        Self { status, location, body: serde_json::to_value(body).unwrap_or(Value::Null) }
+        Self { status, location, etag: None, body: serde_json::to_value(body).unwrap_or(Value::Null) }
+    }
+
+    /// With the entity tag of what it shows: clients may keep it, and ask each time whether it still is the current version.
+    #[must_use]
+    pub fn with_etag(self, etag: String) -> Self {
+        Self { etag: Some(etag), ..self }
     }
 
     /// Reads what the relay stored.
@@ -99,6 +127,9 @@ impl StoredAnswer {
         let mut response = Response::json(self.status, &self.body);
         if let Some(location) = &self.location {
             response = response.header("location", location);
+        }
+        if let Some(etag) = &self.etag {
+            response = response.header("etag", etag).header("cache-control", "no-cache");
         }
         if replayed {
             response = response.header("idempotent-replayed", "true");
@@ -153,6 +184,12 @@ fn write_canonical(value: &Value, out: &mut String) {
     }
 }
 
+/// 422 `idempotency_key_reused`: the first request with this key was another one.
+#[must_use]
+pub fn reused() -> Problem {
+    Problem::unprocessable("idempotency_key_reused", "This Idempotency-Key was used with another request.")
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -184,14 +221,37 @@ mod tests {
             assert_eq!(refusal(Some(wrong)), (400, "idempotency_key_invalid"), "{wrong:?}");
         }
         let longest = key(Some(&[b'x'; 255])).expect("a key");
-        assert!(longest.within("inventory.adjust").len() <= 255);
+        assert!(longest.within("inventory.adjust", Some(&"ä".repeat(128))).len() <= 255);
     }
 
     #[test]
-    fn one_key_is_two_in_two_operations() {
+    fn a_request_has_one_key() {
+        let mut headers = HeaderMap::new();
+        let read =
+            |headers: &HeaderMap| IdempotencyKey::optional(&Request::new(Method::POST, "/", headers.clone(), ""));
+        assert_eq!(read(&headers), Ok(None));
+        headers.append("idempotency-key", HeaderValue::from_static("a"));
+        assert_eq!(read(&headers).expect("a key").as_ref().map(IdempotencyKey::as_str), Some("a"));
+        headers.append("Idempotency-Key", HeaderValue::from_static("a"));
+        assert_eq!(read(&headers).expect_err("two, though the same").code, "idempotency_key_invalid");
+    }
+
+    #[test]
+    fn one_key_is_two_in_two_operations_or_of_two_callers() {
         let key = key(Some(b"k")).expect("a key");
-        assert_ne!(key.within("a"), key.within("b"));
-        assert_eq!(key.within("a"), key.clone().within("a"));
+        let forms = [("a", None), ("b", None), ("a", Some("")), ("a", Some("c")), ("a", Some("d")), ("b", Some("c"))];
+        let distinct: std::collections::BTreeSet<_> =
+            forms.iter().map(|(of, caller)| key.within(of, *caller)).collect();
+        assert_eq!(distinct.len(), forms.len());
+        assert_eq!(key.within("a", Some("c")), key.clone().within("a", Some("c")));
+    }
+
+    #[test]
+    fn a_key_without_a_caller_stays_as_older_releases_wrote_it() {
+        // Their answers must be found after an upgrade: this is `printf k | sha256sum`.
+        let key = key(Some(b"k")).expect("a key");
+        let written = "inventory.adjust:8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a";
+        assert_eq!(key.within("inventory.adjust", None), written);
     }
 
     #[test]
@@ -207,11 +267,11 @@ mod tests {
 
     #[test]
     fn a_stored_answer_comes_back_the_same_and_says_so() {
-        let answer = StoredAnswer::new(202, Some("/v1/orders/1".into()), &json!({"id": "1"}));
+        let answer = StoredAnswer::new(202, Some("/v1/orders/1".into()), &json!({"id": "1"})).with_etag("\"1\"".into());
         let first = answer.clone().into_response(false);
         let again = StoredAnswer::from_stored(answer.to_stored()).expect("an answer").into_response(true);
         assert_eq!((first.status(), first.body()), (again.status(), again.body()));
-        assert_eq!(again.get_header("location"), Some("/v1/orders/1"));
+        assert_eq!((again.get_header("location"), again.get_header("etag")), (Some("/v1/orders/1"), Some("\"1\"")));
         assert_eq!(
             (first.get_header("idempotent-replayed"), again.get_header("idempotent-replayed")),
             (None, Some("true"))

@@ -1,6 +1,7 @@
 //! Problem documents (RFC 9457): every error response has this form.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::Response;
 
@@ -41,8 +42,10 @@ pub struct Problem {
     pub retry_after_seconds: Option<u32>,
     /// The methods that the path allows, as `Allow`.
     pub allow: Option<&'static str>,
+    /// Further members of the document, such as what would be right.
+    pub members: Option<Box<Map<String, Value>>>,
     /// For the log alone.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +58,8 @@ struct Document<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    members: Option<&'a Map<String, Value>>,
 }
 
 impl Problem {
@@ -68,6 +73,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after_seconds: None,
             allow: None,
+            members: None,
             cause: None,
         }
     }
@@ -167,10 +173,17 @@ impl Problem {
         Self::unavailable("outcome_unknown", detail, cause)
     }
 
+    /// With a further member of the document (RFC 9457, 3.2).
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.get_or_insert_default().insert(name.into(), value.into());
+        self
+    }
+
     /// With a cause for the log.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(cause.into().into_boxed_str());
         self
     }
 
@@ -184,6 +197,7 @@ impl Problem {
             code: self.code,
             detail: &self.detail,
             errors: &self.errors,
+            members: self.members.as_deref(),
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(self.status).content("application/problem+json", body);
@@ -244,6 +258,12 @@ mod tests {
         assert_eq!(document["code"], "validation_failed");
         assert_eq!(document["errors"][1]["field"], "lines[1].quantity");
         assert_eq!(document["errors"][1]["code"], "required");
+    }
+
+    #[test]
+    fn further_members_stand_beside_the_others() {
+        let document = document(Problem::conflict("price_changed", "why").with("total", 7));
+        assert_eq!((&document["code"], &document["total"]), (&"price_changed".into(), &7.into()));
     }
 
     #[test]

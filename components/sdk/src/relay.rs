@@ -19,7 +19,7 @@ pub use rows::{FromColumn, Row, Rows};
 pub use unit::{Outcome, UnitOfWork, event};
 
 use crate::{
-    Budget, Trace,
+    Budget, Problem, StoredAnswer, Trace,
     outbound::{Answer, Call, call},
     peer::encode,
 };
@@ -89,6 +89,23 @@ impl Relay {
         let answer: wire::TransactionResponse =
             self.post("/v1/transactions", &request, repeatable, self.budget.left()).await?;
         Ok(Outcome::from(answer))
+    }
+
+    /// The first answer under an idempotency key, for a request that can't be done now and may have been before.
+    ///
+    /// # Errors
+    /// 422 `idempotency_key_reused`, 409 `idempotency_key_in_flight`, and see [`RelayError`].
+    pub async fn first_answer(&self, key: String, hash: &str) -> Result<Option<StoredAnswer>, Problem> {
+        /// The label of a step that fails, so that the key stays free.
+        const UNUSED: &str = "unused";
+        let nothing = StoredAnswer::new(500, None, &());
+        let unit = UnitOfWork::new().step("SELECT WHERE false", []).expect(1, UNUSED).idempotent(key, hash, &nothing);
+        match self.run(unit).await {
+            Ok(Outcome::Replayed(stored)) => StoredAnswer::from_stored(stored).map(Some),
+            Ok(_) => Err(Problem::internal("a step that fails did not")),
+            Err(error) if error.unmet() == Some(UNUSED) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads.

@@ -61,7 +61,8 @@ async fn stocked(database: &Database, pieces: i64) -> Client {
 
 async fn adjust(client: &mut Client, sku: &str, delta: i64) -> Result<(), String> {
     let movement = Movement { id: Id::new(), sku: sku.into(), delta, reason: "test".into(), created_at: Time::now() };
-    run(client, store::adjust(UnitOfWork::new(), &movement)).await
+    let key = movement.id.to_string();
+    run(client, store::adjust(UnitOfWork::new(), &movement, &key, "hash")).await
 }
 
 /// The SKUs whose books don't agree.
@@ -178,6 +179,32 @@ async fn the_tables_hold_the_rules_by_themselves() {
     for sql in ["UPDATE movements SET delta = 1", "DELETE FROM movements", "TRUNCATE movements"] {
         let error = client.batch_execute(sql).await.expect_err("refused");
         assert!(error.as_db_error().is_some_and(|error| error.message().contains("movements only grow")), "{sql}");
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_ledger_keeps_an_adjustments_key_for_ever() {
+    let database = Database::migrated("inventory").await;
+    let client = &database.client;
+    let write = async |columns: &str, values: &str| {
+        let sql =
+            format!("INSERT INTO movements (id, sku, delta, {columns}) VALUES (gen_random_uuid(), 'A', 1, {values})");
+        let written = client.execute(&sql, &[]).await;
+        written.map_err(|error| error.as_db_error().and_then(|error| error.constraint()).unwrap_or("?").to_owned())
+    };
+    client.execute("INSERT INTO stock (sku) VALUES ('A')", &[]).await.expect("a SKU");
+    let all = "kind, idempotency_key, request_hash";
+    assert_eq!(write(all, "'adjusted', 'key', 'hash'").await, Ok(1));
+    assert_eq!(write(all, "'adjusted', 'key', 'hash'").await, Err(store::KEY_USED.into()));
+    // As components of the release before write them.
+    for _ in 0..2 {
+        assert_eq!(write("kind, reason", "'adjusted', 'found'").await, Ok(1));
+    }
+    assert_eq!(write("kind, idempotency_key", "'adjusted', 'k'").await, Err("movements_key_of_an_adjustment".into()));
+    for key in ["''", "repeat('x', 256)"] {
+        let values = format!("'adjusted', {key}, 'hash'");
+        assert_eq!(write(all, &values).await, Err("movements_key_length".into()), "{key}");
     }
     database.drop().await;
 }

@@ -10,6 +10,10 @@ use uuid::Uuid;
 use crate::Database;
 
 async fn place(client: &Client, key: &str) -> Result<Uuid, tokio_postgres::Error> {
+    place_for(client, "customer", key).await
+}
+
+async fn place_for(client: &Client, customer: &str, key: &str) -> Result<Uuid, tokio_postgres::Error> {
     let id = Uuid::now_v7();
     let (skus, quantities, prices) = (vec!["A", "B", "A"], vec![1_i32, 2, 3], vec![100_i64, 50, 100]);
     let detail = json!({"total": {"amount": 500, "currency": "EUR"}});
@@ -19,7 +23,7 @@ async fn place(client: &Client, key: &str) -> Result<Uuid, tokio_postgres::Error
             store::PLACE,
             &[
                 &id,
-                &"customer",
+                &customer,
                 &"EUR",
                 &500_i64,
                 &"pm_card_visa",
@@ -46,8 +50,8 @@ async fn step(client: &Client, id: Uuid, seen: &str, next: &str, payment: Option
         {"type": "said", "event_id": "s", "detail": {"reason": reason, "payment_id": payment}, "status": next},
     ]);
     let nothing = None::<&str>;
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 11] =
-        [&id, &next, &reason, &payment, &seen, &500_i64, &"EUR", &entries, &nothing, &nothing, &nothing];
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 12] =
+        [&id, &next, &reason, &payment, &seen, &500_i64, &"EUR", &entries, &nothing, &nothing, &nothing, &None::<SystemTime>];
     client.execute(store::STEP, &params).await.expect("a legal step")
 }
 
@@ -63,7 +67,7 @@ async fn an_order_is_placed_with_its_lines_once_per_key() {
     let error = place(client, "key").await.expect_err("the second").as_db_error().cloned().expect("the database's");
     assert_eq!((error.code(), error.constraint()), (&SqlState::UNIQUE_VIOLATION, Some(store::KEY_USED)));
 
-    let row = client.query_one(store::ORDER_BY_KEY, &[&"key"]).await.expect("the order");
+    let row = client.query_one(store::ORDER_BY_KEY, &[&"key", &"customer"]).await.expect("the order");
     assert_eq!((row.get::<_, Uuid>("id"), row.get::<_, i64>("total")), (id, 500));
     let lines: Value = row.get("lines");
     let eur = |amount: i64| json!({"amount": amount, "currency": "EUR"});
@@ -81,8 +85,11 @@ async fn an_order_is_placed_with_its_lines_once_per_key() {
 async fn asks(client: &Client, id: Uuid, seen: Option<&str>, next: Option<&str>, method: Option<&str>) -> u64 {
     let entries = json!([{"type": "heard", "event_id": "h", "detail": {}, "status": null}]);
     let nothing = None::<&str>;
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 11] =
-        [&id, &"reserved", &nothing, &None::<Uuid>, &"reserved", &500_i64, &"EUR", &entries, &next, &seen, &method];
+    let reserved = "reserved";
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
+        &id, &reserved, &nothing, &None::<Uuid>, &reserved, &500_i64, &"EUR", &entries, &next, &seen, &method,
+        &None::<SystemTime>,
+    ];
     client.execute(store::STEP, &params).await.expect("a legal step")
 }
 
@@ -122,6 +129,7 @@ async fn an_order_that_waits_for_its_customer_answers_who_waits_and_is_resumed_o
         &nothing,
         &method,
         &nothing,
+        &None::<SystemTime>,
     ];
     assert_eq!(client.execute(store::STEP, &params).await.expect("a legal step"), 1);
     assert_eq!(answers(client).await, Some(("expired".into(), None)));
@@ -129,6 +137,26 @@ async fn an_order_that_waits_for_its_customer_answers_who_waits_and_is_resumed_o
         let error = client.execute(&format!("UPDATE orders SET {wrong}"), &[]).await.expect_err(wrong);
         assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{wrong}");
     }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_its_customer_and_the_release_before_still_finds_it() {
+    let database = Database::migrated("order").await;
+    let client = &database.client;
+    let first = place_for(client, "c-1", "key").await.expect("the first customer's");
+    let second = place_for(client, "c-2", "key").await.expect("the second customer's");
+    for (customer, order) in [("c-1", first), ("c-2", second)] {
+        let row = client.query_one(store::ORDER_BY_KEY, &[&"key", &customer]).await.expect("its order");
+        assert_eq!(row.get::<_, Uuid>("id"), order);
+        let error = place_for(client, customer, "key").await.expect_err("once per key");
+        // By this name components of the release before know it too; they ask by the key alone.
+        assert_eq!(error.as_db_error().and_then(|error| error.constraint()), Some("orders_idempotency_key_key"));
+    }
+    client.batch_execute("SET enable_seqscan = off").await.expect("set");
+    let asked = "EXPLAIN SELECT id FROM orders o WHERE o.idempotency_key = 'key'";
+    let plan: Vec<String> = client.query(asked, &[]).await.expect("a plan").iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("orders_idempotency_key_key")), "{plan:?}");
     database.drop().await;
 }
 

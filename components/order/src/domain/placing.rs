@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use towpath_sdk::{FieldError, Fields, Money, parse};
+use serde_json::Value;
+use towpath_sdk::{Currency, FieldError, Fields, Invalid, Money, parse};
 
 /// The most lines of one order.
 pub const MAX_LINES: usize = 100;
@@ -24,6 +25,9 @@ pub struct Draft {
     /// What a declined payment does. The default isn't written: it hashes as the requests of older releases.
     #[serde(skip_serializing_if = "OnDecline::is_default")]
     pub on_decline: OnDecline,
+    /// What the customer saw that it costs. Part of the request's hash only where it is there, as in older releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_total: Option<Expected>,
 }
 
 /// What a declined payment does to an order.
@@ -58,6 +62,39 @@ impl OnDecline {
     }
 }
 
+/// A total that a customer saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Expected {
+    /// In minor units.
+    pub amount: i64,
+    /// Its currency, where the customer said it; otherwise the order's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+}
+
+impl Expected {
+    /// Reads `{"amount": 2500, "currency": "EUR"}`, or `2500`.
+    fn read(fields: &Fields<'_>) -> Option<Option<Self>> {
+        let object = |fields: &Fields<'_>| {
+            let amount = fields.required("amount", |value| parse::integer(value, 0..=MAX_TOTAL));
+            let currency = fields.required("currency", |value| {
+                let unknown = |_| Invalid::new("unknown_currency", "must be an ISO 4217 code such as EUR");
+                parse::string(value)?.parse().map_err(unknown)
+            });
+            Some(Self { amount: amount?, currency: Some(currency?) })
+        };
+        let number = |value: &Value| match value {
+            Value::Number(_) => Ok(Self { amount: parse::integer(value, 0..=MAX_TOTAL)?, currency: None }),
+            _ => Err(Invalid::new("wrong_type", "must be minor units, or an object with amount and currency")),
+        };
+        fields.optional_object_or("expected_total", object, number)
+    }
+
+    fn is(self, total: Money) -> bool {
+        self.amount == total.amount && self.currency.is_none_or(|currency| currency == total.currency)
+    }
+}
+
 /// One line of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Demand {
@@ -80,7 +117,14 @@ impl Draft {
         });
         let on_decline = fields.optional("on_decline", |value| parse::one_of(value, &["reject", "wait"]));
         let on_decline = on_decline?.and_then(OnDecline::parse).unwrap_or_default();
-        Some(Self { customer_id: customer_id?, payment_method: payment_method?, lines: lines?, on_decline })
+        let expected_total = Expected::read(fields);
+        Some(Self {
+            customer_id: customer_id?,
+            payment_method: payment_method?,
+            lines: lines?,
+            on_decline,
+            expected_total: expected_total?,
+        })
     }
 
     /// The SKUs, each once.
@@ -112,6 +156,9 @@ impl Draft {
             lines.push(Line { sku, quantity, unit_price: unit_price.amount, total: total.amount });
         }
         let total = sum.ok_or_else(|| unknown_sku("lines".into()))?;
+        if self.expected_total.is_some_and(|expected| !expected.is(total)) {
+            return Err(price_changed(total));
+        }
         let Self { customer_id, payment_method, on_decline, .. } = self;
         Ok(Priced { customer_id, payment_method, lines, total, on_decline })
     }
@@ -129,7 +176,7 @@ impl Draft {
         }
         // With both kinds of errors, the problem has the code of the one to correct first.
         let code = ["unknown_sku", "product_inactive"].into_iter().find(|c| errors.iter().any(|e| e.code == *c))?;
-        Some(Refusal { code, errors })
+        Some(Refusal { code, total: None, errors })
     }
 
     /// Lines whose currency isn't the first line's.
@@ -144,7 +191,7 @@ impl Draft {
                 errors.push(FieldError { field: format!("lines[{index}].sku"), code: "mixed_currencies", detail });
             }
         }
-        (!errors.is_empty()).then_some(Refusal { code: "mixed_currencies", errors })
+        (!errors.is_empty()).then_some(Refusal { code: "mixed_currencies", total: None, errors })
     }
 }
 
@@ -154,12 +201,23 @@ fn fits(money: &Money) -> bool {
 
 fn too_large(field: String) -> Refusal {
     let detail = format!("comes to more than {MAX_TOTAL} minor units");
-    Refusal { code: "total_too_large", errors: vec![FieldError { field, code: "total_too_large", detail }] }
+    Refusal {
+        code: "total_too_large",
+        total: None,
+        errors: vec![FieldError { field, code: "total_too_large", detail }],
+    }
 }
 
 fn unknown_sku(field: String) -> Refusal {
     let detail = "is the SKU of no product".into();
-    Refusal { code: "unknown_sku", errors: vec![FieldError { field, code: "unknown_sku", detail }] }
+    Refusal { code: "unknown_sku", total: None, errors: vec![FieldError { field, code: "unknown_sku", detail }] }
+}
+
+fn price_changed(total: Money) -> Refusal {
+    let Money { amount, currency } = total;
+    let (code, detail) =
+        ("price_changed", format!("is not what the order costs now: {amount} minor units of {currency}"));
+    Refusal { code, total: Some(total), errors: vec![FieldError { field: "expected_total".into(), code, detail }] }
 }
 
 /// A product's price, as the order service knows it.
@@ -204,7 +262,9 @@ pub struct Line {
 pub struct Refusal {
     /// The code of the problem.
     pub code: &'static str,
-    /// Every line that prevents it.
+    /// What it costs, where the customer expected another total.
+    pub total: Option<Money>,
+    /// Every line or field that prevents it.
     pub errors: Vec<FieldError>,
 }
 

@@ -132,9 +132,7 @@ impl From<RelayError> for Problem {
     fn from(error: RelayError) -> Self {
         let cause = error.to_string();
         match error.code() {
-            Some(Code::IdempotencyReused) => {
-                Self::unprocessable("idempotency_key_reused", "This Idempotency-Key was used with another request.")
-            }
+            Some(Code::IdempotencyReused) => crate::idempotency::reused(),
             Some(Code::IdempotencyInFlight) => {
                 let detail = "Another request with this Idempotency-Key is still in progress.";
                 let mut problem = Self::conflict("idempotency_key_in_flight", detail);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use towpath_wire::{Event, Expect, Idempotency, Isolation, Step, TransactionRequest, TransactionResponse};
 
 use super::Rows;
-use crate::{Id, IdempotencyKey, StoredAnswer};
+use crate::{Id, StoredAnswer};
 
 /// A unit of work for the relay to run as one transaction.
 ///
@@ -95,9 +95,8 @@ impl UnitOfWork {
         self
     }
 
-    /// A client may repeat it under its key. A key is unique within `operation`; `hash` is the request's.
-    pub fn idempotent(mut self, operation: &str, key: &IdempotencyKey, hash: &str, answer: &StoredAnswer) -> Self {
-        let key = key.within(operation);
+    /// A client may repeat it under its key: [`IdempotencyKey::within`](crate::IdempotencyKey::within). `hash` is the request's.
+    pub fn idempotent(mut self, key: String, hash: &str, answer: &StoredAnswer) -> Self {
         self.0.idempotency = Some(Idempotency { key, request_hash: hash.into(), answer: answer.to_stored() });
         self
     }

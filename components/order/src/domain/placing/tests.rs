@@ -16,7 +16,8 @@ fn faults(body: &Value) -> Vec<(String, &'static str)> {
 
 fn draft(lines: &[(&str, u32)]) -> Draft {
     let lines = lines.iter().map(|(sku, quantity)| Demand { sku: (*sku).into(), quantity: *quantity }).collect();
-    Draft { customer_id: "c".into(), payment_method: "pm_card_visa".into(), lines, on_decline: OnDecline::Reject }
+    let (customer_id, payment_method) = ("c".into(), "pm_card_visa".into());
+    Draft { customer_id, payment_method, lines, on_decline: OnDecline::Reject, expected_total: None }
 }
 
 fn prices(prices: &[(&str, i64, &str, bool)]) -> BTreeMap<String, Price> {
@@ -132,6 +133,58 @@ fn an_order_says_whether_it_waits_after_a_decline_and_the_default_hashes_as_befo
     let older = towpath_sdk::request_hash("POST /v1/orders", &body(json!({})));
     assert_eq!(hash(&body(json!({"on_decline": "reject"}))), older, "as older releases stored it");
     assert_ne!(hash(&body(json!({"on_decline": "wait"}))), older);
+}
+
+#[test]
+fn what_the_customer_saw_is_an_amount_or_money() {
+    let body = |expected: Value| json!({"customer_id": "c", "payment_method": "pm", "lines": [{"sku": "A", "quantity": 1}], "expected_total": expected});
+    let expected = |value| read(&body(value)).expect("nothing is wrong").expected_total;
+    let eur = "EUR".parse().expect("a currency");
+    assert_eq!(expected(json!(2500)), Some(Expected { amount: 2500, currency: None }));
+    assert_eq!(
+        expected(json!({"amount": 2500, "currency": "EUR"})),
+        Some(Expected { amount: 2500, currency: Some(eur) })
+    );
+    assert_eq!((expected(Value::Null), expected(json!(0)).map(|saw| saw.amount)), (None, Some(0)));
+    for (wrong, field, code) in [
+        (json!("25.00"), "expected_total", "wrong_type"),
+        (json!(25.5), "expected_total", "wrong_type"),
+        (json!(true), "expected_total", "wrong_type"),
+        (json!([2500]), "expected_total", "wrong_type"),
+        (json!(-1), "expected_total", "too_small"),
+        (json!(MAX_TOTAL + 1), "expected_total", "too_large"),
+        (json!({"amount": "2500", "currency": "EUR"}), "expected_total.amount", "wrong_type"),
+        (json!({"amount": 2500, "currency": "eur"}), "expected_total.currency", "unknown_currency"),
+        (json!({"amount": 2500}), "expected_total.currency", "required"),
+        (json!({"amount": 2500, "currency": "EUR", "net": 1}), "expected_total.net", "unknown_field"),
+    ] {
+        assert_eq!(faults(&body(wrong.clone())), [(field.to_owned(), code)], "{wrong}");
+    }
+}
+
+#[test]
+fn an_order_that_costs_something_else_than_the_customer_saw_is_refused_with_the_new_total() {
+    let prices = prices(&[("A", 100, "EUR", true)]);
+    let order = |amount, currency: Option<&str>| {
+        let currency = currency.map(|code| code.parse().expect("a currency"));
+        Draft { expected_total: Some(Expected { amount, currency }), ..draft(&[("A", 2)]) }.price(&prices)
+    };
+    for (amount, currency) in [(200, None), (200, Some("EUR"))] {
+        assert_eq!(order(amount, currency).expect("what was seen").total.amount, 200);
+    }
+    for (amount, currency) in [(199, None), (201, Some("EUR")), (200, Some("USD")), (0, None)] {
+        let refusal = order(amount, currency).expect_err("something else");
+        let total = Money::new(200, "EUR".parse().expect("a currency"));
+        assert_eq!((refusal.code, refusal.total), ("price_changed", Some(total)), "{amount} {currency:?}");
+        assert_eq!(refusal.errors[0].field, "expected_total");
+    }
+}
+
+#[test]
+fn an_order_without_an_expectation_has_the_hash_that_older_releases_stored() {
+    let body = json!({"customer_id": "c", "payment_method": "pm_card_visa", "lines": [{"sku": "A", "quantity": 2}]});
+    let older = towpath_sdk::request_hash("POST /v1/orders", &body);
+    assert_eq!(towpath_sdk::request_hash("POST /v1/orders", &draft(&[("A", 2)])), older);
 }
 
 proptest! {
