@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use towpath_stack::home::Home;
 use towpath_stack::running::Running;
+use towpath_stack::secrets::Secrets;
 
+use super::provider::{Account, Comparison, Difference, KEY_SECRET, KEY_VARIABLE};
 use super::{Answered, Databases, Report, Rules, Scope, once, settled};
 
 /// Reads the databases and checks the five invariants of docs/invariants.md.
@@ -22,8 +24,14 @@ Examples:
   towpath audit --settle 60              wait until nothing is in flight, at most 60 s; what still is counts as broken
   towpath audit --expect answers.jsonl   check also that every order a client was told of exists
   towpath audit --json | jq '.invariants[] | select(.broken != [])'
+  towpath audit --provider               compare payments and refunds with what the payment provider says
+  towpath audit --provider --json | jq '.differences[] | select(.in_flight | not)'
 
-Exit status: 0 where all invariants hold, 1 where one is broken.")]
+--provider lists the sandbox's books, and Stripe's where SPIN_VARIABLE_STRIPE_KEY is set, or STRIPE_KEY in the home's
+secrets.env. It reads everything once, changes nothing, and needs the same memory for a million payments.
+
+Exit status: 0 where all invariants hold, 1 where one is broken. With --provider: 0 where both sides agree, 1 where they
+differ, 2 where one of them could not be read to its end.")]
 pub struct Args {
     /// Wait up to this long until nothing is in flight
     #[arg(long, value_name = "SECONDS")]
@@ -34,6 +42,9 @@ pub struct Args {
     /// Orders that clients were told of: JSON lines such as {"id": "0190...", "key": "..."}; the key may be left out
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
+    /// Compare every payment and refund with what the payment provider says, instead of checking the invariants
+    #[arg(long, conflicts_with = "expect")]
+    provider: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -41,6 +52,9 @@ pub struct Args {
 
 /// Runs the audit on the stack under `home`.
 pub async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    if args.provider {
+        return against_provider(args, home).await;
+    }
     let answered = match &args.expect {
         Some(file) => expectations(file)?,
         None => Vec::new(),
@@ -52,6 +66,70 @@ pub async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     };
     print(&report, args.json)?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// How long a comparison rests before it is repeated.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+async fn against_provider(args: &Args, home: &Home) -> Result<ExitCode> {
+    let running = Running::of(home)?;
+    let (payments, stripe) = (running.postgres_admin_url("payment"), account(home)?);
+    let folder = home.path();
+    let compare = |grace| Comparison { payments: &payments, stripe: stripe.as_ref(), folder, grace };
+    let progress = |line: &str| eprintln!("{line}");
+    let mut grace = Duration::try_from_secs_f64(args.grace).context("--grace is a number of seconds")?;
+    if let Some(seconds) = args.settle {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        grace = Duration::ZERO;
+        while Instant::now() < deadline {
+            let waiting = compare(Duration::from_secs(seconds)).run(&mut |_| (), &|_| ()).await;
+            if matches!(&waiting, Ok(sides) if sides.iter().all(|side| side.in_flight + side.differences == 0)) {
+                break;
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+    let mut first = true;
+    let json = args.json;
+    if json {
+        print!("{{\"differences\": [");
+    }
+    let mut tell = |difference: Difference| {
+        if json {
+            let text = serde_json::to_string(&difference).unwrap_or_default();
+            print!("{}\n  {text}", if std::mem::take(&mut first) { "" } else { "," });
+        } else {
+            println!("{difference}");
+        }
+    };
+    let summaries = match compare(grace).run(&mut tell, &progress).await {
+        Ok(summaries) => summaries,
+        Err(error) => {
+            // What was printed until here is cut off, and no whole JSON document.
+            println!();
+            eprintln!("towpath: {error:#}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    if json {
+        println!("\n], \"providers\": {}}}", serde_json::to_string_pretty(&summaries)?);
+    } else {
+        summaries.iter().for_each(|summary| println!("{summary}"));
+        if summaries.is_empty() {
+            println!("there are no payments, and no provider has any");
+        }
+    }
+    let differs = summaries.iter().any(|summary| summary.differences > 0);
+    Ok(if differs { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// The account at Stripe, if this stack has one. Its key is no argument: everybody on the machine can read those.
+fn account(home: &Home) -> Result<Option<Account>> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let secrets = Secrets::load(home)?;
+    let key = variable(KEY_VARIABLE).or_else(|| secrets.given(KEY_SECRET).map(str::to_owned));
+    let url = variable("SPIN_VARIABLE_STRIPE_URL").unwrap_or_else(|| "https://api.stripe.com".into());
+    Ok(key.map(|key| Account { url, key }))
 }
 
 fn print(report: &Report, json: bool) -> Result<()> {

@@ -54,7 +54,7 @@ impl Databases {
     }
 }
 
-async fn connect(service: &str, url: &str) -> Result<Client> {
+pub(crate) async fn connect(service: &str, url: &str) -> Result<Client> {
     let connected = tokio_postgres::connect(url, NoTls).await;
     let (client, connection) = connected.with_context(|| format!("cannot reach the database of {service}"))?;
     // It ends with the client; what goes wrong on it comes back from the client's calls.
@@ -62,7 +62,7 @@ async fn connect(service: &str, url: &str) -> Result<Client> {
     Ok(client)
 }
 
-async fn begin(client: &mut Client) -> Result<Transaction<'_>> {
+pub(crate) async fn begin(client: &mut Client) -> Result<Transaction<'_>> {
     let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     Ok(transaction.start().await?)
 }

@@ -3,6 +3,7 @@
 mod command;
 mod databases;
 mod judge;
+pub mod provider;
 mod read;
 mod report;
 mod scope;

@@ -41,7 +41,9 @@ pub struct OrderRow {
     pub currency: String,
     /// What its lines cost together; none where it has no lines.
     pub lines_total: Option<i64>,
-    /// The key that it was placed under.
+    /// Whose order it is.
+    pub customer: String,
+    /// The key that its customer placed it under.
     pub key: String,
     /// The payment that it names.
     pub payment_id: Option<Uuid>,

@@ -74,6 +74,11 @@ impl Secrets {
         self.get("REDIS_PASSWORD")
     }
 
+    /// What somebody else gave for this stack and a person wrote here, such as a payment provider's key.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// What a component shows to the relay.
     pub fn token(&self, service: &str) -> &str {
         self.get(&token_name(service))

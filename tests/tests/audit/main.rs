@@ -1,6 +1,8 @@
 //! The audit against real databases: migrated as every installation is, filled with a small world in order, and then
 //! broken by hand, one thing at a time.
 
+mod provider;
+mod stripe;
 mod world;
 
 use towpath_audit::{Answered, Report, Rules, Scope};

@@ -20,10 +20,10 @@ pub(super) fn judge(books: &Books<'_>, rules: &Rules) -> Invariant {
 }
 
 fn once_per_key(orders: &[OrderRow], verdict: &mut Invariant) {
-    let mut first: HashMap<&str, Uuid> = HashMap::new();
+    let mut first: HashMap<(&str, &str), Uuid> = HashMap::new();
     for order in orders {
-        if let Some(other) = first.insert(&order.key, order.id) {
-            verdict.never(order.id, format!("has the same idempotency key as {other}"));
+        if let Some(other) = first.insert((&order.customer, &order.key), order.id) {
+            verdict.never(order.id, format!("has the same customer and idempotency key as {other}"));
         }
     }
 }

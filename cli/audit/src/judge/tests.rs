@@ -21,6 +21,7 @@ fn order(id: Uuid, status: &str) -> OrderRow {
         total: 300,
         currency: "EUR".into(),
         lines_total: Some(300),
+        customer: "c".into(),
         key: format!("key-{}", id.as_u128()),
         payment_id: Some(id),
         age_s: 60.0,

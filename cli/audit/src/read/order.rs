@@ -6,7 +6,8 @@ use crate::scope::Scope;
 use crate::snapshot::{AnswerRow, OrderRow, PiecesRow, Snapshot};
 
 const ORDERS: &str = "
-    SELECT o.id, o.status, o.total, o.currency, l.total AS lines_total, o.idempotency_key, o.payment_id,
+    SELECT o.id, o.status, o.total, o.currency, l.total AS lines_total, o.customer_id,
+           o.idempotency_key, o.payment_id,
            extract(epoch FROM clock_timestamp() - o.updated_at)::float8 AS age_s
     FROM app.orders AS o
     LEFT JOIN (SELECT order_id, sum(total)::bigint AS total FROM app.order_lines GROUP BY order_id) AS l
@@ -49,6 +50,7 @@ fn order_row(row: &Row) -> Result<OrderRow, Error> {
         total: row.try_get("total")?,
         currency: row.try_get("currency")?,
         lines_total: row.try_get("lines_total")?,
+        customer: row.try_get("customer_id")?,
         key: row.try_get("idempotency_key")?,
         payment_id: row.try_get("payment_id")?,
         age_s: row.try_get("age_s")?,
