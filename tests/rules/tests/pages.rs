@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use towpath_rules::{files, none, root};
 
 /// What recipes tell the reader to make, by the name that they give it as an example.
-const MADE: [&str; 3] = ["shipping", "shipments", "V2__image_url"];
+const MADE: [&str; 3] = ["shipping", "shipments", "V3__image_url"];
 
 /// Every page of the repository, by its path in it.
 fn pages() -> Vec<(String, String)> {

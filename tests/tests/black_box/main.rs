@@ -3,6 +3,7 @@
 //! All of these run at once against one stack; see the library of this crate for how they keep out of each other's way.
 
 mod authentication;
+mod books;
 mod cancellation;
 mod catalogue;
 mod edge;

@@ -117,7 +117,7 @@ async fn an_order_that_waits_for_its_customer_answers_who_waits_and_is_resumed_o
     // The decision clears it, and is what is answered.
     let rejected = json!([{"type": "said", "event_id": "s", "detail": {"reason": "r"}, "status": "expired"}]);
     let nothing = None::<&str>;
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 11] = [
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
         &id,
         &"expired",
         &Some("payment_timeout"),
