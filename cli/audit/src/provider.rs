@@ -26,7 +26,7 @@ pub use stripe::{Account, KEY_SECRET, KEY_VARIABLE, stripe_units};
 
 use crate::databases::{begin, connect};
 use judge::Judge;
-use spill::{Record, Spill};
+use spill::Spill;
 
 /// The payments that an intent's order has are looked up for so many intents at a time.
 const LOOK_UP: usize = 500;
