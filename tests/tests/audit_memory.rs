@@ -7,8 +7,8 @@ use towpath_tests::TestDatabases;
 
 /// As many payments, each with its intent; every fourth is refunded.
 const PAYMENTS: u64 = 200_000;
-/// What the process may grow by: less than a third of what the records themselves take.
-const MAX_GROWTH_KIB: u64 = 40 * 1024;
+/// What the process may grow by: a fraction of what the records themselves take.
+const MAX_GROWTH_KIB: u64 = 24 * 1024;
 
 const FILL: &str = "
 INSERT INTO sandbox_intents (reference, order_id, amount, currency, payment_method, status)
