@@ -112,7 +112,7 @@ fn the_first_is_broken_by_orders_that_are_missing_doubled_or_not_whole() {
         rows.orders[1].key = rows.orders[0].key.clone();
         rows.orders[1].customer = "another".into();
     });
-    assert_eq!(of_another_customer, [], "a key belongs to its customer");
+    assert!(of_another_customer.is_empty(), "a key belongs to its customer");
     assert_eq!(broken_by(|rows| rows.orders[0].lines_total = Some(299)), [1]);
     assert_eq!(broken_by(|rows| rows.orders[1].lines_total = None), [1]);
     assert_eq!(broken_by(|rows| rows.known_skus.clear()), [1]);
