@@ -50,8 +50,20 @@ async fn step(client: &Client, id: Uuid, seen: &str, next: &str, payment: Option
         {"type": "said", "event_id": "s", "detail": {"reason": reason, "payment_id": payment}, "status": next},
     ]);
     let nothing = None::<&str>;
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 12] =
-        [&id, &next, &reason, &payment, &seen, &500_i64, &"EUR", &entries, &nothing, &nothing, &nothing, &None::<SystemTime>];
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
+        &id,
+        &next,
+        &reason,
+        &payment,
+        &seen,
+        &500_i64,
+        &"EUR",
+        &entries,
+        &nothing,
+        &nothing,
+        &nothing,
+        &None::<SystemTime>,
+    ];
     client.execute(store::STEP, &params).await.expect("a legal step")
 }
 
@@ -87,7 +99,17 @@ async fn asks(client: &Client, id: Uuid, seen: Option<&str>, next: Option<&str>,
     let nothing = None::<&str>;
     let reserved = "reserved";
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
-        &id, &reserved, &nothing, &None::<Uuid>, &reserved, &500_i64, &"EUR", &entries, &next, &seen, &method,
+        &id,
+        &reserved,
+        &nothing,
+        &None::<Uuid>,
+        &reserved,
+        &500_i64,
+        &"EUR",
+        &entries,
+        &next,
+        &seen,
+        &method,
         &None::<SystemTime>,
     ];
     client.execute(store::STEP, &params).await.expect("a legal step")
