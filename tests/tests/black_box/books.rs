@@ -34,6 +34,5 @@ async fn payments_and_refunds_are_what_the_sandbox_says() {
     let output = audit(&[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("sandbox: ") && text.contains(": ok"), "{text}");
-    assert_eq!(audit(&["--grace", "-1"]).status.code(), Some(1), "not a span of time");
     shop.close().await;
 }
