@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use towpath_log::Lines;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -13,7 +14,7 @@ const DEFAULT_FILTER: &str = "info";
 /// Starts logging in the format that the options name. Call it once.
 pub fn start_log(options: &Options) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = fmt().with_env_filter(filter).with_writer(|| Lines(std::io::stderr()));
     match options.log_format {
         LogFormat::Pretty => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).with_ansi(false).init(),

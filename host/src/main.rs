@@ -7,6 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use towpath_host::manifest::Faults;
 use towpath_host::{Options, Stopped, run, start_log};
 
+/// Gives memory back after a burst.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Exit status if the command line or the application is wrong: `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
 

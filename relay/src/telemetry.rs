@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use towpath_log::Lines;
 use tracing::Span;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -35,11 +36,10 @@ pub struct Telemetry {
 /// If the exporter can't be built, or a logger is installed already.
 pub fn init(config: &Config) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(&config.log.filter)?;
+    let stderr = || Lines(std::io::stderr());
     let lines = match config.log.format {
-        LogFormat::Json => {
-            fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).boxed()
-        }
-        LogFormat::Pretty => fmt::layer().compact().with_writer(std::io::stderr).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(stderr).boxed(),
+        LogFormat::Pretty => fmt::layer().compact().with_writer(stderr).boxed(),
     };
     let provider = config
         .telemetry

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use towpath_sdk::{
     Context, Id, IdempotencyKey, Outcome, Problem, Query, Relay, RelayError, Request, Response, StoredAnswer, Time,
-    UnitOfWork, idempotency, prefer, request_hash,
+    UnitOfWork, idempotency, log, prefer, request_hash,
 };
 
 use crate::{
@@ -120,9 +120,8 @@ pub(crate) async fn outcome(relay: &Relay, id: Id, wait: Duration) -> Option<Ord
 }
 
 fn log_lost_wait(id: Id, error: &RelayError) {
-    eprintln!(
-        "{}",
-        json!({"level": "warn", "order_id": id, "message": "waiting for the outcome failed: the client gets the order as it was placed", "cause": error.to_string()})
+    log(
+        &json!({"level": "warn", "order_id": id, "message": "waiting for the outcome failed: the client gets the order as it was placed", "cause": error.to_string()}),
     );
 }
 

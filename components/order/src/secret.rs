@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use towpath_sdk::{Context, Request, request_hash};
+use towpath_sdk::{Context, Request, log, request_hash};
 
 use crate::order::Order;
 
@@ -40,10 +40,7 @@ pub(crate) async fn shown(context: &Context, order: Order) -> Order {
 }
 
 fn log_no_secret(order: &Order, cause: &str) -> Option<String> {
-    eprintln!(
-        "{}",
-        json!({"level": "warn", "order_id": order.id, "message": "the client secret can't be had: the client gets the order without it", "cause": cause})
-    );
+    log(&json!({"level": "warn", "order_id": order.id, "message": "the client secret can't be had: the client gets the order without it", "cause": cause}));
     None
 }
 

@@ -1,7 +1,7 @@
 //! What a person has to see to, said where a person reads it: in the component's log, once it is recorded.
 
 use serde_json::json;
-use towpath_sdk::Id;
+use towpath_sdk::{Id, log};
 
 /// A payment that needs a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,7 @@ impl Person {
     /// Says it. The payment says it too, and the audit.
     pub(crate) fn tell(&self) {
         let Self { order_id, payment_id, reason, cause } = self;
-        eprintln!(
-            "{}",
-            json!({"level": "error", "order_id": order_id, "payment_id": payment_id, "reason": reason, "cause": cause,
-                "message": "a payment needs a person: docs/payments.md says what to do"})
-        );
+        log(&json!({"level": "error", "order_id": order_id, "payment_id": payment_id, "reason": reason, "cause": cause,
+                "message": "a payment needs a person: docs/payments.md says what to do"}));
     }
 }

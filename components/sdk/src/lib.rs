@@ -32,7 +32,7 @@ pub use problem::{FieldError, Problem};
 pub use relay::{Outcome, Query, Relay, RelayError, Row, Rows, UnitOfWork};
 pub use request::Request;
 pub use response::Response;
-pub use serve::Context;
+pub use serve::{Context, log};
 pub use time::Time;
 pub use towpath_wire as wire;
 pub use trace::Trace;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Budget, Id, Problem, Relay, Request, Response, Trace,
@@ -115,7 +115,8 @@ async fn read(request: spin_sdk::http::Request, max: usize) -> Result<Request, P
                 .because(error.to_string())
         }
     })?;
-    Ok(Request::new(parts.method, target, parts.headers, body))
+    let host = parts.uri.authority().map(ToString::to_string);
+    Ok(Request::new(parts.method, target, parts.headers, body).for_host(host))
 }
 
 /// The id from the header `X-Request-Id` if it is plain text, or a new one.
@@ -145,6 +146,10 @@ fn into_http(response: Response, is_head: bool, request_id: &str) -> http::Respo
 }
 
 /// Writes one line of JSON to standard error, which the host adds to its log.
+pub fn log(line: &Value) {
+    eprintln!("{}", towpath_log::escaped(&line.to_string()));
+}
+
 fn log_failure(trace: &Trace, request_id: &str, request: &str, problem: &Problem) {
     let line = json!({
         "level": if problem.status == 503 { "warn" } else { "error" },
@@ -155,7 +160,7 @@ fn log_failure(trace: &Trace, request_id: &str, request: &str, problem: &Problem
         "code": problem.code,
         "cause": problem.cause,
     });
-    eprintln!("{line}");
+    log(&line);
 }
 
 #[cfg(test)]

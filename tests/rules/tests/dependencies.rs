@@ -11,7 +11,8 @@ use serde::Deserialize;
 const ALLOWED: &[(&str, &[&str])] = &[
     // The WebAssembly side knows the relay's interface and nothing behind it.
     ("towpath-wire", &[]),
-    ("towpath-sdk", &["towpath-wire"]),
+    ("towpath-log", &[]),
+    ("towpath-sdk", &["towpath-log", "towpath-wire"]),
     ("towpath-gateway", &["towpath-sdk"]),
     ("towpath-product", &["towpath-sdk"]),
     ("towpath-inventory", &["towpath-sdk"]),
@@ -19,8 +20,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("towpath-payment", &["towpath-sdk"]),
     ("towpath-component-testing", &["towpath-sdk"]),
     // The relay and the host know no application, and not each other.
-    ("towpath-relay", &["towpath-wire"]),
-    ("towpath-host", &[]),
+    ("towpath-relay", &["towpath-log", "towpath-wire"]),
+    ("towpath-host", &["towpath-log"]),
     ("towpath-host-guest", &[]),
     // The command starts relay and host as programs. What only looks at a stack doesn't know who runs it.
     ("towpath-stack", &[]),
