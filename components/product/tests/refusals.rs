@@ -11,7 +11,8 @@ const ONE: &str = "/v1/products/0190a5e4-7b3a-7c5d-8e9f-0123456789ab";
 
 #[tokio::test]
 async fn a_new_product_is_checked() {
-    assert_eq!(refusal("POST", "/v1/products", None, "").await, plain(400, "malformed_json"));
+    assert_eq!(refusal("POST", "/v1/products", None, "").await, plain(415, "unsupported_media_type"));
+    assert_eq!(refusal("POST", "/v1/products", None, "{").await, plain(400, "malformed_json"));
     let text = Some(("content-type", "text/plain"));
     assert_eq!(refusal("POST", "/v1/products", text, "{}").await, plain(415, "unsupported_media_type"));
     let body = json!({"sku": "a b", "name": "", "price": {"amount": 1.5, "currency": "ABC"}}).to_string();

@@ -83,7 +83,7 @@ impl Delivery {
             source: attribute(headers::CE_SOURCE).ok_or_else(|| malformed("ce-source"))?,
             kind: attribute(headers::CE_TYPE).ok_or_else(|| malformed("ce-type"))?,
             time: attribute(headers::CE_TIME),
-            data: request.json()?,
+            data: request.event_json()?,
         })
     }
 

@@ -1,5 +1,7 @@
 //! The request that a handler gets.
 
+mod media;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
@@ -25,6 +27,7 @@ pub struct Request {
     method: Method,
     path: String,
     query: String,
+    authority: Option<String>,
     headers: HeaderMap,
     body: Bytes,
 }
@@ -46,7 +49,19 @@ impl Request {
     #[must_use]
     pub fn new(method: Method, path_and_query: &str, headers: HeaderMap, body: impl Into<Bytes>) -> Self {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
-        Self { method, path: path.into(), query: query.into(), headers, body: body.into() }
+        Self { method, path: path.into(), query: query.into(), authority: None, headers, body: body.into() }
+    }
+
+    /// For this host, with its port where one was named: the header `Host`, or `:authority`.
+    #[must_use]
+    pub fn for_host(self, authority: Option<String>) -> Self {
+        Self { authority, ..self }
+    }
+
+    /// The host that the client named, with its port where it named one: the header `Host`, or `:authority`.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// The method, with `HEAD` as `GET`: `serve` drops the body of the response to a `HEAD`.
@@ -106,17 +121,40 @@ impl Request {
         &self.body
     }
 
-    /// The body as JSON: 415 `unsupported_media_type` where it says that it is something else, 400 `malformed_json`
-    /// where it isn't.
+    /// The body as JSON: 415 `unsupported_media_type` where it does not say that it is JSON, 400 `malformed_json` where it
+    /// isn't, 422 `validation_failed` with every member that comes more than once.
     ///
     /// # Errors
     /// See above.
     pub fn json(&self) -> Result<Value, Problem> {
-        if !self.headers.get("content-type").is_none_or(|value| is_json(value.as_bytes())) {
-            return Err(Problem::new(415, "unsupported_media_type", "The body must be application/json."));
+        if !media::is_one_of(&self.headers, if self.method == Method::PATCH { media::PATCH } else { media::BODY }) {
+            let wanted = match self.method {
+                Method::PATCH => "application/merge-patch+json or application/json",
+                _ => "application/json",
+            };
+            let detail = format!("The header Content-Type must say that the body is {wanted}, in UTF-8.");
+            return Err(Problem::new(415, "unsupported_media_type", detail));
         }
-        serde_json::from_slice(&self.body)
-            .map_err(|error| Problem::bad_request("malformed_json", format!("The body isn't valid JSON: {error}.")))
+        self.parse()
+    }
+
+    /// The data of an event as JSON. An event need not say of which type its data is.
+    pub(crate) fn event_json(&self) -> Result<Value, Problem> {
+        if !media::may_be_json(&self.headers) {
+            return Err(Problem::new(415, "unsupported_media_type", "The data of the event must be JSON."));
+        }
+        self.parse()
+    }
+
+    fn parse(&self) -> Result<Value, Problem> {
+        let malformed = |error| Problem::bad_request("malformed_json", format!("The body isn't valid JSON: {error}."));
+        let value = serde_json::from_slice(&self.body).map_err(malformed)?;
+        let repeated = towpath_wire::repeated_members(&self.body).map_err(malformed)?;
+        let error = |field| FieldError { field, code: "duplicate", detail: "must not be repeated".into() };
+        match repeated.is_empty() {
+            true => Ok(value),
+            false => Err(Problem::invalid(repeated.into_iter().map(error).collect())),
+        }
     }
 
     /// Reads the JSON body field by field; see [`Fields::read`].
@@ -143,13 +181,6 @@ impl Request {
     }
 }
 
-/// `application/json`, or any type with `+json`, with or without parameters.
-fn is_json(content_type: &[u8]) -> bool {
-    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    let essence = essence.to_ascii_lowercase();
-    essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,13 +204,32 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_json_is_refused() {
-        let code = |content_type, body| request("/", content_type, body).json().expect_err("refused").code;
+        fn code(content_type: Option<&str>, body: &str) -> &'static str {
+            request("/", content_type, body).json().expect_err("refused").code
+        }
         assert_eq!(code(Some("text/plain"), "{}"), "unsupported_media_type");
         assert_eq!(code(Some("application/json"), "{"), "malformed_json");
-        assert_eq!(code(None, ""), "malformed_json");
+        assert_eq!(code(Some("application/json"), ""), "malformed_json");
         assert_eq!(code(Some("application/json"), &"[".repeat(10_000)), "malformed_json");
-        for fine in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
-            assert!(request("/", Some(fine), "{}").json().is_ok(), "{fine}");
+        assert_eq!(code(None, "{}"), "unsupported_media_type");
+        assert!(request("/", None, "{}").event_json().is_ok(), "an event need not say it");
+    }
+
+    #[test]
+    fn a_merge_patch_is_for_patch_alone() {
+        let mut patch = request("/", Some("application/merge-patch+json"), "{}");
+        assert_eq!(patch.json().expect_err("refused").status, 415);
+        patch.method = Method::PATCH;
+        assert!(patch.json().is_ok());
+    }
+
+    #[test]
+    fn a_member_that_comes_twice_is_refused_with_its_path() {
+        let twice = r#"{"a": 1, "lines": [{"sku": "A", "\u0073ku": "B"}], "a": 2}"#;
+        for read in [Request::json, Request::event_json] {
+            let problem = read(&request("/", Some("application/json"), twice)).expect_err("refused");
+            let named: Vec<_> = problem.errors.iter().map(|error| (error.field.as_str(), error.code)).collect();
+            assert_eq!((problem.status, named), (422, vec![("lines[0].sku", "duplicate"), ("a", "duplicate")]));
         }
     }
 

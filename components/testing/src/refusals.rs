@@ -8,7 +8,7 @@ use towpath_sdk::{Budget, Context, Problem, Request, Response, Trace};
 /// Status, code, and the field and code of everything that is wrong.
 pub type Refusal = (u16, String, Vec<(String, String)>);
 
-/// What the handler answers; a problem as its document.
+/// What the handler answers; a problem as its document. A body is said to be JSON, unless the headers say something else.
 ///
 /// # Panics
 /// Where the method or a header can't stand in a request.
@@ -22,6 +22,9 @@ pub async fn ask(
     let mut map = http::HeaderMap::new();
     for (name, value) in headers {
         map.insert(*name, value.parse().expect("a header value"));
+    }
+    if !body.is_empty() {
+        map.entry("content-type").or_insert(http::HeaderValue::from_static("application/json"));
     }
     let request = Request::new(method.parse().expect("a method"), path, map, body.to_owned());
     let budget = Budget::of_all(Duration::from_secs(1));

@@ -54,7 +54,8 @@ fn is_refusal(problem: &Problem) {
 }
 
 fn post(path: &str, body: &[u8]) -> Request {
-    Request::new(Method::POST, path, HeaderMap::new(), body.to_vec())
+    let headers = [(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"))];
+    Request::new(Method::POST, path, headers.into_iter().collect(), body.to_vec())
 }
 
 /// What was read, written as the body of another request, is read as the same; and both have one hash.
