@@ -122,6 +122,12 @@ pub(crate) struct EdgeOptions {
     #[arg(long, value_name = "PATH", default_value = "/_relay/")]
     pub(crate) deliveries_prefix: String,
 
+    /// Names, in the header Host, by which the relay reaches --deliveries-listen, beside addresses and localhost; answers 421
+    /// for others, and 403 to web pages (Origin). Which names and pages --listen serves is the application's rule: Towpath's
+    /// gateway has the variables allowed_hosts and allowed_origins for it
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) deliveries_hosts: Vec<String>,
+
     /// Requests for this path have places of their own (16), are exempt from --target-latency, and are served beyond
     /// --max-connections
     #[arg(long, value_name = "PATH", default_value = "/healthz")]
@@ -192,6 +198,7 @@ Examples:
   towpath-host                                   serve ./spin.toml on 127.0.0.1:3000
   towpath-host --check -f shop/spin.toml         list every fault of an application
   SPIN_VARIABLE_RELAY_URL=http://127.0.0.1:7070 towpath-host --listen 127.0.0.1:0
+  SPIN_VARIABLE_ALLOWED_HOSTS=shop.example towpath-host --listen 0.0.0.0:80
   RUST_LOG=towpath_host=debug,guest=info towpath-host --log-format json
 
 Exit status:
@@ -224,6 +231,7 @@ impl Options {
     pub(crate) fn server_limits(&self) -> ServerLimits {
         let own = &self.edge;
         ServerLimits {
+            deliveries_hosts: own.deliveries_hosts.iter().map(|name| name.trim().to_owned()).collect(),
             max_connections: own.max_connections,
             max_connections_per_address: own.max_connections_per_address,
             max_held_bytes: own.max_held_bytes,

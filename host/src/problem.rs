@@ -12,6 +12,10 @@ pub(crate) enum Problem {
     MalformedRequest,
     /// The request names no host, or several.
     BadHost,
+    /// The request is for another host, on the listener for deliveries.
+    Misdirected,
+    /// A web page sent the request, on the listener for deliveries.
+    ForeignOrigin,
     /// No route matches the path.
     NoRoute,
     /// The host itself answers on this path, and only to GET and HEAD.
@@ -45,6 +49,14 @@ impl Problem {
                 (StatusCode::BAD_REQUEST, "malformed_request", "The request line or a header is not as HTTP wants it.")
             }
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "The request must name exactly one host."),
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                "This server has another name than the request says. --deliveries-hosts lists its names.",
+            ),
+            Self::ForeignOrigin => {
+                (StatusCode::FORBIDDEN, "foreign_origin", "Deliveries come from the relay. Web pages may not send any.")
+            }
             Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "No route matches this path."),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -3,6 +3,7 @@
 
 mod answer;
 mod body;
+mod callers;
 mod client;
 mod connection;
 mod connections;
@@ -46,6 +47,8 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// The limits of clients.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerLimits {
+    /// Names that the listener for deliveries is reached by.
+    pub(crate) deliveries_hosts: Vec<String>,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_address: usize,
     pub(crate) max_held_bytes: u64,
@@ -90,6 +93,7 @@ impl Server {
             door,
             max_header_bytes: limits.max_header_bytes,
             max_headers: limits.max_headers,
+            deliveries_hosts: limits.deliveries_hosts.clone(),
             body: BodyLimits { max_bytes: limits.max_body_bytes, timeout: limits.body_timeout },
             held: Held::new(limits.max_held_bytes),
             health: Arc::new(Semaphore::new(HEALTH_PLACES)),

@@ -4,10 +4,11 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use common::raw::{connect, exchange};
 use common::{Host, Setup, eventually};
 use futures::future::join_all;
 use rustix::process::Signal;
@@ -63,7 +64,7 @@ async fn heads_that_are_too_long_are_refused() {
     let host = Setup::new().args(&["--max-header-bytes", "16KiB", "--max-headers", "20"]).start().await;
     let with = |count: usize, length: usize| {
         let fields: String = (0..count).map(|n| format!("x-{n}: {}\r\n", "v".repeat(length))).collect();
-        exchange(&host, &format!("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n"))
+        exchange(host.address(), format!("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n"))
     };
     assert!(with(10, 1000).starts_with("HTTP/1.1 200"));
     for (what, answer) in [("too many", with(30, 10)), ("too long", with(10, 2000))] {
@@ -78,12 +79,12 @@ async fn heads_that_are_too_long_are_refused() {
 async fn a_body_that_does_not_arrive_is_a_408_and_keeps_nobody_out() {
     let host = Setup::new().args(&["--body-timeout", "300ms", "--max-in-flight", "1"]).start().await;
     let begin = "POST /sum HTTP/1.1\r\nhost: a\r\n";
-    let held = connect(&host);
+    let held = connect(host.address());
     (&held).write_all(format!("{begin}content-length: 100\r\n\r\nx").as_bytes()).unwrap();
     assert_eq!(host.get("/hello").await.0, 200, "a body that is being sent takes no place");
     let (declared, chunked) = ("content-length: 100\r\n\r\nx", "transfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
     for framing in [declared, chunked] {
-        let answer = exchange(&host, &format!("{begin}{framing}"));
+        let answer = exchange(host.address(), format!("{begin}{framing}"));
         assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"body_timeout\""), "{framing:?}: {answer}");
     }
     assert_eq!(host.get("/hello").await.0, 200);
@@ -96,7 +97,7 @@ const LONG: &str = "/stream?lines=5000000";
 async fn who_does_not_read_an_answer_loses_it() {
     for limit in ["--write-timeout", "--answer-timeout"] {
         let host = Setup::new().args(&[limit, "300ms", "--max-in-flight", "1"]).start().await;
-        let mut unread = connect(&host);
+        let mut unread = connect(host.address());
         unread.write_all(format!("GET {LONG} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).unwrap();
         unread.read_exact(&mut [0; 12]).unwrap();
         let free = eventually_served(&host).await;
@@ -160,7 +161,7 @@ async fn slow_clients_are_hung_up_on() {
     let host = Setup::new().args(&["--header-timeout", "300ms"]).start().await;
     for begin in ["", "P", "GET /hello HTTP/1.1\r\nhost: a\r\nx-slow: ", "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n"] {
         let started = Instant::now();
-        let answer = exchange(&host, begin);
+        let answer = exchange(host.address(), begin);
         assert!(started.elapsed() < Duration::from_secs(10), "{begin:?} after {:?}", started.elapsed());
         assert_eq!(answer.starts_with("HTTP/1.1 200"), begin.ends_with("\r\n\r\n"), "{begin:?}: {answer}");
     }
@@ -172,30 +173,30 @@ async fn who_finds_every_connection_taken_hears_so_and_deliveries_are_served() {
     let limits = ["--max-connections", "2", "--deliveries-prefix", "/fixed", "--health-path", "/healthy/hello"];
     let mut host = Setup::new().args(&limits).start().await;
     let deliveries = host.deliveries_url().await;
-    let held: Vec<_> = (0..2).map(|_| connect(&host)).collect();
+    let held: Vec<_> = (0..2).map(|_| connect(host.address())).collect();
     for mut stream in held.iter() {
         stream.write_all(b"GET /wait?ms=30000 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     }
     host.waiting("front", 2).await;
     // It reads to the end: the connection is closed.
-    let refused = exchange(&host, "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
+    let refused = exchange(host.address(), "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: 1") && refused.contains("\"overloaded\""), "{refused}");
-    assert_eq!(exchange(&host, ""), "", "who says nothing is hung up on");
+    assert_eq!(exchange(host.address(), ""), "", "who says nothing is hung up on");
     assert_eq!(host.client.get(format!("{deliveries}/fixed")).send().await.unwrap().status(), 418);
     let hello = "GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     for health in ["/.well-known/spin/health", "/healthy/hello"] {
-        assert!(exchange(&host, &hello.replace("/hello", health)).starts_with("HTTP/1.1 200"), "{health}");
+        assert!(exchange(host.address(), hello.replace("/hello", health)).starts_with("HTTP/1.1 200"), "{health}");
     }
     drop(held);
-    let served = common::eventually(|| exchange(&host, hello).starts_with("HTTP/1.1 200").then_some(())).await;
+    let served = common::eventually(|| exchange(host.address(), hello).starts_with("HTTP/1.1 200").then_some(())).await;
     served.expect("a place that is free again is given away");
 }
 
 #[tokio::test]
 async fn what_is_in_flight_is_finished_before_the_end() {
     let host = Host::start().await;
-    let idle = connect(&host);
+    let idle = connect(host.address());
     let url = host.url.clone();
     let request = |path: &str| {
         let request = host.client.get(format!("{url}{path}"));
@@ -233,21 +234,4 @@ async fn the_end_does_not_wait_longer_than_it_may() {
         assert!(log.contains("cutting off the requests in flight"), "{log}");
         assert!(waiting.await.unwrap(), "it was cut off");
     }
-}
-
-fn connect(host: &Host) -> TcpStream {
-    let stream = TcpStream::connect(host.address()).unwrap();
-    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
-    stream
-}
-
-/// Sends `text` and reads until the host hangs up.
-fn exchange(host: &Host, text: &str) -> String {
-    let mut stream = connect(host);
-    // The host may have hung up before it has read all.
-    let _ = stream.write_all(text.as_bytes());
-    let mut answer = Vec::new();
-    let ended = stream.read_to_end(&mut answer).map_err(|error| error.kind());
-    assert_ne!(ended, Err(ErrorKind::WouldBlock), "the host does not hang up");
-    String::from_utf8_lossy(&answer).into_owned()
 }

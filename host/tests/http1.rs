@@ -4,22 +4,8 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
-
-use common::{Host, PATIENCE, Setup};
-
-/// Sends bytes, closes the own side, and reads until the host hangs up.
-fn exchange(host: &Host, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(host.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let _ = stream.write_all(request);
-    let _ = stream.shutdown(Shutdown::Write);
-    let mut answer = Vec::new();
-    let ended = stream.read_to_end(&mut answer).map_err(|error| error.kind());
-    assert_ne!(ended, Err(ErrorKind::WouldBlock), "the host does not hang up");
-    String::from_utf8_lossy(&answer).into_owned()
-}
+use common::raw::exchange_and_close as exchange;
+use common::{Host, Setup};
 
 /// The status of each answer.
 fn statuses(answer: &str) -> Vec<u16> {
@@ -93,7 +79,7 @@ async fn odd_requests_of_http_1_get_the_answer_that_the_rfc_names() {
     ];
     let mut wrong = Vec::new();
     for (request, expected) in cases {
-        let answer = exchange(&host, request.as_bytes());
+        let answer = exchange(host.address(), request.as_bytes());
         if statuses(&answer) != *expected {
             wrong.push(format!("{request:?}: expected {expected:?}, not {answer:?}"));
         }
@@ -119,7 +105,7 @@ async fn every_refusal_of_http_1_is_a_problem_document() {
         ("GET /hello HTTP/1.1\r\nhost: a\r\nx\r\n\r\n".to_owned(), 400, "malformed_request"),
         ("nonsense\r\n\r\n".to_owned(), 400, "malformed_request"),
     ] {
-        let answer = exchange(&host, request.as_bytes());
+        let answer = exchange(host.address(), request.as_bytes());
         let begin = &request[..request.len().min(80)];
         assert_eq!(statuses(&answer), [status], "{begin:?}: {answer}");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -136,10 +122,10 @@ async fn the_response_to_head_has_no_body() {
     let host = Host::start().await;
     for path in HEADS {
         let head = format!("HEAD {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        let answer = exchange(&host, head.as_bytes());
+        let answer = exchange(host.address(), head.as_bytes());
         assert!(answer.ends_with("\r\n\r\n") && !answer.contains("content-length: 0"), "{path}: {answer}");
     }
-    let preface = exchange(&host, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
+    let preface = exchange(host.address(), b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
     assert!(statuses(&preface).iter().all(|status| *status == 400), "no preface of HTTP/2: {preface}");
 }
 

@@ -4,10 +4,12 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::Write;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
 use common::frames::{DATA, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use common::raw::{connect, exchange, rest};
 use common::{Host, PATIENCE, Setup, encode, eventually};
 use serde_json::json;
 
@@ -17,27 +19,6 @@ const WINDOW: u16 = 4;
 const OK: u8 = 0x88;
 /// The error code CANCEL.
 const CANCEL: u32 = 8;
-
-fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// What the host says until it hangs up.
-fn rest(mut stream: &TcpStream) -> String {
-    let mut answer = Vec::new();
-    let ended = stream.read_to_end(&mut answer).map_err(|error| error.kind());
-    assert_ne!(ended, Err(ErrorKind::WouldBlock), "the host does not hang up");
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// Sends `text` and reads until the host hangs up.
-fn exchange(address: &str, text: &str) -> String {
-    let stream = connect(address);
-    let _ = (&stream).write_all(text.as_bytes());
-    rest(&stream)
-}
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_keeps_nobody_out() {
@@ -151,6 +132,12 @@ async fn what_the_host_holds_for_clients_is_bounded() {
     assert_ne!(refused.payload[0], OK);
     drop(held);
     assert_eq!(host.get("/hello").await.0, 200);
+    let begun = Instant::now();
+    while host.memory() > before / 10 * 11 && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let now = host.memory();
+    assert!(now <= before / 10 * 11, "{now} of {most} bytes more than {before} stay");
 }
 
 #[tokio::test]
@@ -202,13 +189,64 @@ async fn deliveries_have_a_listener_of_their_own() {
     for path in ["/named/1/2/sum", "//named/1/2/sum", "/%6Eamed/1/2/sum", "/a/../named/1/2/sum", "/named", "/named/"] {
         // Not a byte of the body comes, and the answer comes all the same.
         let head = "HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n";
-        let answer = exchange(host.address(), &format!("POST {path} {head}"));
+        let answer = exchange(host.address(), format!("POST {path} {head}"));
         assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("no_route"), "{path}: {answer}");
     }
     let post = |path: &str| host.send(host.client.post(format!("{deliveries}{path}")).body("text"));
     assert_eq!(post("/named/1/2/sum").await, (200, json!({ "length": 4 })));
     for path in ["/sum", "/fixed", "/"] {
         assert_eq!(post(path).await.0, 404, "{path}: nothing else is there");
+    }
+}
+
+#[tokio::test]
+async fn deliveries_are_not_for_web_pages() {
+    let limits = ["--deliveries-prefix", "/named/", "--deliveries-hosts", "host.example,other.example"];
+    let mut host = Setup::new().args(&limits).start().await;
+    let deliveries = host.deliveries_url().await;
+    let post = |name: &str, value: &str| {
+        let post = host.client.post(format!("{deliveries}/named/1/2/sum")).body("text");
+        host.send(post.header(name, value))
+    };
+    for known in ["localhost", "127.0.0.1:1", "[::1]", "192.0.2.7:3100", "host.example", "OTHER.example:80"] {
+        assert_eq!(post("host", known).await, (200, json!({ "length": 4 })), "{known}");
+    }
+    for (name, value, status, code) in [
+        ("host", "evil.example", 421, "misdirected_request"),
+        ("host", "localhost.evil.example", 421, "misdirected_request"),
+        ("origin", "https://evil.example", 403, "foreign_origin"),
+        ("origin", "null", 403, "foreign_origin"),
+    ] {
+        let (answered, problem) = post(name, value).await;
+        assert_eq!((answered, &problem["code"]), (status, &json!(code)), "{name}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_host_is_refused_everywhere() {
+    let host = Host::start().await;
+    for path in ["/hello", "/fixed", "/.well-known/spin/health", "/.well-known/spin/nothing"] {
+        for hosts in ["host: a\r\nhost: b", "host: a\r\nHost: a", "host: a, b", "host: a\r\nx: y\r\nhost: "] {
+            let request = format!("GET {path} HTTP/1.1\r\n{hosts}\r\nconnection: close\r\n\r\n");
+            let answer = exchange(host.address(), request);
+            assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad_host"), "{path} {hosts}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_line_steers_no_terminal() {
+    for format in ["pretty", "json"] {
+        let host = Setup::new().args(&["--log-format", format]).start().await;
+        let text = "begin \u{9b}31m \u{202e}txt \u{2066} \u{200b} \u{2028} \u{7f} \u{1b}[2J end";
+        let (status, _) = host.get(&format!("/print?out={}", encode(text))).await;
+        assert_eq!(status, 200);
+        let line = host.logged(&["begin", "end"]).await;
+        for number in ["9b", "202e", "2066", "200b", "2028", "7f", "1b"] {
+            assert!(line.contains(number), "{number}: {line}");
+        }
+        let unseen = ['\u{9b}', '\u{202e}', '\u{2066}', '\u{200b}', '\u{2028}', '\u{7f}', '\u{1b}'];
+        assert!(!line.contains(unseen), "{line:?}");
     }
 }
 

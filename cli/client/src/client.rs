@@ -78,6 +78,12 @@ impl Client {
         Call { name: format!("{method} {path}"), request: self.http.request(method, url) }
     }
 
+    /// A call with these bytes, which does not say what they are.
+    pub fn untyped(&self, method: Method, path: &str, body: impl Into<Vec<u8>>) -> Call {
+        let Call { name, request } = self.call(method, path);
+        Call { name, request: request.body(body.into()) }
+    }
+
     /// A GET.
     pub fn get(&self, path: &str) -> Call {
         self.call(Method::GET, path)

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod callers;
 pub mod domain;
 mod forward;
 mod health;
@@ -16,6 +17,7 @@ towpath_sdk::service!(handle);
 /// # Errors
 /// The problem that the client gets.
 pub async fn handle(context: Context, request: Request) -> Result<Response, Problem> {
+    callers::check(&context, &request).await?;
     match domain::route(&request)? {
         Route::Health => Ok(health::health()),
         Route::Service(service) => forward::forward(&context, &request, service).await,

@@ -16,6 +16,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::answer::{Answer, Taken};
 use super::body::BodyLimits;
+use super::callers;
 use super::client::Client;
 use super::connections::Busy;
 use super::held::Held;
@@ -47,6 +48,8 @@ pub(super) struct Edge {
     pub(super) door: Door,
     pub(super) max_header_bytes: usize,
     pub(super) max_headers: usize,
+    /// Names that the listener for deliveries is reached by.
+    pub(super) deliveries_hosts: Vec<String>,
     pub(super) body: BodyLimits,
     pub(super) held: Held,
     /// The places of requests for `--health-path`.
@@ -118,6 +121,10 @@ impl Edge {
         client: &Client,
     ) -> Result<(Response<WasiBody>, Option<Place>), Problem> {
         self.check_head(&request)?;
+        let uri = complete(request.uri().clone(), request.headers(), request.version(), || client.local())?;
+        if let (Door::Deliveries, Some(host)) = (self.door, uri.authority()) {
+            callers::check(request.headers(), host, &self.deliveries_hosts)?;
+        }
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             return Ok((self.well_known(name, request.method())?, None));
         }
@@ -127,7 +134,7 @@ impl Edge {
             Target::Component(component) => component,
         };
         let (mut parts, body) = request.into_parts();
-        parts.uri = complete(parts.uri, &parts.headers, parts.version, || client.local())?;
+        parts.uri = uri;
         parts.headers.remove(header::CONNECTION);
         remove_forged(&mut parts.headers);
         let head_bytes = header_bytes(&parts.headers) as u64;

@@ -80,7 +80,7 @@ impl Frames {
 
     /// Sends the head of a request, whole.
     pub fn request(&mut self, stream: u32, method: &str, path: &str, fields: &[(&str, &str)], flags: u8) {
-        let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "a")];
+        let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "localhost")];
         let block = block(&[&pseudo[..], fields].concat());
         self.send(HEADERS, END_HEADERS | flags, stream, &block);
     }

@@ -4,6 +4,7 @@
 
 pub mod expected;
 pub mod frames;
+pub mod raw;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
