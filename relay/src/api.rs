@@ -21,7 +21,8 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use towpath_wire::{CachePut, Code, QueryRequest, RateLimitRequest, TransactionRequest};
+use serde_json::value::RawValue;
+use towpath_wire::{CachePutOf, Code, QueryRequestOf, RateLimitRequest, TransactionRequestOf};
 
 use crate::failure::{Failure, Result};
 use crate::keys::check_key;
@@ -87,13 +88,19 @@ fn handler(call: &str) -> MethodRouter<Arc<Relay>> {
     }
 }
 
+/// A value as it came.
+type Raw = Box<RawValue>;
+
 /// The unit of work is a task of its own: it goes on if the caller is gone.
-async fn transactions(caller: Caller, Json(request): Json<TransactionRequest>) -> Result<Response> {
-    Ok(json(StatusCode::OK, &unit_of_work::run(&caller.service, request, caller.trace).await?))
+async fn transactions(caller: Caller, body: Json<TransactionRequestOf<Raw>>) -> Result<Response> {
+    let Caller { service, trace, place: _place } = caller;
+    let response = unit_of_work::run(&service, body.value, trace, Box::new(body.held)).await?;
+    Ok(json(StatusCode::OK, &response))
 }
 
 /// The query and its wait end if the caller is gone.
-async fn queries(mut caller: Caller, Json(request): Json<QueryRequest>) -> Result<Response> {
+async fn queries(mut caller: Caller, body: Json<QueryRequestOf<Raw>>) -> Result<Response> {
+    let Json { value: request, held: _held } = body;
     let waits = request.wait.is_some();
     if waits {
         caller.place = Place::waiting(&caller.service)?;
@@ -110,9 +117,9 @@ async fn cache_get(caller: Caller, Key(key): Key) -> Result<Response> {
     Ok(json(StatusCode::OK, &caller.service.cache.get(&key).await?))
 }
 
-async fn cache_put(caller: Caller, Key(key): Key, Json(entry): Json<CachePut>) -> Result<StatusCode> {
+async fn cache_put(caller: Caller, Key(key): Key, entry: Json<CachePutOf<Raw>>) -> Result<StatusCode> {
     check_key(caller.service.limits(), "The key", &key)?;
-    caller.service.cache.put(&key, &entry).await?;
+    caller.service.cache.put(&key, &entry.value).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -122,10 +129,10 @@ async fn cache_delete(caller: Caller, Key(key): Key) -> Result<StatusCode> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn rate_limit_take(caller: Caller, Key(key): Key, Json(request): Json<RateLimitRequest>) -> Result<Response> {
+async fn rate_limit_take(caller: Caller, Key(key): Key, body: Json<RateLimitRequest>) -> Result<Response> {
     check_key(caller.service.limits(), "The key", &key)?;
     let service = &caller.service;
-    Ok(json(StatusCode::OK, &rate_limit::take(&service.redis, &service.name, &key, request).await?))
+    Ok(json(StatusCode::OK, &rate_limit::take(&service.redis, &service.name, &key, body.value).await?))
 }
 
 async fn openapi() -> Response {

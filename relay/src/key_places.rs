@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use towpath_wire::{Code, Event};
+use towpath_wire::{Code, EventOf};
 
 use crate::failure::{Failure, Result};
 
@@ -59,8 +59,8 @@ impl KeyPlaces {
     ///
     /// # Errors
     /// `contention` where there is none in time.
-    pub(crate) async fn take(&self, events: &[Event], wait: Duration) -> Result<Placed<'_>> {
-        let hash = |event: &Event| self.hasher.hash_one((&event.topic, &event.key));
+    pub(crate) async fn take<V>(&self, events: &[EventOf<V>], wait: Duration) -> Result<Placed<'_>> {
+        let hash = |event: &EventOf<V>| self.hasher.hash_one((&event.topic, &event.key));
         let (placed, places, shares) = self.enter(events.iter().map(hash).collect());
         match timeout(wait, placed.fill(places, shares)).await {
             Ok(placed) => Ok(placed),
@@ -122,6 +122,7 @@ impl Drop for Placed<'_> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use towpath_wire::Event;
 
     use super::*;
 
@@ -175,6 +176,6 @@ mod tests {
         assert_eq!(places.keys().len(), 2);
         drop(second);
         assert!(places.keys().is_empty());
-        assert!(places.take(&[], AT_ONCE).await.is_ok());
+        assert!(places.take::<serde_json::Value>(&[], AT_ONCE).await.is_ok());
     }
 }

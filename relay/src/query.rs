@@ -7,8 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until, timeout};
-use towpath_wire::{Code, Consistency, QueryRequest, QueryResponse, StepResult, Wait};
+use towpath_wire::{Code, Consistency, QueryRequestOf, QueryResponse, StepResult, Wait};
+
+type QueryRequest = QueryRequestOf<Box<RawValue>>;
 
 use crate::config::Limits;
 use crate::failure::{Failure, Result};

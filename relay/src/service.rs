@@ -39,6 +39,8 @@ pub struct Service {
     pub(crate) lock_places: LockPlaces,
     /// Places for its requests.
     pub requests: Arc<Semaphore>,
+    /// The bytes that bodies of its requests may still take.
+    pub(crate) bodies: Arc<Semaphore>,
     /// Places for its waiting queries.
     pub(crate) waiting: Arc<Semaphore>,
     /// The connection to Redis.
@@ -111,6 +113,7 @@ impl Service {
                 Duration::from_millis(config.limits.pool_wait_ms),
             ),
             requests: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
+            bodies: Arc::new(Semaphore::new(config.limits.bodies_bytes)),
             waiting: Arc::new(Semaphore::new(config.limits.waiting_queries)),
             redis: redis.clone(),
             wakeups: wakeups.clone(),

@@ -29,9 +29,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::types::{ToSql, Type};
-use towpath_wire::{Code, TransactionRequest, TransactionResponse};
+use towpath_wire::{Code, TransactionRequestOf, TransactionResponse};
 use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
@@ -51,24 +52,34 @@ const MAX_LOSSES: u32 = 2;
 /// The longest wait between two tries.
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
-/// Runs a unit of work to its end, also when the returned future is dropped.
+/// Runs a unit of work to its end, also when the returned future is dropped. Holds `held` until then: the bytes that its
+/// request takes of the service's limit.
 ///
 /// # Errors
 /// Those that the interface describes. Nothing of the unit of work took place, except perhaps with `outcome_unknown`.
 pub async fn run(
     service: &Arc<Service>,
-    request: TransactionRequest,
+    request: TransactionRequestOf<Box<RawValue>>,
     trace: TraceContext,
+    held: Box<dyn Send>,
 ) -> Result<TransactionResponse> {
     // Boxed first: it is large, and each call on the way would copy it.
     let work = Box::pin(work(Arc::clone(service), request, trace)).in_current_span();
     let forced = service.lifecycle.forced.clone();
     let given_up = || Failure::new(Code::OutcomeUnknown, "The relay stopped before the unit of work had ended");
-    let work = async move { forced.run_until_cancelled(work).await.unwrap_or_else(|| Err(given_up())) };
+    let work = async move {
+        let ended = forced.run_until_cancelled(work).await.unwrap_or_else(|| Err(given_up()));
+        drop(held);
+        ended
+    };
     service.lifecycle.takers.spawn(work).await.unwrap_or_else(|error| Err(Failure::internal(error)))
 }
 
-async fn work(service: Arc<Service>, request: TransactionRequest, trace: TraceContext) -> Result<TransactionResponse> {
+async fn work(
+    service: Arc<Service>,
+    request: TransactionRequestOf<Box<RawValue>>,
+    trace: TraceContext,
+) -> Result<TransactionResponse> {
     check::request(&service, &request)?;
     let database = service.database()?;
     let unit = Unit::new(&service, request, &trace)?;

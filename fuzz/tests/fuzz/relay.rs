@@ -99,6 +99,7 @@ fn read_value(bytes: &[u8]) {
 }
 
 fn encode_as_everything(value: &Value) {
+    let raw = serde_json::value::to_raw_value(value).expect("JSON");
     let types = [
         Type::BOOL,
         Type::INT2,
@@ -125,7 +126,7 @@ fn encode_as_everything(value: &Value) {
         Type::JSONB_ARRAY,
     ];
     for kind in types {
-        match encode(value, &Form::of(&kind)) {
+        match encode(&raw, &Form::of(&kind)) {
             Err(unfit) => assert!(!unfit.0.is_empty(), "{kind}: no reason"),
             Ok(parameter) => {
                 let mut text = BytesMut::new();

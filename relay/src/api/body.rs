@@ -10,8 +10,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use towpath_wire::Code;
+use towpath_wire::{Code, repeated_members};
 
 use crate::config::Limits;
 use crate::failure::{Failure, Result};
@@ -19,7 +20,14 @@ use crate::relay::Relay;
 use crate::service::Service;
 
 /// A JSON body that is exactly a `T`.
-pub(super) struct Json<T>(pub(super) T);
+pub(super) struct Json<T> {
+    pub(super) value: T,
+    /// Its bytes among those that the service's bodies take. Keep them for as long as the request is at work.
+    pub(super) held: Held,
+}
+
+/// Bytes among those that the bodies of a service take, until it is dropped.
+pub(super) struct Held(#[allow(dead_code, reason = "it is there to be dropped")] Option<OwnedSemaphorePermit>);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Relay>> for Json<T> {
     type Rejection = Failure;
@@ -27,37 +35,54 @@ impl<T: DeserializeOwned> FromRequest<Arc<Relay>> for Json<T> {
     async fn from_request(request: Request, relay: &Arc<Relay>) -> Result<Self> {
         check_type(request.headers())?;
         let limits =
-            request.extensions().get::<BodyLimits>().copied().unwrap_or_else(|| BodyLimits::of(&relay.config.limits));
-        let bytes = read(request.into_body(), limits).await?;
-        parse(&bytes).map(Self)
+            request.extensions().get::<BodyLimits>().cloned().unwrap_or_else(|| BodyLimits::of(&relay.config.limits));
+        let (bytes, held) = read(request.into_body(), &limits).await?;
+        Ok(Self { value: parse(&bytes)?, held })
     }
 }
 
 /// The limits of a service's bodies, as they travel with a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct BodyLimits {
     bytes: usize,
     time: Duration,
+    /// What all bodies of the service may still take.
+    all: Option<(Arc<Semaphore>, usize)>,
 }
 
 impl BodyLimits {
     pub(super) fn of_service(service: &Service) -> Self {
-        Self::of(service.limits())
+        let limits = service.limits();
+        Self { all: Some((Arc::clone(&service.bodies), limits.bodies_bytes)), ..Self::of(limits) }
     }
 
     fn of(limits: &Limits) -> Self {
-        Self { bytes: limits.body_bytes, time: Duration::from_millis(limits.body_read_timeout_ms) }
+        Self { bytes: limits.body_bytes, time: Duration::from_millis(limits.body_read_timeout_ms), all: None }
+    }
+
+    /// Takes the bytes of a body before they come.
+    fn hold(&self, body: &Body) -> Result<Held> {
+        let Some((all, most)) = &self.all else { return Ok(Held(None)) };
+        let length = body.size_hint().upper().map_or(self.bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let length = u32::try_from(length.min(self.bytes).min(*most)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(all).try_acquire_many_owned(length).map_err(|_| {
+            let detail =
+                format!("The bodies of this service's requests take {most} bytes already (limits.bodies_bytes)");
+            Failure::new(Code::Overloaded, detail)
+        })?;
+        Ok(Held(Some(permit)))
     }
 }
 
-async fn read(body: Body, limits: BodyLimits) -> Result<Bytes> {
+async fn read(body: Body, limits: &BodyLimits) -> Result<(Bytes, Held)> {
     let too_large = || Failure::limit("body_bytes", limits.bytes, "The body is too large");
     // A body that announces too many bytes is refused before it is read.
     if body.size_hint().lower() > limits.bytes as u64 {
         return Err(too_large());
     }
+    let held = limits.hold(&body)?;
     match timeout(limits.time, Limited::new(body, limits.bytes).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => Ok((body.to_bytes(), held)),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => Err(Failure::malformed("The body broke off").because(anyhow::anyhow!(error))),
         Err(_) => {
@@ -106,10 +131,17 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         return Err(Failure::malformed("The body: invalid type: array, expected an object"));
     }
     // Parse again for the path of the fault: keeping track of it always costs more than the parsing itself.
-    serde_json::from_slice(bytes).map_err(|error| match locate::<T>(bytes) {
+    let value = serde_json::from_slice(bytes).map_err(|error| match locate::<T>(bytes) {
         Some(detail) => Failure::malformed(detail),
         None => Failure::malformed(format!("The body can't be read: {error}")),
-    })
+    })?;
+    // `value` holds parameters and data as they came: this also reads what is in them.
+    let repeated =
+        repeated_members(bytes).map_err(|error| Failure::malformed(format!("The body isn't JSON: {error}")))?;
+    match repeated.as_slice() {
+        [] => Ok(value),
+        paths => Err(Failure::malformed(format!("The body has members more than once: {}", paths.join(", ")))),
+    }
 }
 
 fn locate<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
@@ -128,12 +160,15 @@ fn locate<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use towpath_wire::TransactionRequest;
+    use serde_json::value::RawValue;
+    use towpath_wire::TransactionRequestOf;
 
     use super::*;
 
+    type Unit = TransactionRequestOf<Box<RawValue>>;
+
     fn detail(body: &str) -> String {
-        parse::<TransactionRequest>(body.as_bytes()).expect_err("refused").problem.detail
+        parse::<Unit>(body.as_bytes()).expect_err("refused").problem.detail
     }
 
     #[test]
@@ -177,6 +212,28 @@ mod tests {
             assert!(detail.contains("isn't JSON") || detail.contains("can't be read"), "{body}: {detail}");
         }
         assert!(detail("[]").starts_with("The body: invalid"), "{}", detail("[]"));
+        let nested = format!(r#"{{"steps": [{{"sql": "SELECT 1", "params": [{}]}}]}}"#, "[".repeat(200));
+        for body in [&nested, r#"{"steps": [{"sql": "SELECT 1", "params": ["\ud800"]}]}"#] {
+            assert!(detail(body).contains("isn't JSON"), "{}", detail(body));
+        }
+    }
+
+    #[test]
+    fn a_member_that_comes_twice_is_refused_wherever_it_stands() {
         assert!(detail(r#"{"steps": [], "steps": []}"#).contains("duplicate field"));
+        let cases = [
+            (r#"{"steps": [{"sql": "SELECT 1", "params": [1, {"a": 1, "a": 2}]}]}"#, "steps[0].params[1].a"),
+            (
+                r#"{"events": [{"topic": "t", "key": "k", "type": "t", "data": [{"b": 1, "\u0062": 2}]}]}"#,
+                "events[0].data[0].b",
+            ),
+            (
+                r#"{"idempotency": {"key": "k", "request_hash": "h", "answer": {"c": {}, "c": {}}}}"#,
+                "idempotency.answer.c",
+            ),
+        ];
+        for (body, path) in cases {
+            assert!(detail(body).ends_with(&format!("more than once: {path}")), "{}", detail(body));
+        }
     }
 }

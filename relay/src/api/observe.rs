@@ -8,6 +8,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use http::HeaderMap;
+use http::header::{HOST, ORIGIN};
 use metrics::{counter, histogram};
 use towpath_wire::Code;
 use tracing::{Instrument, Span, field, info_span};
@@ -59,11 +61,24 @@ fn path_of(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
 }
 
+/// Refuses a request that a web page sends (a browser would lend it the network that it stands in), and one that names
+/// several hosts.
+fn check_sender(headers: &HeaderMap) -> Result<()> {
+    if headers.contains_key(ORIGIN) {
+        return Err(Failure::new(Code::Forbidden, "The relay serves components, and no web pages: leave out `origin`"));
+    }
+    if headers.get_all(HOST).iter().count() > 1 {
+        return Err(Failure::malformed("The request names more than one host"));
+    }
+    Ok(())
+}
+
 /// Admits a request, and adds what its handler needs. Answers the name of the service.
 fn admit(relay: &Relay, request: &mut Request, trace: TraceContext, span: &Span) -> Result<Option<Arc<str>>> {
     if path_of(request) == PUBLIC {
         return Ok(None);
     }
+    check_sender(request.headers())?;
     let service = authenticate(relay, request.headers())?;
     span.record("service", &*service.name);
     if relay.lifecycle.stop_taking.is_cancelled() {

@@ -42,6 +42,9 @@ limits! {
     // Requests
     /// The largest body of a request.
     body_bytes: usize = 1 << 20, 1 << 10, 1 << 28;
+    /// Bodies of requests of one service that arrive or are at work, all together, by the lengths that they announce; the
+    /// relay answers one more with `overloaded`. A body without a length counts as the largest.
+    bodies_bytes: usize = 32 << 20, 1 << 10, 1 << 34;
     /// The largest head of a request: request line and headers. For the whole relay.
     header_bytes: usize = 16 << 10, 8 << 10, 1 << 20;
     /// Header timeout: closes the connection if the head of a request takes longer to arrive. For the whole relay.

@@ -5,7 +5,7 @@
 //! cut silently. Results come in the binary format, which has every value exactly, and are written as JSON by the
 //! table in `towpath_wire`.
 //!
-//! JSON numbers keep their text (serde_json's `arbitrary_precision`), so that a `jsonb` with a number of forty digits
+//! Parameters stay the text that came. JSON numbers keep their text (serde_json's `arbitrary_precision`), so that a `jsonb` with a number of forty digits
 //! is the same number on the other side, and `1.10` stays `1.10`.
 
 mod decode;
@@ -13,6 +13,7 @@ mod encode;
 mod errors;
 mod fit;
 mod form;
+mod json;
 mod numeric;
 #[cfg(test)]
 mod tests;

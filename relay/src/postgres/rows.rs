@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio_postgres::RowStream;
 use towpath_wire::{Code, StepResult};
 
@@ -24,7 +24,7 @@ pub(crate) async fn encode<'a>(
     session: &mut Session,
     sql: &str,
     prepared: &Arc<Prepared>,
-    values: &'a [Value],
+    values: &'a [Box<RawValue>],
 ) -> Result<(Arc<Prepared>, Vec<TextParameter<'a>>), Trouble> {
     match encode_for(prepared, values) {
         Ok(parameters) => Ok((Arc::clone(prepared), parameters)),
@@ -37,7 +37,7 @@ pub(crate) async fn encode<'a>(
     }
 }
 
-fn encode_for<'a>(prepared: &Prepared, values: &'a [Value]) -> Result<Vec<TextParameter<'a>>, Failure> {
+fn encode_for<'a>(prepared: &Prepared, values: &'a [Box<RawValue>]) -> Result<Vec<TextParameter<'a>>, Failure> {
     let wanted = prepared.parameters.len();
     if wanted != values.len() {
         let detail = format!("The statement has {wanted} parameters, the request {}", values.len());

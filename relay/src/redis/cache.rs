@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
-use towpath_wire::{CachePut, Code, Consistency, QueryCache, QueryRequest, QueryResponse};
+use towpath_wire::{CachePutOf, Code, Consistency, QueryCache, QueryRequestOf, QueryResponse};
 
 use super::connection::{Redis, Request};
 use crate::config::Limits;
@@ -115,12 +115,12 @@ impl Cache {
     ///
     /// # Errors
     /// `limit_exceeded` for one that is too large, `unavailable` while Redis is away.
-    pub(crate) async fn put(&self, key: &str, entry: &CachePut) -> Result<()> {
+    pub(crate) async fn put(&self, key: &str, entry: &CachePutOf<Box<RawValue>>) -> Result<()> {
         self.check(entry.ttl_ms, &entry.tags)?;
-        let value = serde_json::to_string(&entry.value).map_err(Failure::internal)?;
+        let value = entry.value.get();
         self.check_size(value.len())?;
         let versions = if entry.tags.is_empty() { vec![] } else { self.versions(&entry.tags).await? };
-        self.store(&self.value_key(key), &value, entry.ttl_ms, &entry.tags, &versions).await
+        self.store(&self.value_key(key), value, entry.ttl_ms, &entry.tags, &versions).await
     }
 
     /// Removes a value. Removing what isn't there is no error.
@@ -135,9 +135,9 @@ impl Cache {
     ///
     /// # Errors
     /// `malformed_request` or `limit_exceeded` where the request asks for what the cache can't do.
-    pub async fn find_query(&self, request: &QueryRequest, cache: &QueryCache) -> Result<Lookup> {
+    pub async fn find_query<V: Serialize>(&self, request: &QueryRequestOf<V>, cache: &QueryCache) -> Result<Lookup> {
         self.check(cache.ttl_ms, &cache.tags)?;
-        let key = self.query_key(request);
+        let key = self.query_key(request)?;
         let Ok((text, _, versions)) = self.find(&key, &cache.tags).await else {
             self.count("query", "off");
             return Ok(Lookup::Off);
@@ -266,21 +266,21 @@ impl Cache {
         self.scoped(&format!("c:{key}"))
     }
 
-    fn query_key(&self, request: &QueryRequest) -> String {
+    fn query_key<V: Serialize>(&self, request: &QueryRequestOf<V>) -> Result<String> {
         let mut hash = Sha256::new();
         // The replica's answers may be older than the primary's: neither stands in for the other.
         hash.update([u8::from(request.consistency == Consistency::Replica)]);
         hash.update(request.sql.len().to_be_bytes());
         hash.update(&request.sql);
         for param in &request.params {
-            let text = param.to_string();
+            let text = serde_json::to_string(param).map_err(Failure::internal)?;
             hash.update(text.len().to_be_bytes());
             hash.update(text);
         }
         let digest: [u8; 32] = hash.finalize().into();
         let (high, low) = digest.split_at(16);
         let number = |half: &[u8]| half.iter().fold(0_u128, |n, b| n << 8 | u128::from(*b));
-        self.scoped(&format!("q:{:032x}{:032x}", number(high), number(low)))
+        Ok(self.scoped(&format!("q:{:032x}{:032x}", number(high), number(low))))
     }
 
     fn tag_prefix(&self) -> String {

@@ -10,7 +10,7 @@ use metrics::counter;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
-use towpath_wire::{Code, Expect, Step, StepRef, StepResult};
+use towpath_wire::{Code, Expect, StepOf, StepRef, StepResult};
 
 use super::check::at_step;
 use super::repeated;
@@ -165,7 +165,7 @@ fn claim_parameters(unit: &Unit) -> Vec<Vec<&(dyn ToSql + Sync)>> {
     parameters
 }
 
-fn at(trouble: Trouble, index: usize, step: &Step) -> Trouble {
+fn at<V>(trouble: Trouble, index: usize, step: &StepOf<V>) -> Trouble {
     trouble.map(|failure| at_step(failure, index, step))
 }
 
@@ -253,7 +253,7 @@ async fn results(
     Ok(results)
 }
 
-fn expected(index: usize, step: &Step, result: StepResult) -> Result<StepResult, Trouble> {
+fn expected<V>(index: usize, step: &StepOf<V>, result: StepResult) -> Result<StepResult, Trouble> {
     let affected = result.affected;
     let wanted = match step.expect {
         Some(expect) if expect.is_met_by(affected) => return Ok(result),

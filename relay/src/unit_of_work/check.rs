@@ -1,6 +1,6 @@
 //! Checks a unit of work before anything runs.
 
-use towpath_wire::{Code, Event, Step, StepRef, TransactionRequest};
+use towpath_wire::{Code, EventOf, StepOf, StepRef, TransactionRequestOf};
 
 use crate::config::Limits;
 use crate::failure::{Failure, Result, at_most};
@@ -8,7 +8,7 @@ use crate::keys::{check_id, check_key};
 use crate::postgres::statement;
 use crate::service::Service;
 
-pub(super) fn request(service: &Service, request: &TransactionRequest) -> Result<()> {
+pub(super) fn request<V>(service: &Service, request: &TransactionRequestOf<V>) -> Result<()> {
     let limits = service.limits();
     at_most("steps", limits.steps, request.steps.len())?;
     at_most("events", limits.events, request.events.len())?;
@@ -30,17 +30,17 @@ pub(super) fn request(service: &Service, request: &TransactionRequest) -> Result
 }
 
 /// Names the step in a failure.
-pub(super) fn at_step(mut failure: Failure, index: usize, step: &Step) -> Failure {
+pub(super) fn at_step<V>(mut failure: Failure, index: usize, step: &StepOf<V>) -> Failure {
     failure.problem.step = Some(StepRef { index, label: step.label.clone(), affected: None });
     failure
 }
 
-fn step(limits: &Limits, step: &Step) -> Result<()> {
+fn step<V>(limits: &Limits, step: &StepOf<V>) -> Result<()> {
     statement::check_size(limits, &step.sql, step.params.len())?;
     Ok(statement::check(&step.sql).map(drop)?)
 }
 
-fn event(service: &Service, index: usize, event: &Event) -> Result<()> {
+fn event<V>(service: &Service, index: usize, event: &EventOf<V>) -> Result<()> {
     if !service.may_publish(&event.topic) {
         let detail = format!("events[{index}]: {} may not publish to the topic {:?}", service.name, event.topic);
         return Err(Failure::new(Code::Forbidden, detail));

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use towpath_wire::{Isolation, TransactionRequest};
+use serde_json::value::RawValue;
+use towpath_wire::{Isolation, TransactionRequestOf};
 use uuid::Uuid;
 
 use crate::failure::{Failure, Result};
@@ -15,7 +16,7 @@ use crate::telemetry::TraceContext;
 
 /// A unit of work that passed its checks.
 pub(super) struct Unit {
-    pub(super) request: TransactionRequest,
+    pub(super) request: TransactionRequestOf<Box<RawValue>>,
     /// The ids of the events, in order.
     pub(super) event_ids: Vec<String>,
     /// Their data as JSON, in order.
@@ -28,21 +29,25 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    pub(super) fn new(service: &Service, request: TransactionRequest, trace: &TraceContext) -> Result<Self> {
+    pub(super) fn new(
+        service: &Service,
+        request: TransactionRequestOf<Box<RawValue>>,
+        trace: &TraceContext,
+    ) -> Result<Self> {
         let new_id = || Uuid::now_v7().hyphenated().to_string();
         let event_ids = request.events.iter().map(|event| event.id.clone().unwrap_or_else(new_id)).collect();
         let mut event_data = Vec::with_capacity(request.events.len());
         for (index, event) in request.events.iter().enumerate() {
-            let text = event.data.to_string();
+            let text = event.data.get();
             let most = service.limits().event_bytes;
             if text.len() > most {
                 let detail = format_args!("The data of events[{index}] has {} bytes", text.len());
                 return Err(Failure::limit("event_bytes", most, detail));
             }
-            event_data.push(text);
+            event_data.push(text.to_owned());
         }
         Ok(Self {
-            answer: request.idempotency.as_ref().map(|idempotency| idempotency.answer.to_string()),
+            answer: request.idempotency.as_ref().map(|idempotency| idempotency.answer.get().to_owned()),
             event_ids,
             event_data,
             source: format!("/{}", service.name),

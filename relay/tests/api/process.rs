@@ -12,10 +12,10 @@ use tokio::process::{Child, Command};
 
 use crate::support::{Component, ServiceSetup, Setup, eventually, send_signal, status};
 
-struct Config(PathBuf);
+pub(crate) struct Config(PathBuf);
 
 impl Config {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let path = std::env::temp_dir().join(format!("towpath-relay-{}.toml", uuid::Uuid::now_v7()));
         std::fs::write(&path, text).unwrap();
         Self(path)
@@ -40,14 +40,14 @@ async fn output(config: &Config, name: &str) -> Output {
 }
 
 /// A relay that says on which address it listens.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Process {
-    async fn start(config: &Config) -> Self {
+    pub(crate) async fn start(config: &Config) -> Self {
         let mut child = command(config, "run").spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = loop {
@@ -60,6 +60,13 @@ impl Process {
         Self { child, lines, address }
     }
 
+    /// Reads its log from now on and keeps nothing, so that it never waits for a reader.
+    pub(crate) fn read_on(self) -> Running {
+        let Self { child, mut lines, address } = self;
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Running { child, address }
+    }
+
     fn signal(&self, signal: Signal) {
         send_signal(self.child.id().unwrap(), signal);
     }
@@ -69,6 +76,21 @@ impl Process {
         self.lines.into_inner().read_to_string(&mut rest).await.unwrap();
         let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.expect("it ends").unwrap();
         (status.code(), rest)
+    }
+}
+
+/// A relay whose log somebody reads.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Running {
+    /// A field of its `/proc/PID/status` in MiB, such as `VmRSS`.
+    pub(crate) fn memory_mib(&self, field: &str) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }
 }
 

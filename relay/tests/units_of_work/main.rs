@@ -147,7 +147,7 @@ pub(crate) fn setup(limits: &str) -> Setup {
 
 pub(crate) async fn run(service: &Arc<Service>, unit: Value) -> Result<TransactionResponse, Failure> {
     let request = serde_json::from_value(unit).expect("a unit of work");
-    unit_of_work::run(service, request, TraceContext::begin()).await
+    unit_of_work::run(service, request, TraceContext::begin(), Box::new(())).await
 }
 
 pub(crate) async fn look(service: &Arc<Service>, request: Value) -> Result<QueryResponse, Failure> {

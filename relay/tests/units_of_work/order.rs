@@ -65,7 +65,7 @@ async fn the_events_of_a_unit_stand_in_its_order_with_all_that_belongs_to_them()
     ]});
     let request = serde_json::from_value(events).expect("a unit of work");
     let trace = TraceContext::new(parent, None).expect("well-formed");
-    let answer = unit_of_work::run(&work.service(), request, trace).await.expect("it commits");
+    let answer = unit_of_work::run(&work.service(), request, trace, Box::new(())).await.expect("it commits");
     assert_eq!((answer.event_ids.len(), answer.event_ids[1].as_str()), (3, "given"));
     let rows = work
         .see("SELECT string_agg(concat_ws('|', topic = (SELECT min(topic) FROM towpath.outbox), key, type, source, subject, data, \

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::number;
 
-/// The body of a `PUT`.
+/// The body of a `PUT`, with a value of the type `V`.
 ///
 /// ```
 /// use towpath_wire::CachePut;
@@ -16,9 +16,9 @@ use crate::number;
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CachePut {
+pub struct CachePutOf<V> {
     /// The value.
-    pub value: Value,
+    pub value: V,
     /// Its time to live in milliseconds; at least 1.
     #[serde(deserialize_with = "number::u64")]
     pub ttl_ms: u64,
@@ -26,6 +26,9 @@ pub struct CachePut {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
 }
+
+/// A body of a `PUT` whose value is at hand as JSON.
+pub type CachePut = CachePutOf<Value>;
 
 /// The answer to a `GET` that found a value. Otherwise the relay answers 404 with `cache_miss`.
 ///

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An event to publish: a [CloudEvents 1.0] event with JSON data. The relay adds `source` (`/<service>`), `time` (now), the
+/// An event to publish, with data of the type `V`: a [CloudEvents 1.0] event with JSON data. The relay adds `source` (`/<service>`), `time` (now), the
 /// trace context, and an `id` (a UUIDv7) if there is none.
 ///
 /// ```
@@ -17,7 +17,7 @@ use serde_json::Value;
 /// [CloudEvents 1.0]: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Event {
+pub struct EventOf<V> {
     /// The topic. relay.toml names those that the service may publish to.
     pub topic: String,
     /// The key: events with the same key reach every subscriber in commit order. 1 to 255 bytes.
@@ -33,8 +33,11 @@ pub struct Event {
     pub subject: Option<String>,
     /// The data, published as `application/json`.
     #[serde(default)]
-    pub data: Value,
+    pub data: V,
 }
+
+/// An event whose data is at hand as JSON.
+pub type Event = EventOf<Value>;
 
 /// Names of HTTP headers between the relay and components, lower case.
 ///

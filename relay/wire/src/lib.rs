@@ -7,13 +7,16 @@ mod object;
 mod problem;
 mod query;
 mod rate_limit;
+mod repeated;
 mod transaction;
 
-pub use cache::{CacheEntry, CachePut};
-pub use event::{Event, headers};
+pub use cache::{CacheEntry, CachePut, CachePutOf};
+pub use event::{Event, EventOf, headers};
 pub use problem::{Code, Fault, Problem, StepRef};
-pub use query::{Consistency, QueryCache, QueryRequest, QueryResponse, Wait};
+pub use query::{Consistency, QueryCache, QueryRequest, QueryRequestOf, QueryResponse, Wait};
 pub use rate_limit::{RateLimitAnswer, RateLimitRequest};
+pub use repeated::repeated_members;
 pub use transaction::{
-    Expect, Idempotency, Isolation, Outcome, Step, StepResult, TransactionRequest, TransactionResponse,
+    Expect, Idempotency, IdempotencyOf, Isolation, Outcome, Step, StepOf, StepResult, TransactionRequest,
+    TransactionRequestOf, TransactionResponse,
 };

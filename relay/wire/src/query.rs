@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{number, object};
 
-/// One read-only statement, optionally through the cache, optionally waiting for a row.
+/// One read-only statement with parameters of the type `V`, optionally through the cache, optionally waiting for a row.
 ///
 /// ```
 /// use towpath_wire::{QueryRequest, Wait};
@@ -20,14 +20,14 @@ use crate::{number, object};
 /// assert_eq!(serde_json::to_value(&request)?["consistency"], "strong");
 /// # Ok::<_, serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct QueryRequest {
+pub struct QueryRequestOf<V> {
     /// A SELECT or VALUES, with or without WITH. It runs in a read-only transaction.
     pub sql: String,
     /// The parameters; see the crate's table of values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub params: Vec<Value>,
+    pub params: Vec<V>,
     /// Where to read.
     #[serde(default)]
     pub consistency: Consistency,
@@ -37,6 +37,15 @@ pub struct QueryRequest {
     /// Waits until the query returns a row. Excludes `cache`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub wait: Option<Wait>,
+}
+
+/// A query whose parameters are at hand as JSON.
+pub type QueryRequest = QueryRequestOf<Value>;
+
+impl<V> Default for QueryRequestOf<V> {
+    fn default() -> Self {
+        Self { sql: String::new(), params: Vec::new(), consistency: Consistency::default(), cache: None, wait: None }
+    }
 }
 
 /// How fresh a read must be.

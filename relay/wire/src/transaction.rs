@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Event, number, object};
+use crate::{EventOf, number, object};
 
-/// One unit of work: the relay runs it as one PostgreSQL transaction, all or nothing, and answers once.
+/// One unit of work with values of the type `V`: the relay runs it as one PostgreSQL transaction, all or nothing, and answers once.
 ///
 /// ```
 /// use towpath_wire::{Step, TransactionRequest};
@@ -25,15 +25,15 @@ use crate::{Event, number, object};
 /// assert_eq!(serde_json::from_str::<TransactionRequest>(&json)?, request);
 /// # Ok::<_, serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TransactionRequest {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "V: Deserialize<'de> + Default"))]
+pub struct TransactionRequestOf<V> {
     /// The statements, run in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "object::list")]
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepOf<V>>,
     /// The events that follow from them. The relay publishes them, in this order, if and only if the transaction commits.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "object::list")]
-    pub events: Vec<Event>,
+    pub events: Vec<EventOf<V>>,
     /// The id of the event that this unit of work handles, 1 to 255 bytes. The relay writes it into the inbox in the same
     /// transaction. If the inbox holds it already, the unit of work is a duplicate: nothing runs, and the answer is
     /// [`Outcome::Duplicate`].
@@ -41,7 +41,7 @@ pub struct TransactionRequest {
     pub inbox: Option<String>,
     /// Makes the unit of work repeatable under a client's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
-    pub idempotency: Option<Idempotency>,
+    pub idempotency: Option<IdempotencyOf<V>>,
     /// The isolation level. The relay retries serialization failures.
     #[serde(default)]
     pub isolation: Isolation,
@@ -53,16 +53,33 @@ pub struct TransactionRequest {
     pub notify: Vec<String>,
 }
 
+/// A unit of work whose values are at hand as JSON.
+pub type TransactionRequest = TransactionRequestOf<Value>;
+
+impl<V> Default for TransactionRequestOf<V> {
+    fn default() -> Self {
+        Self {
+            steps: Vec::new(),
+            events: Vec::new(),
+            inbox: None,
+            idempotency: None,
+            isolation: Isolation::default(),
+            invalidate: Vec::new(),
+            notify: Vec::new(),
+        }
+    }
+}
+
 /// One statement: a SELECT, INSERT, UPDATE, DELETE, MERGE or VALUES, with or without WITH.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct StepOf<V> {
     /// The text, with parameters as `$1`, `$2`, ... It is prepared once per connection and found again by this text:
     /// write values as parameters, never into it.
     pub sql: String,
     /// The parameters, in order; see the crate's table of values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub params: Vec<Value>,
+    pub params: Vec<V>,
     /// A name for this step that an error repeats, such as `insufficient_stock`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -71,6 +88,9 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
 }
+
+/// A statement whose parameters are at hand as JSON.
+pub type Step = StepOf<Value>;
 
 /// A number of rows: `{"exactly": 1}` or `{"at_least": 1}`.
 ///
@@ -130,14 +150,17 @@ pub enum Isolation {
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Idempotency {
+pub struct IdempotencyOf<V> {
     /// The key, 1 to 255 bytes. The service makes it unique per client and operation.
     pub key: String,
     /// A hash of the request, 1 to 255 bytes. The relay refuses the same key with another hash.
     pub request_hash: String,
     /// What a later request with this key gets back.
-    pub answer: Value,
+    pub answer: V,
 }
+
+/// A client's idempotency key whose answer is at hand as JSON.
+pub type Idempotency = IdempotencyOf<Value>;
 
 /// The answer to a unit of work that committed, now or before. Read it through [`TransactionResponse::outcome`].
 ///

@@ -6,12 +6,13 @@ use std::error::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, BytesMut};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::errors::{Unfit, unfit};
 use super::form::Form;
+use super::json::{Json, each, is_null};
 use super::{numeric, time};
 
 /// A parameter in PostgreSQL's text format; `None` is NULL.
@@ -51,98 +52,98 @@ impl ToSql for TextParameter<'_> {
 ///
 /// # Errors
 /// Why the value doesn't fit.
-pub fn encode<'a>(value: &'a Value, form: &Form) -> Result<TextParameter<'a>, Unfit> {
-    if value.is_null() {
+pub fn encode<'a>(value: &'a RawValue, form: &Form) -> Result<TextParameter<'a>, Unfit> {
+    if is_null(value) {
         return Ok(TextParameter::NULL);
     }
-    let text = match form {
-        Form::Array(element) => Cow::Owned(array(value, element)?),
-        form => scalar(value, form)?,
-    };
+    let text = scalar(value, form)?;
     if text.contains('\0') {
         return unfit("PostgreSQL's strings can't hold U+0000");
     }
     Ok(TextParameter(Some(text)))
 }
 
-fn scalar<'a>(value: &'a Value, form: &Form) -> Result<Cow<'a, str>, Unfit> {
+fn scalar<'a>(value: &'a RawValue, form: &Form) -> Result<Cow<'a, str>, Unfit> {
     Ok(match form {
-        Form::Bool => match value {
-            Value::Bool(true) => "t".into(),
-            Value::Bool(false) => "f".into(),
-            _ => return wanted("true or false", value),
+        Form::Bool => match Json::of(value)? {
+            Json::Bool(true) => "t".into(),
+            Json::Bool(false) => "f".into(),
+            other => return wanted("true or false", &other),
         },
         Form::Small(least, most) => integer(value, *least, *most)?,
         Form::Int8 => integer(value, i64::MIN, i64::MAX)?,
         Form::Float4 => float(value, |text| text.parse::<f32>().ok().map(f64::from))?,
         Form::Float8 => float(value, |text| text.parse::<f64>().ok())?,
-        Form::Numeric => numeric::check(number_text(value, "a number or its digits in a string")?)?,
-        Form::Text => string(value)?.into(),
-        Form::Short(most) => short(string(value)?, *most)?.into(),
-        Form::Uuid => uuid(string(value)?)?.into(),
-        Form::TimestampTz => time::timestamptz(string(value)?)?.into(),
-        Form::Timestamp => time::timestamp(string(value)?)?.into(),
-        Form::Date => time::date(string(value)?)?.into(),
-        Form::Time => time::time(string(value)?)?.into(),
-        Form::TimeTz => time::timetz(string(value)?)?.into(),
-        Form::Json | Form::Jsonb => value.to_string().into(),
-        Form::Bytea => bytea(string(value)?)?.into(),
+        Form::Numeric => {
+            let text = number_text(value, "a number or its digits in a string")?;
+            numeric::check(&text)?;
+            text
+        }
+        Form::Text => string(value)?,
+        Form::Short(most) => {
+            let text = string(value)?;
+            short(&text, *most)?;
+            text
+        }
+        Form::Uuid => uuid(&string(value)?)?.into(),
+        Form::TimestampTz => time::timestamptz(&string(value)?)?.into(),
+        Form::Timestamp => time::timestamp(&string(value)?)?.into(),
+        Form::Date => time::date(&string(value)?)?.into(),
+        Form::Time => time::time(&string(value)?)?.into(),
+        Form::TimeTz => time::timetz(&string(value)?)?.into(),
+        Form::Json | Form::Jsonb => value.get().into(),
+        Form::Bytea => bytea(&string(value)?)?.into(),
         // Text that PostgreSQL itself reads, and refuses by the parameter's number where it can't.
-        Form::Interval | Form::Foreign => string(value)?.into(),
+        Form::Interval | Form::Foreign => string(value)?,
         Form::Void => return unfit("a parameter can't be of type void"),
         Form::Array(element) => array(value, element)?.into(),
     })
 }
 
-fn wanted<T>(what: &str, value: &Value) -> Result<T, Unfit> {
-    let got = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    };
-    unfit(format!("expected {what}, got {got}"))
+fn wanted<T>(what: &str, value: &Json<'_>) -> Result<T, Unfit> {
+    unfit(format!("expected {what}, got {}", value.kind()))
 }
 
-fn string(value: &Value) -> Result<&str, Unfit> {
-    value.as_str().map_or_else(|| wanted("a string", value), Ok)
-}
-
-/// The text of a JSON number, or of a number in a string.
-fn number_text<'a>(value: &'a Value, what: &str) -> Result<&'a str, Unfit> {
-    match value {
-        Value::Number(number) => Ok(number.as_str()),
-        Value::String(text) => Ok(text),
-        _ => wanted(what, value),
+fn string(value: &RawValue) -> Result<Cow<'_, str>, Unfit> {
+    match Json::of(value)? {
+        Json::String(text) => Ok(text),
+        other => wanted("a string", &other),
     }
 }
 
-fn integer(value: &Value, least: i64, most: i64) -> Result<Cow<'_, str>, Unfit> {
+/// The text of a JSON number, or of a number in a string.
+fn number_text<'a>(value: &'a RawValue, what: &str) -> Result<Cow<'a, str>, Unfit> {
+    match Json::of(value)? {
+        Json::Number(text) => Ok(text.into()),
+        Json::String(text) => Ok(text),
+        other => wanted(what, &other),
+    }
+}
+
+fn integer(value: &RawValue, least: i64, most: i64) -> Result<Cow<'_, str>, Unfit> {
     let text = number_text(value, "a whole number")?;
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(&text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return unfit("expected a whole number, without fraction or exponent");
     }
     match text.parse::<i64>() {
-        Ok(number) if (least..=most).contains(&number) => Ok(text.into()),
+        Ok(number) if (least..=most).contains(&number) => Ok(text),
         _ => unfit(format!("the number is out of range: {least} to {most}")),
     }
 }
 
-fn float(value: &Value, parse: impl Fn(&str) -> Option<f64>) -> Result<Cow<'_, str>, Unfit> {
+fn float(value: &RawValue, parse: impl Fn(&str) -> Option<f64>) -> Result<Cow<'_, str>, Unfit> {
     let text = number_text(value, "a number")?;
-    if matches!(text, "NaN" | "Infinity" | "-Infinity") {
-        return Ok(text.into());
+    if matches!(&*text, "NaN" | "Infinity" | "-Infinity") {
+        return Ok(text);
     }
-    let (mantissa, _) = numeric::split(text)?;
-    match parse(text) {
+    let (mantissa, _) = numeric::split(&text)?;
+    match parse(&text) {
         Some(float) if float.is_infinite() => unfit("the number is too large for its type"),
         Some(float) if float == 0.0 && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9')) => {
             unfit("the number is too close to zero for its type")
         }
-        Some(_) => Ok(text.into()),
+        Some(_) => Ok(text),
         None => unfit("expected a number"),
     }
 }
@@ -171,7 +172,7 @@ fn bytea(text: &str) -> Result<String, Unfit> {
 }
 
 /// An array literal. Nested arrays are further dimensions, except in arrays of JSON, where they are elements.
-fn array(value: &Value, element: &Form) -> Result<String, Unfit> {
+fn array(value: &RawValue, element: &Form) -> Result<String, Unfit> {
     let mut text = String::new();
     let nested = !matches!(element, Form::Json | Form::Jsonb);
     array_level(value, element, nested, 0, &mut text)?;
@@ -182,38 +183,46 @@ fn array(value: &Value, element: &Form) -> Result<String, Unfit> {
 const MAX_DIMENSIONS: usize = 6;
 
 /// Writes one level and answers its dimensions, from the outside in.
-fn array_level(value: &Value, form: &Form, nested: bool, depth: usize, out: &mut String) -> Result<Vec<usize>, Unfit> {
-    let Value::Array(elements) = value else { return wanted("an array", value) };
+fn array_level(
+    value: &RawValue,
+    form: &Form,
+    nested: bool,
+    depth: usize,
+    out: &mut String,
+) -> Result<Vec<usize>, Unfit> {
+    let Json::Array(elements) = Json::of(value)? else { return wanted("an array", &Json::of(value)?) };
     if depth == MAX_DIMENSIONS {
         return unfit("an array has 6 dimensions at most");
     }
-    let mut inner: Option<Vec<usize>> = None;
+    let (mut inner, mut count): (Option<Vec<usize>>, _) = (None, 0);
     out.push('{');
-    for (index, element) in elements.iter().enumerate() {
+    each(elements, |index, element| {
         if index > 0 {
             out.push(',');
         }
-        let dimensions = if nested && element.is_array() {
+        let dimensions = if nested && element.get().starts_with('[') {
             array_level(element, form, nested, depth + 1, out)?
         } else {
             array_element(element, form, index, out)?;
             Vec::new()
         };
-        if inner.get_or_insert_with(|| dimensions.clone()) != &dimensions {
+        count += 1;
+        if *inner.get_or_insert_with(|| dimensions.clone()) != dimensions {
             return unfit("the arrays within an array must have the same length");
         }
-    }
+        Ok(())
+    })?;
     out.push('}');
     let mut dimensions = inner.unwrap_or_default();
-    if depth > 0 && elements.is_empty() {
+    if depth > 0 && count == 0 {
         return unfit("an array within an array can't be empty");
     }
-    dimensions.insert(0, elements.len());
+    dimensions.insert(0, count);
     Ok(dimensions)
 }
 
-fn array_element(element: &Value, form: &Form, index: usize, out: &mut String) -> Result<(), Unfit> {
-    if element.is_null() {
+fn array_element(element: &RawValue, form: &Form, index: usize, out: &mut String) -> Result<(), Unfit> {
+    if is_null(element) {
         out.push_str("NULL");
         return Ok(());
     }

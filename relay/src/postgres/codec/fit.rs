@@ -2,10 +2,11 @@
 //!
 //! PostgreSQL rounds a number to its column's scale silently. The relay refuses such a value.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::errors::{Unfit, unfit};
 use super::form::Form;
+use super::json::{Json, each};
 use super::numeric;
 
 /// What a column takes beyond what its type says.
@@ -43,10 +44,10 @@ impl Declared {
     ///
     /// # Errors
     /// Why it doesn't fit.
-    pub(crate) fn check(self, value: &Value) -> Result<(), Unfit> {
-        match (self, value) {
-            (_, Value::Array(elements)) => elements.iter().try_for_each(|element| self.check(element)),
-            (Self::Characters(most), Value::String(text)) => {
+    pub(crate) fn check(self, value: &RawValue) -> Result<(), Unfit> {
+        match (self, Json::of(value)?) {
+            (_, Json::Array(elements)) => each(elements, |_, element| self.check(element)),
+            (Self::Characters(most), Json::String(text)) => {
                 // Every character has a byte at least.
                 if text.len() > most && text.chars().count() > most {
                     return unfit(format!(
@@ -56,8 +57,8 @@ impl Declared {
                 }
                 Ok(())
             }
-            (Self::Digits { precision, scale }, Value::Number(number)) => digits(number.as_str(), precision, scale),
-            (Self::Digits { precision, scale }, Value::String(text)) => digits(text, precision, scale),
+            (Self::Digits { precision, scale }, Json::Number(text)) => digits(text, precision, scale),
+            (Self::Digits { precision, scale }, Json::String(text)) => digits(&text, precision, scale),
             _ => Ok(()),
         }
     }
