@@ -1,8 +1,9 @@
 //! The order service's copy of product's prices: from events, and from product itself for a SKU without an event yet.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use futures::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use towpath_sdk::{Context, Currency, Id, Money, Problem, Query, Relay, UnitOfWork, peer};
@@ -12,8 +13,15 @@ use crate::{
     store,
 };
 
-/// The most requests to product at once: an order may name a hundred new SKUs.
-const MAX_PARALLEL_REQUESTS: usize = 8;
+/// The most SKUs in one request to product.
+const MAX_SKUS: usize = 100;
+/// How long this instance remembers that product has no product with a SKU. Shorter than an event of a new one takes.
+const MISS_TIME: Duration = Duration::from_secs(1);
+/// The most SKUs that it remembers so.
+const MAX_MISSES: usize = 1_000;
+
+/// What product did not know a moment ago.
+static MISSES: Mutex<Misses> = Mutex::new(Misses(BTreeMap::new()));
 
 /// A product, as far as an order depends on it: the data of `product.*`, and an item of product's list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -49,16 +57,19 @@ pub(crate) async fn prices(
     })?;
     let mut prices: BTreeMap<_, _> = known.into_iter().collect();
     let mut unit = UnitOfWork::new();
-    let unheard_of: Vec<_> = skus.into_iter().filter(|sku| !prices.contains_key(*sku)).collect();
-    for some in unheard_of.chunks(MAX_PARALLEL_REQUESTS) {
-        if context.budget.left().is_zero() {
-            return Err(unavailable("product answers too slowly".into()));
-        }
-        for product in try_join_all(some.iter().map(|sku| ask(context, sku))).await?.into_iter().flatten() {
+    let now = Instant::now();
+    let unheard_of: Vec<_> = {
+        let misses = MISSES.lock().unwrap_or_else(PoisonError::into_inner);
+        skus.into_iter().filter(|sku| !prices.contains_key(*sku) && !misses.knows(sku, now)).collect()
+    };
+    for some in unheard_of.chunks(MAX_SKUS) {
+        for product in ask(context, some).await? {
             unit = product.keep(unit);
             prices.insert(product.sku, Price { unit_price: product.price, active: product.active });
         }
     }
+    let missing = unheard_of.into_iter().filter(|sku| !prices.contains_key(*sku));
+    MISSES.lock().unwrap_or_else(PoisonError::into_inner).remember(missing, now);
     // If this fails, the next order asks product again.
     if !unit.is_empty() {
         relay.run(unit).await.ok();
@@ -66,11 +77,29 @@ pub(crate) async fn prices(
     Ok(prices)
 }
 
-/// Asks product about a SKU: `None` if it has no such product.
-async fn ask(context: &Context, sku: &str) -> Result<Option<Product>, Problem> {
-    let path = format!("/v1/products?sku={}", peer::encode(sku));
+/// SKUs that product had no product with, and when. It has no more of them than [`MAX_MISSES`].
+struct Misses(BTreeMap<String, Instant>);
+
+impl Misses {
+    fn knows(&self, sku: &str, now: Instant) -> bool {
+        self.0.get(sku).is_some_and(|since| now.saturating_duration_since(*since) < MISS_TIME)
+    }
+
+    fn remember<'a>(&mut self, skus: impl Iterator<Item = &'a str>, now: Instant) {
+        self.0.retain(|_, since| now.saturating_duration_since(*since) < MISS_TIME);
+        for sku in skus {
+            if self.0.len() < MAX_MISSES {
+                self.0.entry(sku.to_owned()).or_insert(now);
+            }
+        }
+    }
+}
+
+/// Asks product about SKUs, in one request: those of their products that it has.
+async fn ask(context: &Context, skus: &[&str]) -> Result<Vec<Product>, Problem> {
+    let path = format!("/v1/products?limit={}&sku={}", skus.len(), peer::encode(&skus.join(",")));
     match context.peer("product").get_json(&path).await {
-        Ok((200, list)) => find(&list, sku).map_err(unavailable),
+        Ok((200, list)) => read(&list).map_err(unavailable),
         Ok((status, _)) => Err(unavailable(format!("product answered {status}"))),
         Err(error) => Err(unavailable(format!("product {error}"))),
     }
@@ -82,10 +111,10 @@ fn unavailable(cause: String) -> Problem {
     Problem::unavailable("product_unavailable", detail, cause)
 }
 
-fn find(list: &Value, sku: &str) -> Result<Option<Product>, String> {
+fn read(list: &Value) -> Result<Vec<Product>, String> {
     let data = list.get("data").and_then(Value::as_array).ok_or("product answered without data")?;
-    let Some(item) = data.iter().find(|item| item["sku"] == sku) else { return Ok(None) };
-    Product::deserialize(item).map(Some).map_err(|error| format!("product answered something else: {error}"))
+    let products = data.iter().map(Product::deserialize).collect::<Result<_, _>>();
+    products.map_err(|error| format!("product answered something else: {error}"))
 }
 
 #[cfg(test)]
@@ -97,12 +126,25 @@ mod tests {
         let id = Id::new();
         let item = json!({"id": id, "sku": "A", "name": "a", "price": {"amount": 150, "currency": "EUR"},
             "active": true, "version": 3, "created_at": "2026-01-01T00:00:00Z"});
-        let list = json!({"data": [item], "next_cursor": null});
-        let product = find(&list, "A").expect("a list").expect("the product");
+        let products = read(&json!({"data": [item], "next_cursor": null})).expect("a list");
+        let [product] = products.as_slice() else { panic!("one product") };
         assert_eq!((product.product_id, product.version, product.price.amount), (id, 3, 150));
-        assert_eq!(find(&list, "B"), Ok(None));
-        assert!(find(&json!({}), "A").is_err());
-        assert!(find(&json!({"data": [{"sku": "A"}]}), "A").is_err());
+        assert_eq!(read(&json!({"data": []})), Ok(vec![]));
+        assert!(read(&json!({})).is_err());
+        assert!(read(&json!({"data": [{"sku": "A"}]})).is_err());
+    }
+
+    #[test]
+    fn a_miss_is_remembered_for_a_moment_and_never_too_many() {
+        let (mut misses, now) = (Misses(BTreeMap::new()), Instant::now());
+        misses.remember(["A"].into_iter(), now);
+        assert!(misses.knows("A", now) && !misses.knows("B", now));
+        assert!(!misses.knows("A", now + MISS_TIME));
+        let many: Vec<String> = (0..2 * MAX_MISSES).map(|n| n.to_string()).collect();
+        misses.remember(many.iter().map(String::as_str), now);
+        assert_eq!(misses.0.len(), MAX_MISSES);
+        misses.remember(["B"].into_iter(), now + MISS_TIME);
+        assert_eq!(misses.0.len(), 1, "what is over makes room");
     }
 
     #[test]

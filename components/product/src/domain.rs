@@ -52,12 +52,14 @@ pub struct PageRequest {
     pub limit: i64,
     /// Where the previous page ended.
     pub cursor: Option<String>,
-    /// Only the product with this SKU.
-    pub sku: Option<String>,
+    /// Only the products with these SKUs, where there are any.
+    pub skus: Vec<String>,
 }
 
 /// The products of a page if the client does not say how many.
 pub const DEFAULT_LIMIT: i64 = 20;
+/// The most SKUs by which a client asks for products.
+pub const MAX_SKUS: usize = 100;
 /// The most products of a page.
 pub const MAX_LIMIT: i64 = 100;
 
@@ -67,6 +69,15 @@ pub const MAX_LIMIT: i64 = 100;
 /// As [`parse::code`].
 pub fn sku(value: &Value) -> Result<String, Invalid> {
     parse::code(value, 1..=64)
+}
+
+/// SKUs, divided by commas.
+fn skus(value: &Value) -> Result<Vec<String>, Invalid> {
+    let pieces: Vec<_> = parse::string(value)?.split(',').collect();
+    if pieces.len() > MAX_SKUS {
+        return Err(Invalid::new("too_long", format!("may name {MAX_SKUS} SKUs at most")));
+    }
+    pieces.into_iter().map(|piece| sku(&piece.into())).collect()
 }
 
 fn name(value: &Value) -> Result<String, Invalid> {
@@ -131,14 +142,14 @@ impl PageRequest {
     pub fn read(fields: &Fields<'_>) -> Option<Self> {
         let limit = fields.optional("limit", |value| parse::integer_text(value, 1..=MAX_LIMIT));
         let cursor = fields.optional("cursor", towpath_sdk::Cursor::parameter);
-        let sku = fields.optional("sku", sku);
-        Some(Self { limit: limit?.unwrap_or(DEFAULT_LIMIT), cursor: cursor?, sku: sku? })
+        let skus = fields.optional("sku", skus);
+        Some(Self { limit: limit?.unwrap_or(DEFAULT_LIMIT), cursor: cursor?, skus: skus?.unwrap_or_default() })
     }
 
     /// The name of the list that its cursors belong to.
     #[must_use]
     pub fn list(&self) -> String {
-        format!("products?sku={}", self.sku.as_deref().unwrap_or_default())
+        format!("products?sku={}", self.skus.join(","))
     }
 }
 
@@ -256,6 +267,11 @@ mod tests {
             assert_eq!(wrong(&json!({ "limit": limit }), PageRequest::read).len(), 1, "{limit}");
         }
         assert_eq!(Fields::read(&json!({}), PageRequest::read).map(|page| page.limit), Ok(DEFAULT_LIMIT));
+        let skus = |text: String| Fields::read(&json!({ "sku": text }), PageRequest::read).map(|page| page.skus.len());
+        assert_eq!((skus("A".into()), skus(vec!["A"; MAX_SKUS].join(","))), (Ok(1), Ok(MAX_SKUS)));
+        for (text, code) in [(vec!["A"; MAX_SKUS + 1].join(","), "too_long"), ("A,,B".into(), "too_short")] {
+            assert_eq!(skus(text).expect_err("refused").errors[0].code, code);
+        }
     }
 
     #[test]

@@ -21,7 +21,10 @@ const INSERT: &str = concat!(
 const CREATED_WITH: &str = "SELECT request_hash, first_answer FROM products WHERE idempotency_key = $1";
 const UNCHANGED: &str = "SELECT id FROM products WHERE id = $1 AND version = $2";
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
-const BY_SKU: &str = concat!("SELECT ", columns!(), " FROM products WHERE sku = $1 LIMIT $2");
+const BY_SKUS: &str =
+    concat!("SELECT ", columns!(), " FROM products WHERE sku = ANY ($1::text[]) ORDER BY id LIMIT $2");
+const NEXT_BY_SKUS: &str =
+    concat!("SELECT ", columns!(), " FROM products WHERE sku = ANY ($1::text[]) AND id > $2 ORDER BY id LIMIT $3");
 const FIRST_PAGE: &str = concat!("SELECT ", columns!(), " FROM products ORDER BY id LIMIT $1");
 const NEXT_PAGE: &str = concat!("SELECT ", columns!(), " FROM products WHERE id > $1 ORDER BY id LIMIT $2");
 const UPDATE: &str = "UPDATE products SET name = $3, description = $4, price_amount = $5, price_currency = $6, \
@@ -33,7 +36,8 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("created_with", CREATED_WITH),
     ("unchanged", UNCHANGED),
     ("by_id", BY_ID),
-    ("by_sku", BY_SKU),
+    ("by_skus", BY_SKUS),
+    ("next_by_skus", NEXT_BY_SKUS),
     ("first_page", FIRST_PAGE),
     ("next_page", NEXT_PAGE),
     ("update", UPDATE),
@@ -134,11 +138,11 @@ pub(crate) fn by_id_cached(id: Id) -> Query {
 pub(crate) fn page(page: &PageRequest) -> Result<Query, Problem> {
     let limit = json!(page.limit + 1);
     let after: Option<Id> = page.cursor.as_ref().map(|cursor| Cursor::decode(&page.list(), cursor)).transpose()?;
-    Ok(match (&page.sku, after) {
-        // A SKU has one product: its second page is empty.
-        (Some(sku), after) => Query::new(BY_SKU, [json!(sku), json!(if after.is_some() { 0 } else { page.limit })]),
-        (None, None) => Query::new(FIRST_PAGE, [limit]),
-        (None, Some(after)) => Query::new(NEXT_PAGE, [json!(after), limit]),
+    Ok(match (page.skus.as_slice(), after) {
+        ([], None) => Query::new(FIRST_PAGE, [limit]),
+        ([], Some(after)) => Query::new(NEXT_PAGE, [json!(after), limit]),
+        (skus, None) => Query::new(BY_SKUS, [json!(skus), limit]),
+        (skus, Some(after)) => Query::new(NEXT_BY_SKUS, [json!(skus), json!(after), limit]),
     })
 }
 
@@ -182,7 +186,7 @@ mod tests {
     use super::*;
 
     fn request(limit: i64, cursor: Option<String>, sku: Option<&str>) -> PageRequest {
-        PageRequest { limit, cursor, sku: sku.map(Into::into) }
+        PageRequest { limit, cursor, skus: sku.into_iter().map(Into::into).collect() }
     }
 
     #[test]
