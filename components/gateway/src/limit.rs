@@ -1,24 +1,33 @@
-//! The rate limit. It must not add failures of its own: if the relay or Redis does not answer in time, requests pass.
+//! The rate limit. It must not add failures of its own: while the relay or Redis does not answer in time, each instance counts
+//! for itself.
+
+mod local;
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use towpath_sdk::{Context, Problem, Request, wire::RateLimitRequest};
 
 use crate::domain::{client, rate_limited};
+use local::Buckets;
 
 /// How long a request waits for the relay's answer about the limit.
 const LIMIT_TIMEOUT: Duration = Duration::from_millis(100);
-/// How long requests pass without a call to the relay after some failed.
+/// How long this instance counts for itself, without a call to the relay, after some failed.
 const PAUSE_AFTER_FAILURES: Duration = Duration::from_secs(1);
-/// As many calls in a row must fail for that: one that took too long turns the limit off for one request and not for all.
+/// As many calls in a row must fail for that.
 const MIN_FAILURES: u32 = 3;
 /// The calls that failed since the last one that did not.
 static FAILURES: AtomicU32 = AtomicU32::new(0);
 /// When this instance may call the relay again, in milliseconds since 1970.
 static ASK_AGAIN_AT_MS: AtomicU64 = AtomicU64::new(0);
+/// What this instance counts for itself.
+static LOCAL: Mutex<Buckets> = Mutex::new(Buckets::new());
 
 /// Counts the request against the limit of its client.
 ///
@@ -27,12 +36,16 @@ static ASK_AGAIN_AT_MS: AtomicU64 = AtomicU64::new(0);
 pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Problem> {
     let rate = context.variable("rate_limit").await?;
     let rate: u32 = rate.parse().map_err(|_| Problem::misconfigured(format!("the variable rate_limit: {rate:?}")))?;
-    if rate == 0 || is_paused(now_ms(), ASK_AGAIN_AT_MS.load(Ordering::Relaxed)) {
+    let client = client(request);
+    if rate == 0 {
         return Ok(());
+    }
+    if is_paused(now_ms(), ASK_AGAIN_AT_MS.load(Ordering::Relaxed)) {
+        return count_here(&client, rate);
     }
     let relay = context.relay().await?.with_budget(context.budget.at_most(LIMIT_TIMEOUT));
     let bucket = RateLimitRequest { rate, period_ms: 1000, burst: rate, cost: 1 };
-    match relay.take(&client(request), bucket).await {
+    match relay.take(&client, bucket).await {
         Ok(answer) => {
             FAILURES.store(0, Ordering::Relaxed);
             if answer.allowed { Ok(()) } else { Err(rate_limited(answer.retry_after_ms)) }
@@ -42,12 +55,17 @@ pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Pr
                 FAILURES.store(0, Ordering::Relaxed);
                 ASK_AGAIN_AT_MS.store(now_ms() + PAUSE_AFTER_FAILURES.as_millis() as u64, Ordering::Relaxed);
             }
-            Ok(())
+            count_here(&client, rate)
         }
     }
 }
 
-/// Whether requests pass without a call. A pause that would last longer than any was begun while the clock was ahead.
+fn count_here(client: &str, rate: u32) -> Result<(), Problem> {
+    let taken = LOCAL.lock().unwrap_or_else(PoisonError::into_inner).take(client, rate, Instant::now());
+    taken.map_err(|wait| rate_limited(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// Whether this instance counts for itself. A pause that would last longer than any was begun while the clock was ahead.
 fn is_paused(now_ms: u64, until_ms: u64) -> bool {
     (1..=PAUSE_AFTER_FAILURES.as_millis()).contains(&u128::from(until_ms.saturating_sub(now_ms)))
 }
