@@ -4,6 +4,7 @@
 
 mod authentication;
 mod books;
+mod browsers;
 mod cancellation;
 mod catalogue;
 mod edge;

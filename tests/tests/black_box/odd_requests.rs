@@ -101,7 +101,7 @@ fn is_no_fault_of_ours(request: &[u8], answer: &[u8]) {
 
 fn request(method: &str, target: &str, header: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n{header}content-length: {}\r\n\r\n",
+        "{method} {target} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n{header}content-length: {}\r\n\r\n",
         body.len()
     );
     [head.as_bytes(), body].concat()
@@ -133,7 +133,7 @@ async fn no_request_makes_the_edge_fail() {
 async fn no_noise_makes_the_edge_fail() {
     let stack = Stack::shared();
     let address = stack.url.trim_start_matches("http://");
-    let order = "POST /v1/orders HTTP/1.1\r\nhost: a\r\nidempotency-key: k\r\nconnection: close\r\n";
+    let order = "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\nidempotency-key: k\r\nconnection: close\r\n";
     let many: String = (0..150).map(|n| format!("x-{n}: v\r\n")).collect();
     let long = "x".repeat(70_000);
     for noise in [
@@ -144,9 +144,9 @@ async fn no_noise_makes_the_edge_fail() {
         String::from("GET / HTTP/1.1\r\n\r\n"),
         String::from("GET / HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n"),
         String::from("GET / HTTP/1.1\r\nno colon\r\n\r\n"),
-        format!("GET /v1/orders?{long} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
-        format!("GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{many}\r\n"),
-        format!("GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: {long}\r\n\r\n"),
+        format!("GET /v1/orders?{long} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
+        format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{many}\r\n"),
+        format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: {long}\r\n\r\n"),
         format!("{order}content-length: 5\r\ncontent-length: 6\r\n\r\nhello!"),
         format!("{order}content-length: -1\r\n\r\n"),
         format!("{order}transfer-encoding: chunked\r\n\r\nzz\r\n"),
