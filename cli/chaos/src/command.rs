@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 use towpath_stack::home::Home;
 use towpath_stack::terminal::{print, say};
 
@@ -16,6 +17,7 @@ use super::report::Settings;
 use super::run::Run;
 use super::schedule;
 use super::stage::Stage;
+use super::strangers::{self, Form};
 
 /// Breaks the running stack on purpose while clients place orders, and counts afterwards what was lost or duplicated.
 ///
@@ -29,9 +31,10 @@ Examples:
   towpath chaos --minutes 1 --faults kill    SIGKILL of one part after the other
   towpath chaos --faults kill-kafka,cut-*    these alone
   towpath chaos --each-once --seed 7         a fault of every kind once, in the order of the seed
+  towpath chaos --strangers                  strangers attack the public edge, and nothing breaks
   towpath up --replicas 2 -d && towpath chaos --json drill.json
 
-Exit status: 0 where every promise was kept, 1 where one was broken, 2 where the run could not be carried out.")]
+Exit status: 0 where every promise was kept, 1 where one was broken (or others weren't served while strangers attacked), 2 where the run could not be carried out.")]
 pub struct Args {
     /// How long clients place orders
     #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = minutes)]
@@ -54,6 +57,11 @@ pub struct Args {
     /// No fault: only clients, and the checks afterwards
     #[arg(long, conflicts_with_all = ["faults", "each_once"])]
     no_faults: bool,
+    /// No fault: strangers attack the public edge, one way after the other, and others must be served within a second
+    /// meanwhile. 3 s for each attack, or half a minute with --strangers=long, which also waits for the memory after each
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "short")]
+    #[arg(conflicts_with_all = ["minutes", "seed", "faults", "rate", "each_once", "no_faults", "list"])]
+    strangers: Option<Form>,
     /// List the faults, and do nothing
     #[arg(long, conflicts_with_all = ["seed", "json", "each_once", "no_faults"])]
     list: bool,
@@ -74,7 +82,11 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// Runs it. The exit status tells a run that failed from a broken promise.
 pub async fn command(args: &Args, home: &Home) -> ExitCode {
-    let outcome = if args.list { list(home) } else { run(args, home).await };
+    let outcome = match args.strangers {
+        Some(form) => attack(args, home, form).await,
+        None if args.list => list(home),
+        None => run(args, home).await,
+    };
     outcome.unwrap_or_else(|error| {
         say(&format!("towpath: {error:#}"));
         ExitCode::from(2)
@@ -88,6 +100,19 @@ fn list(home: &Home) -> Result<ExitCode> {
         print(&format!("{:<12} {:<28} {}{not_here}", fault.group().name(), fault.name(), fault.about()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn attack(args: &Args, home: &Home, form: Form) -> Result<ExitCode> {
+    let report = strangers::run(&Stage::of(home)?, form).await?;
+    print(report.to_string().trim_end())?;
+    write_json(args, &report)?;
+    Ok(if report.is_held() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn write_json(args: &Args, report: &impl Serialize) -> Result<()> {
+    let Some(file) = &args.json else { return Ok(()) };
+    let text = serde_json::to_string_pretty(report)?;
+    fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
 }
 
 async fn run(args: &Args, home: &Home) -> Result<ExitCode> {
@@ -116,10 +141,7 @@ async fn run(args: &Args, home: &Home) -> Result<ExitCode> {
     }
     let report = report?;
     print(report.to_string().trim_end())?;
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    write_json(args, &report)?;
     Ok(if report.is_kept() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

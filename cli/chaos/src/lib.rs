@@ -17,6 +17,7 @@ mod run;
 mod schedule;
 mod service;
 mod stage;
+mod strangers;
 mod strikes;
 
 pub use command::{Args, command};

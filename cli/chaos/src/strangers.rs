@@ -1,0 +1,167 @@
+//! Attacks of strangers against the running stack: each holds or asks for more than anybody needs, while others go on. What
+//! counts is what the others see, and that the memory comes back.
+
+mod attacks;
+mod connection;
+mod others;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+use towpath_stack::terminal::say;
+
+use super::stage::Stage;
+use attacks::{ATTACKS, Target};
+use others::{Others, Sight};
+pub(crate) use report::Report;
+use report::{Memory, Row};
+
+/// How long an attack lasts, and when its memory must be back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// Seconds for each attack; the memory is waited for once, after the last.
+    Short,
+    /// Half a minute for each attack; the memory is waited for after each.
+    Long,
+}
+
+impl Form {
+    fn attack(self) -> Duration {
+        match self {
+            Self::Short => Duration::from_secs(3),
+            Self::Long => Duration::from_secs(30),
+        }
+    }
+
+    /// How long others are looked at before and after.
+    fn calm(self) -> Duration {
+        match self {
+            Self::Short => Duration::from_secs(1),
+            Self::Long => Duration::from_secs(5),
+        }
+    }
+}
+
+/// After this time at most, the memory is back.
+const MEMORY_BACK: Duration = Duration::from_secs(60);
+/// How much more than before may stay.
+const MAX_KEPT: f64 = 0.10;
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Lets every attack run, one after the other.
+///
+/// # Errors
+/// Where the stack can't be reached, or ends.
+pub(crate) async fn run(stage: &Stage, form: Form) -> Result<Report> {
+    raise_descriptors();
+    let target = Target::of(stage)?;
+    let others = Others::begin(&stage.urls[0])?;
+    say("letting others alone come, until host and relay have what they need");
+    tokio::time::sleep(form.calm() * 3).await;
+    let begun = memory(stage)?;
+    let (mut rows, mut before) = (Vec::new(), look(&others, form.calm()).await);
+    for attack in ATTACKS {
+        say(&format!("{}: {}", attack.name, attack.about));
+        let memory_before = memory(stage)?;
+        let over = CancellationToken::new();
+        let running = tokio::spawn((attack.run)(target.clone(), over.clone()));
+        let since = Instant::now();
+        let mut most = memory_before;
+        while since.elapsed() < form.attack() {
+            tokio::time::sleep(LOOK).await;
+            most = most.max(memory(stage)?);
+        }
+        let meanwhile = others.since(since);
+        over.cancel();
+        running.await?;
+        let after = look(&others, form.calm()).await;
+        let back = match form {
+            Form::Long => Some(until_back(stage, memory_before).await?),
+            Form::Short => None,
+        };
+        let memory = Memory { before: memory_before, most, after: back };
+        rows.push(Row::new(attack, target.efforts(), [before, meanwhile, after.clone()], memory));
+        before = after;
+    }
+    let end = until_back(stage, begun).await?;
+    Ok(Report::new(rows, begun, end))
+}
+
+async fn look(others: &Others, time: Duration) -> Sight {
+    let since = Instant::now();
+    tokio::time::sleep(time).await;
+    others.since(since)
+}
+
+/// The resident memory of host and relay, in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct Resident {
+    pub(crate) host: f64,
+    pub(crate) relay: f64,
+}
+
+impl Resident {
+    fn max(self, other: Self) -> Self {
+        Self { host: self.host.max(other.host), relay: self.relay.max(other.relay) }
+    }
+
+    /// Whether no more than a tenth more is held than `before`.
+    pub(crate) fn is_back_to(self, before: Self) -> bool {
+        let is_back = |now: f64, before: f64| now <= before * (1.0 + MAX_KEPT);
+        is_back(self.host, before.host) && is_back(self.relay, before.relay)
+    }
+}
+
+/// Waits until no more than a tenth more is held than before, a minute at most. Returns what is held then.
+async fn until_back(stage: &Stage, before: Resident) -> Result<Resident> {
+    let since = Instant::now();
+    loop {
+        let now = memory(stage)?;
+        if now.is_back_to(before) || since.elapsed() > MEMORY_BACK {
+            return Ok(now);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn memory(stage: &Stage) -> Result<Resident> {
+    Ok(Resident { host: resident_mib(stage.pid("host")?)?, relay: resident_mib(stage.pid("relay")?)? })
+}
+
+fn resident_mib(pid: u32) -> Result<f64> {
+    use anyhow::Context as _;
+    let file = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    Ok(kib.with_context(|| format!("{file} has no VmRSS"))? / 1024.0)
+}
+
+/// Each connection of an attack is an open file.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_back_when_a_tenth_more_is_held() {
+        let before = Resident { host: 100.0, relay: 50.0 };
+        assert!(Resident { host: 110.0, relay: 55.0 }.is_back_to(before));
+        assert!(!Resident { host: 110.1, relay: 50.0 }.is_back_to(before));
+        assert!(!Resident { host: 90.0, relay: 55.1 }.is_back_to(before));
+    }
+
+    #[test]
+    fn this_process_has_memory() {
+        assert!(resident_mib(std::process::id()).expect("this process runs") > 0.5);
+    }
+}
