@@ -26,6 +26,7 @@ pub(crate) async fn encode<'a>(
     prepared: &Arc<Prepared>,
     values: &'a [Box<RawValue>],
 ) -> Result<(Arc<Prepared>, Vec<TextParameter<'a>>), Trouble> {
+    session.carries(values.iter().map(|value| value.get().len()).sum());
     match encode_for(prepared, values) {
         Ok(parameters) => Ok((Arc::clone(prepared), parameters)),
         Err(_) if session.reuses_statements() => {

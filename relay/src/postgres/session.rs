@@ -21,6 +21,9 @@ use crate::telemetry::metrics::CONNECTIONS_DISCARDED;
 /// How long a ROLLBACK may wait behind what was sent before it, before the connection is given up.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// A connection that has sent a request of more bytes ends with it: its buffers would stay as large as that.
+const MAX_KEPT_BYTES: usize = 128 << 10;
+
 /// A connection of the pool. It goes back only while no transaction is open on it; otherwise it is closed, and what it
 /// was doing is cancelled.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Session {
     open: bool,
     /// Whether it uses statements that were prepared for an earlier request: the schema may have changed since.
     reuses: bool,
+    /// Whether it sends more than its buffers may keep.
+    is_heavy: bool,
 }
 
 impl Session {
@@ -39,7 +44,7 @@ impl Session {
     /// `overloaded` where none comes back in time, `unavailable` where none can be made.
     pub async fn take(pool: &Pool) -> Result<Self, Failure> {
         let connection = pool.get().await.map_err(no_connection)?;
-        Ok(Self { connection: Some(connection), open: false, reuses: false })
+        Ok(Self { connection: Some(connection), open: false, reuses: false, is_heavy: false })
     }
 
     fn connection(&mut self) -> &mut Object<Manager> {
@@ -66,6 +71,11 @@ impl Session {
     /// The server confirmed that no transaction is open.
     pub fn closed(&mut self) {
         self.open = false;
+    }
+
+    /// It sends so many bytes at once.
+    pub(crate) fn carries(&mut self, bytes: usize) {
+        self.is_heavy |= bytes > MAX_KEPT_BYTES;
     }
 
     /// Whether it uses statements that were prepared for an earlier request.
@@ -199,10 +209,14 @@ async fn prepare_new(client: &Client, sql: &str) -> Result<Prepared, Trouble> {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let (true, Some(connection)) = (self.open, self.connection.take()) {
+        if self.open {
+            let Some(connection) = self.connection.take() else { return };
             counter!(CONNECTIONS_DISCARDED).increment(1);
             tracing::debug!("a connection was closed because its transaction was still open");
             Object::take(connection).discard();
+        } else if self.is_heavy {
+            // Without its client, the connection says goodbye and ends.
+            drop(self.connection.take().map(Object::take));
         }
     }
 }

@@ -134,6 +134,7 @@ impl<'a> Plan<'a> {
     async fn new(session: &mut Session, unit: &'a Unit) -> Result<Self, Trouble> {
         let request = &unit.request;
         let outbox = unit.outbox();
+        session.carries(unit.event_data.iter().chain(&unit.answer).map(String::len).sum());
         let Texts { all, claims, own } = unit.texts();
         let prepared = session.prepare(&all).await.map_err(|(index, trouble)| match index.checked_sub(own) {
             Some(step) => at(trouble, step, &request.steps[step]),
