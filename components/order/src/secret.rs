@@ -40,7 +40,9 @@ pub(crate) async fn shown(context: &Context, order: Order) -> Order {
 }
 
 fn log_no_secret(order: &Order, cause: &str) -> Option<String> {
-    log(&json!({"level": "warn", "order_id": order.id, "message": "the client secret can't be had: the client gets the order without it", "cause": cause}));
+    log(
+        &json!({"level": "warn", "order_id": order.id, "message": "the client secret can't be had: the client gets the order without it", "cause": cause}),
+    );
     None
 }
 

@@ -16,7 +16,9 @@ impl Person {
     /// Says it. The payment says it too, and the audit.
     pub(crate) fn tell(&self) {
         let Self { order_id, payment_id, reason, cause } = self;
-        log(&json!({"level": "error", "order_id": order_id, "payment_id": payment_id, "reason": reason, "cause": cause,
-                "message": "a payment needs a person: docs/payments.md says what to do"}));
+        log(
+            &json!({"level": "error", "order_id": order_id, "payment_id": payment_id, "reason": reason, "cause": cause,
+                "message": "a payment needs a person: docs/payments.md says what to do"}),
+        );
     }
 }
