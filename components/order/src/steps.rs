@@ -266,7 +266,7 @@ mod tests {
         let decision = Decision::Resume { payment_method: Some("pm_2".into()) };
         let unit = carry_out(UnitOfWork::new(), id, &seen, &decision, None, None).into_request();
         let params = &unit.steps[0].params;
-        assert_eq!(params[8..], [Value::Null, json!("requires_action"), json!("pm_2")]);
+        assert_eq!(params[8..], [Value::Null, json!("requires_action"), json!("pm_2"), Value::Null]);
         assert_eq!(unit.events[0].kind, "order.payment_requested");
         assert_eq!(unit.events[0].data, json!({"order_id": id, "payment_method": "pm_2"}));
     }
