@@ -116,8 +116,8 @@ impl Draft {
             Some(Demand { sku: sku?, quantity: u32::try_from(quantity?).ok()? })
         });
         let on_decline = fields.optional("on_decline", |value| parse::one_of(value, &["reject", "wait"]));
-        let on_decline = on_decline?.and_then(OnDecline::parse).unwrap_or_default();
         let expected_total = Expected::read(fields);
+        let on_decline = on_decline?.and_then(OnDecline::parse).unwrap_or_default();
         Some(Self {
             customer_id: customer_id?,
             payment_method: payment_method?,
