@@ -56,7 +56,7 @@ async fn a_hot_row_leaves_the_pool_to_others() {
 
 #[tokio::test]
 async fn whose_row_is_not_free_in_time_hears_contention() {
-    let (work, holder) = with_a_locked_row("lock_timeout_ms = 200\npool_wait_ms = 200").await;
+    let (work, holder) = with_a_locked_row("lock_timeout_ms = 200\npool_wait_ms = 30000").await;
     for answer in join_all((0..UNITS).map(|_| work.run(unit(HOT)))).await {
         let failure = answer.expect_err("the row is locked");
         assert_eq!((failure.code(), failure.problem.retryable), (Code::Contention, true), "{failure:?}");
