@@ -34,7 +34,10 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
     let own = OwnStack::start(&[("SPIN_VARIABLE_RATE_LIMIT", &LIMIT.to_string())]);
     let api = own.stack.api();
     let refused = eventually("one of many at once is refused", PATIENCE, || async {
-        let answers = join_all((0..4 * LIMIT).map(|_| api.get("/v1/products").send())).await;
+        // An address that the client itself names is none of its own.
+        let forged = |client| format!("198.51.100.{client}:1");
+        let request = |client| api.get("/v1/products").header("spin-client-addr", &forged(client)).send();
+        let answers = join_all((0..4 * LIMIT).map(request)).await;
         let mut answers = answers.into_iter().map(|answer| answer.expect("an answer"));
         answers.find(|answer| answer.status() != 200).ok_or("all of them passed")
     })

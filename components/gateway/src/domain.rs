@@ -151,10 +151,12 @@ fn failed(cause: String) -> Problem {
     Problem::new(502, "service_failed", "The service behind this path failed.").because(cause)
 }
 
-/// The key of the rate limit: the client's IPv4 address, or the /64 network of its IPv6 address.
+/// The key of the rate limit: the client's IPv4 address, or the /64 network of its IPv6 address. Spin adds its header behind those
+/// that the client sent, so the last one counts.
 #[must_use]
 pub fn client(request: &Request) -> String {
-    let address = request.header("spin-client-addr").and_then(|text| text.parse::<SocketAddr>().ok());
+    let last = request.headers().get_all("spin-client-addr").iter().next_back();
+    let address = last.and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<SocketAddr>().ok());
     match address.map(|address| address.ip().to_canonical()) {
         Some(IpAddr::V4(address)) => format!("client:{address}"),
         Some(IpAddr::V6(address)) => {
@@ -296,6 +298,13 @@ mod tests {
         assert_eq!(client("[::ffff:1.2.3.4]:5678"), "client:1.2.3.4");
         assert_eq!(client("[2001:db8:1:2:3:4:5:6]:5678"), "client:2001:db8:1:2::");
         assert_eq!(client("nobody"), "client:unknown");
+    }
+
+    #[test]
+    fn an_address_that_a_client_sends_counts_for_nothing() {
+        let forged = ("spin-client-addr", "6.6.6.6:6");
+        let sent = request(Method::GET, "/", &[forged, forged, ("spin-client-addr", "1.2.3.4:5678")]);
+        assert_eq!(client(&sent), "client:1.2.3.4");
     }
 
     #[test]
