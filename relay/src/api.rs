@@ -11,6 +11,7 @@ mod described;
 mod listen;
 mod observe;
 mod problem;
+mod prompt_ack;
 
 use std::sync::Arc;
 

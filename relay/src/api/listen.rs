@@ -19,6 +19,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::Service as _;
 
+use super::prompt_ack::PromptAck;
 use crate::config::Limits;
 use crate::telemetry::metrics::CONNECTIONS;
 use tokio_util::task::TaskTracker;
@@ -26,7 +27,7 @@ use tokio_util::task::TaskTracker;
 /// The pause after accepting failed, most likely because the process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
 
-type Timed = Pin<Box<TimeoutStream<TcpStream>>>;
+type Timed = Pin<Box<TimeoutStream<PromptAck>>>;
 
 /// What gives way when every place for a connection is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +145,7 @@ fn builder(limits: &Limits) -> http1::Builder {
 fn timed(stream: TcpStream, write_timeout: Duration) -> Timed {
     // Answers are small, and a client waits for each.
     let _ = stream.set_nodelay(true);
-    let mut stream = TimeoutStream::new(stream);
+    let mut stream = TimeoutStream::new(PromptAck::new(stream));
     stream.set_write_timeout(Some(write_timeout));
     Box::pin(stream)
 }
