@@ -173,7 +173,7 @@ impl Loader<'_> {
             variables: self.variables.of_component(component).map_err(|error| anyhow!("variables: {error}"))?,
             outbound: Arc::new(Outbound::new(id.clone(), allowed, self.network.clone())),
         };
-        let pre = self.runtime.load(&file)?;
+        let pre = self.runtime.load(&id, &file)?;
         tracing::debug!(component = %id, took_ms = started.elapsed().as_millis(), "loaded");
         Ok(ProxyHandler::new(Instances::new(pre, Arc::new(context), self.limits.clone())))
     }

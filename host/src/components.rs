@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderValue, Request, Response, Uri};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
 
 use crate::engine::{Caller, Instances};
 use crate::outbound::{Answering, CALLER_ADDRESS, Origin, Peers, remove_hop_by_hop};
-use crate::problem::Problem;
+use crate::problem::{Problem, full_body};
 use crate::routes::Captures;
 use crate::spin_headers::{RouteHeaders, remove_forged};
 
@@ -33,14 +34,15 @@ impl Components {
 
     /// Hands a request to a component. If the component fails, the response is a problem document.
     pub(crate) async fn call(&self, id: &str, request: Request<WasiBody>, caller: Caller) -> Response<WasiBody> {
-        let Some(handler) = self.handlers.get(id) else { return Problem::ComponentFailed.into() };
-        match handler.handle(caller, request).await {
-            Ok(mut response) => {
-                remove_hop_by_hop(response.headers_mut());
-                response
-            }
-            Err(error) => problem_of(handler.state().component(), &error).into(),
-        }
+        self.ask(id, request, caller).await.unwrap_or_else(Into::into)
+    }
+
+    async fn ask(&self, id: &str, request: Request<WasiBody>, caller: Caller) -> Result<Response<WasiBody>, Problem> {
+        let handler = self.handlers.get(id).ok_or(Problem::ComponentFailed)?;
+        let answer = handler.handle(caller, request).await;
+        let mut answer = answer.map_err(|error| problem_of(handler.state().component(), &error))?;
+        remove_hop_by_hop(answer.headers_mut());
+        Ok(answer)
     }
 }
 
@@ -58,7 +60,18 @@ impl Peers for Components {
         remove_forged(request.headers_mut());
         self.chained.add(request.headers_mut(), &uri, &captures, client);
         *request.uri_mut() = uri;
-        Box::pin(Self::call(self, id, request, Caller::component(origin)))
+        Box::pin(async move {
+            let answer = self.ask(id, request, Caller::component(origin)).await;
+            // As with Spin, the failure of a component is a 500 without words for its caller.
+            answer.unwrap_or_else(|problem| match problem {
+                Problem::ComponentFailed => {
+                    let mut answer = Response::new(full_body(Bytes::new()));
+                    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    answer
+                }
+                other => other.into(),
+            })
+        })
     }
 }
 

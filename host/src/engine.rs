@@ -5,9 +5,11 @@ mod busy;
 mod client;
 mod guest_log;
 mod instance;
+mod interfaces;
 mod limits;
 mod memory;
 mod origins;
+mod outgoing_handler;
 mod variables;
 mod workers;
 
@@ -17,11 +19,13 @@ use anyhow::{Context as _, anyhow};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi_http::WasiHttp;
-use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime_wasi_http::{p2, p3};
 
 use busy::EPOCH_TICK;
 pub(crate) use instance::ComponentContext;
 use instance::InstanceState;
+use interfaces::{Handler, Interfaces};
 pub(crate) use limits::InstanceLimits;
 use memory::MAX_TABLE_ELEMENTS;
 pub(crate) use workers::{Caller, Instances, Place, PlaceKind};
@@ -47,45 +51,28 @@ impl Runtime {
         Ok(Self { engine, linker })
     }
 
-    /// Compiles a component, or reads it from the cache.
-    pub(crate) fn load(&self, file: &Path) -> anyhow::Result<ServicePre<InstanceState>> {
+    /// Compiles a component, or reads it from the cache. `id` is its name in the log.
+    pub(crate) fn load(&self, id: &str, file: &Path) -> anyhow::Result<ProxyPre<InstanceState>> {
         let component = Component::from_file(&self.engine, file).map_err(|error| anyhow!("{error:?}"))?;
-        self.check_interfaces(&component)?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| anyhow!("{error:#}"))?;
-        ServicePre::new(pre).map_err(|error| anyhow!("{error:#}"))
-    }
-
-    /// Names every import and export of a component that this host does not support; wasmtime would name the first only.
-    fn check_interfaces(&self, component: &Component) -> anyhow::Result<()> {
-        let component = component.component_type();
-        let exports: Vec<_> = component.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
-        if !exports.iter().any(|name| name.starts_with("wasi:http/handler@0.3.")) {
-            let old = exports.iter().find(|name| name.starts_with("wasi:http/incoming-handler@"));
-            let found = old.map_or("no HTTP handler", String::as_str);
-            anyhow::bail!(
-                "it exports {found}, and this host runs components that export wasi:http/handler@0.3: build it with spin-sdk 7, or run the application with `spin up`"
+        let interfaces = Interfaces::of(&component, &self.engine)?;
+        let mut linker = self.linker.clone();
+        if !interfaces.absent.is_empty() {
+            let absent = interfaces.absent.join(", ");
+            tracing::warn!(
+                component = id,
+                absent,
+                "it imports what this host does not have: it traps where it calls that"
             );
+            interfaces::define_absent(&mut linker, &component, &interfaces.absent)
+                .map_err(|error| anyhow!("{error:#}"))?;
         }
-        const SERVED: [&str; 3] = ["wasi:http/client@0.3.", "wasi:http/types@0.3.", "spin:variables/variables@3."];
-        let absent: Vec<_> = component
-            .imports(&self.engine)
-            .map(|(name, _)| name.to_owned())
-            .filter(|name| name.contains('/') && !SERVED.iter().any(|served| name.starts_with(served)))
-            .filter(|name| name.starts_with("wasi:http/") || !name.starts_with("wasi:") || is_draft(name))
-            .collect();
-        if !absent.is_empty() {
-            anyhow::bail!(
-                "it imports {}, which this host does not have; run the application with `spin up`",
-                absent.join(", ")
-            );
-        }
-        Ok(())
+        let pre = linker.instantiate_pre(&component).map_err(|error| anyhow!("{error:#}"))?;
+        let pre = match interfaces.handler {
+            Handler::Http02 => p2::bindings::ProxyPre::new(pre).map(ProxyPre::P2),
+            Handler::Http03 => p3::bindings::ServicePre::new(pre).map(ProxyPre::P3),
+        };
+        pre.map_err(|error| anyhow!("{error:#}"))
     }
-}
-
-/// Whether an import is a WASI interface that is not a standard yet; the linker has none of these.
-fn is_draft(import: &str) -> bool {
-    ["wasi:keyvalue/", "wasi:config/", "wasi:otel/"].iter().any(|draft| import.starts_with(draft))
 }
 
 fn open_cache(folder: Option<&Path>) -> anyhow::Result<Cache> {
@@ -147,8 +134,14 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<InstanceState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<_, WasiHttp>(&mut linker, InstanceState::http)?;
+    p3::bindings::http::types::add_to_linker::<_, WasiHttp>(&mut linker, InstanceState::http)?;
     client::add_to_linker(&mut linker)?;
+    p2::bindings::http::types::add_to_linker::<_, WasiHttp>(
+        &mut linker,
+        &p2::bindings::LinkOptions::default().into(),
+        InstanceState::http,
+    )?;
+    outgoing_handler::add_to_linker(&mut linker)?;
     variables::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -12,9 +12,9 @@ use crate::server::ServerLimits;
 
 /// Runs a Spin application (spin.toml, version 2) on an embedded wasmtime.
 ///
-/// It supports what Spin 4.1 supports for components of WASI HTTP 0.3 (spin-sdk 7): routes, calls between components,
-/// allowed hosts, variables. A manifest that asks for anything else (key-value stores, SQLite, files, ...) is an error
-/// that names the field.
+/// It supports what Spin 4.1 supports for components of WASI HTTP 0.3 and 0.2: routes, calls between components, allowed
+/// hosts, variables. A manifest that asks for anything else (key-value stores, SQLite, files, ...) is an error that names
+/// the field.
 ///
 /// Variables come from SPIN_VARIABLE_<NAME> in the environment, then from .env beside the manifest, then from the
 /// manifest's defaults. When it accepts connections it prints `listening http://ADDRESS`; the log goes to stderr.

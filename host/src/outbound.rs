@@ -7,7 +7,7 @@ mod chain;
 mod client;
 mod peers;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -117,6 +117,19 @@ fn destination(uri: &Uri) -> Destination<'_> {
 impl Outbound {
     pub(crate) fn new(component: Arc<str>, allowed: AllowedHosts, network: Arc<Network>) -> Self {
         Self { component, allowed, network }
+    }
+
+    /// Whether the component may reach this address by a socket of its own. Logs what it may not reach.
+    pub(crate) fn allows_socket(&self, scheme: &str, address: SocketAddr) -> bool {
+        let allowed = match address.ip() {
+            IpAddr::V4(ip) => self.allowed.allow(scheme, &ip.to_string(), Some(address.port())),
+            IpAddr::V6(ip) => self.allowed.allow(scheme, &format!("[{ip}]"), Some(address.port())),
+        };
+        if !allowed {
+            let component = &self.component;
+            tracing::warn!(%component, scheme, %address, "socket denied: allowed_outbound_hosts has no entry for it");
+        }
+        allowed
     }
 
     /// Whether the component may call this URI. Logs a call that it may not make.

@@ -55,16 +55,16 @@ async fn components_that_cannot_run_here_are_all_named() {
     let setup = Setup::of(&format!("{APPLICATION}{components}"))
         .env("SPIN_VARIABLE_TOKEN", "t")
         .file("text.wasm", b"no component")
-        .file("old.wasm", &component(&[instance(), export("wasi:http/incoming-handler@0.2.6")]))
-        .file("greedy.wasm", &component(&[import("fermyon:spin/sqlite@2.0.0"), export("wasi:http/handler@0.3.0")]));
+        .file("old.wasm", &component(&[instance(), export("fermyon:spin/inbound-http")]))
+        .file("greedy.wasm", &component(&[import("acme:own/things@1.0.0"), export("wasi:http/handler@0.3.0")]));
     let (status, log) = setup.fail().await;
     assert_eq!(status, 64, "{log}");
     for text in [
         "[component.absent]: there is no ",
         "build it: make absent",
         "[component.text]: ",
-        "[component.old]: it exports wasi:http/incoming-handler@0.2.6",
-        "[component.greedy]: it imports fermyon:spin/sqlite@2.0.0, which this host does not have",
+        "[component.old]: it exports fermyon:spin/inbound-http",
+        "[component.greedy]: it imports acme:own/things@1.0.0, which neither this host nor Spin has",
     ] {
         assert!(log.contains(text), "{text}: {log}");
     }

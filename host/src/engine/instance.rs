@@ -1,10 +1,13 @@
 //! The state of one instance of a component: its view of WASI, its limits, and the hooks for its HTTP calls.
 
 use std::future::{Future, ready};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderName, Request, Response, header};
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
@@ -46,8 +49,7 @@ impl InstanceState {
         wasi.envs(&context.environment)
             .stdout(GuestLog::new(context.id.clone(), "stdout"))
             .stderr(GuestLog::new(context.id.clone(), "stderr"))
-            .allow_tcp(false)
-            .allow_udp(false);
+            .socket_addr_check(sockets(context.outbound.clone()));
         Self {
             table: ResourceTable::new(),
             hooks: GuestHooks { outbound: context.outbound.clone(), origin: Origin::default() },
@@ -71,6 +73,23 @@ impl InstanceState {
         WasiHttpCtxView { hooks: &mut self.edge_hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }
+
+/// Which addresses a component may use with sockets of its own: those of `allowed_outbound_hosts`, with the schemes `tcp` and
+/// `udp`. As with Spin it looks up no names, listens nowhere, and binds no address of its choice.
+fn sockets(outbound: Arc<Outbound>) -> impl Fn(SocketAddr, SocketAddrUse) -> Pin<Box<Permitted>> + Send + Sync {
+    move |address, usage| {
+        let permitted = match usage {
+            // What the system binds for a call.
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => address.ip().is_unspecified() && address.port() == 0,
+            SocketAddrUse::TcpConnect => outbound.allows_socket("tcp", address),
+            SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => outbound.allows_socket("udp", address),
+            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => false,
+        };
+        Box::pin(ready(permitted))
+    }
+}
+
+type Permitted = dyn Future<Output = bool> + Send + Sync;
 
 impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {

@@ -1,4 +1,5 @@
-//! `spin:variables`, the interface that spin-sdk 7 imports: a component reads its variables.
+//! `spin:variables`, by which components read their variables, and `fermyon:spin/variables`, its form before WASI 0.3, which
+//! SDKs of other languages import.
 
 use wasmtime::component::{Accessor, HasData, Linker};
 
@@ -27,6 +28,31 @@ wasmtime::component::bindgen!({
     ",
 });
 
+mod before {
+    wasmtime::component::bindgen!({
+        inline: "
+            package fermyon:spin@2.0.0;
+
+            interface variables {
+                get: func(name: string) -> result<string, error>;
+
+                variant error {
+                    invalid-name(string),
+                    undefined(string),
+                    provider(string),
+                    other(string),
+                }
+            }
+
+            world imports {
+                import variables;
+            }
+        ",
+    });
+}
+
+use before::fermyon::spin::variables as v2;
+
 /// Finds a component's variables in the state of an instance.
 struct View;
 
@@ -45,6 +71,16 @@ impl<T: Send> variables::HostWithStore<T> for View {
     }
 }
 
+impl v2::Host for &ComponentContext {
+    fn get(&mut self, name: String) -> Result<String, v2::Error> {
+        self.variables.get(&name).map_err(|missing| match missing {
+            Missing::InvalidName(name) => v2::Error::InvalidName(name),
+            Missing::Undefined(name) => v2::Error::Undefined(name),
+        })
+    }
+}
+
 pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
-    variables::add_to_linker::<_, View>(linker, |state| &state.context)
+    variables::add_to_linker::<_, View>(linker, |state| &state.context)?;
+    v2::add_to_linker::<_, View>(linker, |state| &state.context)
 }

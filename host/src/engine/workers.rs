@@ -15,9 +15,8 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Store, StoreContextMut};
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, Proxy, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
-use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use super::busy::Busy;
 use super::instance::{ComponentContext, InstanceState};
@@ -64,13 +63,22 @@ impl Caller {
 
 /// Makes the instances of one component.
 pub(crate) struct Instances {
-    pre: ServicePre<InstanceState>,
+    pre: ProxyPre<InstanceState>,
     context: Arc<ComponentContext>,
     limits: InstanceLimits,
 }
 
 impl Instances {
-    pub(crate) fn new(pre: ServicePre<InstanceState>, context: Arc<ComponentContext>, limits: InstanceLimits) -> Self {
+    pub(crate) fn new(
+        pre: ProxyPre<InstanceState>,
+        context: Arc<ComponentContext>,
+        mut limits: InstanceLimits,
+    ) -> Self {
+        if matches!(pre, ProxyPre::P2(_)) {
+            // A component of WASI 0.2 can't be entered while it handles a request, and its SDKs may rely on a new instance
+            // for each: Spin makes one.
+            (limits.max_reuse, limits.max_concurrent) = (1, 1);
+        }
         Self { pre, context, limits }
     }
 
@@ -88,12 +96,16 @@ impl HandlerState for Instances {
     async fn instantiate(&self) -> wasmtime::Result<Instance<InstanceState, Expiration, Worker>> {
         let busy = Arc::new(Busy::default());
         let state = InstanceState::new(self.context.clone(), busy.clone(), self.limits.max_memory_bytes);
-        let mut store = Store::new(self.pre.engine(), state);
+        let engine = match &self.pre {
+            ProxyPre::P2(pre) => pre.engine(),
+            ProxyPre::P3(pre) => pre.engine(),
+        };
+        let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.memory);
         let busy_timeout = self.limits.busy_timeout;
         store.epoch_deadline_callback(move |store| store.data().busy.tick(busy_timeout));
         store.set_epoch_deadline(1);
-        let proxy = Proxy::P3(self.pre.instantiate_async(&mut store).await?);
+        let proxy = self.pre.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
             proxy,
