@@ -16,6 +16,7 @@ use towpath_stack::state::StopSignal;
 use towpath_stack::surroundings::Surroundings;
 use towpath_stack::terminal::say;
 
+use crate::servers::kafka_users;
 use crate::supervisor::logs;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Task, Tier, Variables};
@@ -42,7 +43,7 @@ pub(crate) fn relay(home: &Home, pair: usize, surroundings: &Surroundings<'_>) -
     Ok(PartSpec {
         address: ports.address(&name)?,
         tier: Tier::Relay,
-        after: vec!["migrate".to_owned(), "kafka".to_owned(), "redis".to_owned()],
+        after: vec!["migrate".to_owned(), kafka_users::TASK.to_owned(), "redis".to_owned()],
         prepare: None,
         launch,
         variables: Some(variables),
@@ -69,7 +70,7 @@ fn read_anew(
     })
 }
 
-fn relay_command(command: &str) -> Result<Launch> {
+pub(crate) fn relay_command(command: &str) -> Result<Launch> {
     let root = checkout::repository()?;
     let mut launch =
         Launch::new(binary("towpath-relay")?).args([command, "--config"]).args([checkout::relay_config(&root)]);

@@ -13,7 +13,7 @@ use towpath_stack::surroundings::Surroundings;
 use crate::edge::{self, Runtime};
 use crate::seed;
 use crate::servers::kafka_jars::Jars;
-use crate::servers::{Place, compose, kafka, postgres, redis};
+use crate::servers::{Place, compose, kafka, kafka_users, postgres, redis};
 use crate::supervisor::spec::{PartSpec, Task};
 use crate::supervisor::{Plan, this_supervisor};
 
@@ -55,7 +55,7 @@ pub(crate) fn stack(
     jars: Option<&Jars>,
 ) -> Result<Plan> {
     let mut parts = servers(home, root, choice, surroundings, jars)?;
-    let mut tasks = vec![edge::migrate_task(home, surroundings)?];
+    let mut tasks = vec![edge::migrate_task(home, surroundings)?, kafka_users::task(surroundings)?];
     for pair in 1..=choice.replicas {
         parts.push(edge::relay(home, pair, surroundings)?);
     }
@@ -99,7 +99,7 @@ fn servers(
         parts.push(server.part()?);
     }
     let jars = jars.context("Kafka's jars are not there")?;
-    parts.push(kafka::part(&place, ports, jars, &programs::java()?)?);
+    parts.push(kafka::part(&place, ports, secrets.kafka_admin(), jars, &programs::java()?)?);
     parts.push(redis::part(&place, ports.get("redis")?, secrets.redis())?);
     Ok(parts)
 }

@@ -2,6 +2,7 @@
 pub(crate) mod compose;
 pub(crate) mod kafka;
 pub(crate) mod kafka_jars;
+pub(crate) mod kafka_users;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 

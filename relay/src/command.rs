@@ -1,9 +1,10 @@
 //! The program `towpath-relay`: runs the relay, checks its configuration, migrates the databases of its services, replays and
-//! drops dead letters, or moves events that Kafka refuses.
+//! drops dead letters, moves events that Kafka refuses, or says what its users need in Kafka.
 //!
 //! It stands in the library, so that the relay is compiled once: a future's code is made by the crate that polls it.
 
 mod dlq;
+mod kafka_acls;
 mod outbox;
 mod print;
 
@@ -46,6 +47,8 @@ enum Command {
     /// List, show, retry and drop events that Kafka does not accept
     #[command(subcommand)]
     Outbox(outbox::Command),
+    /// Print what the users of relay.toml must be allowed in Kafka
+    KafkaAcls(kafka_acls::Args),
     /// Print every limit of `[limits]`: its default, its range, its meaning
     Limits,
 }
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
             println!("{} is valid: {} services", cli.config.display(), config.services.len());
             return ExitCode::SUCCESS;
         }
+        Command::KafkaAcls(args) => kafka_acls::run(&config, &args).map(|()| true),
         Command::Migrate => block_on(migrate(config)),
         Command::Dlq(command) => block_on(async { dlq::run(&config, &command).await }),
         Command::Outbox(command) => block_on(async { outbox::run(&config, &command).await }),

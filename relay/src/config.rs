@@ -102,8 +102,31 @@ pub struct KafkaConfig {
     pub prefix: String,
     /// The topics that the relay creates where they are missing.
     pub topics: BTreeMap<String, TopicConfig>,
-    /// Further settings of librdkafka, such as `security.protocol` or `sasl.password`.
+    /// Further settings of librdkafka, such as `security.protocol` or `ssl.ca.location`.
     pub properties: BTreeMap<String, Secret>,
+    /// Who the relay is for Kafka, for its own work and for services that have no login of their own. Absent where Kafka
+    /// takes everybody, or `properties` say it.
+    pub login: Option<KafkaLogin>,
+    /// The group that clients name which read and join none.
+    pub(crate) readers: String,
+}
+
+impl KafkaConfig {
+    /// For the clients that work for this service: they log in as it does.
+    #[must_use]
+    pub fn of(&self, service: &ServiceConfig) -> Self {
+        let login = service.kafka.clone().or_else(|| self.login.clone());
+        Self { login, readers: format!("{}.{}", self.prefix, service.name), ..self.clone() }
+    }
+}
+
+/// A user of Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaLogin {
+    /// Its name.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
 }
 
 /// `[kafka.topics.NAME]`
@@ -135,6 +158,8 @@ pub struct ServiceConfig {
     pub token_secondary: Option<Secret>,
     /// Its database; absent for a service that has none.
     pub postgres: Option<PostgresConfig>,
+    /// `[services.NAME.kafka]`: who its clients are for Kafka; absent: who the relay is.
+    pub kafka: Option<KafkaLogin>,
     /// The topics that it may publish to.
     pub publish: Vec<String>,
     /// Where the relay calls it; absent for a service that hears nothing.

@@ -30,23 +30,22 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 /// Starts publishers and deliveries, where relay.toml has a `[kafka]`. Waits for no server.
 pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
     let Some(kafka) = &relay.config.kafka else { return Ok(()) };
-    let kafka = Arc::new(kafka.clone());
     let topics = Topics::default();
     start_topics(relay, topics.clone());
     let life = &relay.lifecycle;
     let (counted, known, stop) = (Arc::clone(relay), topics.clone(), life.stop_background.clone());
     let count = move || dead_letters::watch(Arc::clone(&counted), known.clone(), stop.clone());
     life.background.spawn(life.forced.clone().run_until_cancelled_owned(outlive("dead letters", count)));
-    let dead_letters = dead_letter_producer(relay, &kafka)?;
     // A stop has one deadline for everything, and what comes after deliveries needs a part of it.
     let drain = relay.config.relay.shutdown_deadline / 2;
     for service in relay.services.values() {
+        let kafka = Arc::new(kafka.of(&service.config));
         if !service.config.publish.is_empty() {
             let publishing = outbox::publish(Arc::clone(service), Arc::clone(&kafka), topics.clone());
             service.spawn(&life.publishers, "outbox", publishing);
         }
         if !service.config.subscriptions.is_empty() {
-            let (kafka, dead_letters) = (Arc::clone(&kafka), Arc::clone(&dead_letters));
+            let dead_letters = dead_letter_producer(relay, &kafka)?;
             let delivering = delivery::deliver(Arc::clone(service), kafka, dead_letters, topics.clone(), drain);
             // Ends by itself where it is forced to: its thread has to know.
             life.callers.spawn(Arc::clone(service).logged("deliveries", delivering));

@@ -2,6 +2,7 @@
 //!
 //! What flows through it is in [`crate::events`].
 
+pub mod acls;
 mod assignment;
 mod client;
 mod eye;
@@ -9,6 +10,7 @@ mod lazy;
 mod outside;
 mod producing;
 mod record;
+mod rights;
 mod threads;
 pub mod topics;
 
@@ -19,4 +21,5 @@ pub(crate) use outside::{GroupSeen, Outside, PartitionSeen};
 pub(crate) use producing::{Producer, Renewed, Reports};
 pub use record::{Record, RecordHeader};
 pub(crate) use record::{Taken, reads_headers, send};
+pub(crate) use rights::{Rights, is_denied};
 pub(crate) use threads::{blocking, dispose, on_a_thread};

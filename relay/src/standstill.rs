@@ -31,9 +31,11 @@ pub(crate) struct Told {
 }
 
 impl Standstills {
-    /// A part stands still for this cause, after it was replaced so often. The first one to say so begins its time.
-    pub(crate) fn note(&self, part: impl Into<Cow<'static, str>>, cause: &str, replaced: u32) {
+    /// A part stands still for this cause, after it was replaced so often. The first one to say so begins its time. Answers
+    /// whether nobody has said it before.
+    pub(crate) fn note(&self, part: impl Into<Cow<'static, str>>, cause: &str, replaced: u32) -> bool {
         let mut parts = self.parts();
+        let before = parts.len();
         let part = parts.entry(part.into()).or_insert_with(|| Standstill {
             since: Instant::now(),
             cause: String::new(),
@@ -41,6 +43,7 @@ impl Standstills {
         });
         part.replaced = replaced;
         cause.clone_into(&mut part.cause);
+        parts.len() > before
     }
 
     /// A part moves. Answers for how long it stood still, where it did.
@@ -71,8 +74,8 @@ mod tests {
     fn the_last_cause_is_told_and_the_first_moment_counts() {
         let standing = Standstills::default();
         assert_eq!(standing.clear("outbox"), None);
-        standing.note("outbox", "first", 0);
-        standing.note("outbox", "second", 1);
+        assert!(standing.note("outbox", "first", 0));
+        assert!(!standing.note("outbox", "second", 1), "that is known");
         assert_eq!(standing.all()["outbox"], Told { seconds: 0, cause: "second".into(), replaced: 1 });
         assert!(standing.clear("outbox").is_some());
         assert!(standing.all().is_empty());

@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
+use towpath_stack::kafka::Kafka;
 use uuid::Uuid;
 
 /// How long the broker may take to hand out what it has.
@@ -38,17 +39,17 @@ impl Record {
 ///
 /// # Panics
 /// Where Kafka can't be read.
-pub async fn records_of(brokers: &str, topic: &str, key: &str) -> Vec<Record> {
-    let (brokers, topic, key) = (brokers.to_owned(), topic.to_owned(), key.to_owned());
-    tokio::task::spawn_blocking(move || read(&brokers, &topic, &key)).await.expect("the reader doesn't panic")
+pub async fn records_of(kafka: &Kafka, topic: &str, key: &str) -> Vec<Record> {
+    let (kafka, topic, key) = (kafka.clone(), topic.to_owned(), key.to_owned());
+    tokio::task::spawn_blocking(move || read(&kafka, &topic, &key)).await.expect("the reader doesn't panic")
 }
 
 /// Reads every partition from its beginning to its end. The key alone would name the partition, but a test that
 /// computed it would trust what it is here to see. Offsets have gaps, where transactions ended, so the consumer says
 /// where the end is.
-fn read(brokers: &str, topic: &str, key: &str) -> Vec<Record> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
+fn read(kafka: &Kafka, topic: &str, key: &str) -> Vec<Record> {
+    let mut config: ClientConfig = kafka.settings().collect();
+    let consumer: BaseConsumer = config
         .set("group.id", format!("test-{}", Uuid::new_v4()))
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")

@@ -1,9 +1,11 @@
 //! Kafka's own producer benchmark: the most that the broker takes from one client that does nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
+use towpath_stack::home::write_atomically;
+use towpath_stack::kafka::Kafka;
 use towpath_stack::programs;
 use uuid::Uuid;
 
@@ -13,7 +15,7 @@ const RECORDS: &str = "200000";
 const RECORD_BYTES: &str = "300";
 
 /// Records per second into a topic of its own, `acks=all` and idempotent as the relay's producer.
-pub(super) async fn run(jars: &Path, brokers: &str) -> Result<f64> {
+pub(super) async fn run(jars: &Path, kafka: &Kafka) -> Result<f64> {
     let topic = format!("bench.{}", Uuid::now_v7().simple());
     let class_path = format!("{}/*", jars.display());
     let program = programs::java()?.0;
@@ -22,7 +24,9 @@ pub(super) async fn run(jars: &Path, brokers: &str) -> Result<f64> {
         command.args(["-Xmx256m", "-cp", &class_path, class]).args(arguments);
         command
     };
-    let servers = ["--bootstrap-server", brokers, "--topic", &topic];
+    // In a file that this user alone reads: a command line is there for all to see.
+    let login = Login::write(kafka)?;
+    let servers = ["--bootstrap-server", &kafka.address, "--command-config", login.path()?, "--topic", &topic];
     let create = [&["--create", "--partitions", "8", "--replication-factor", "1"][..], &servers].concat();
     output(java("org.apache.kafka.tools.TopicCommand", &create)).await?;
     let size = ["--num-records", RECORDS, "--record-size", RECORD_BYTES, "--throughput", "-1"];
@@ -30,6 +34,27 @@ pub(super) async fn run(jars: &Path, brokers: &str) -> Result<f64> {
     let said = output(java("org.apache.kafka.tools.ProducerPerformance", &produce)).await?;
     output(java("org.apache.kafka.tools.TopicCommand", &[&["--delete"][..], &servers].concat())).await?;
     records_per_second(&said).with_context(|| format!("no rate in: {said}"))
+}
+
+/// A file with the super user's login, which goes with this.
+struct Login(PathBuf);
+
+impl Login {
+    fn write(kafka: &Kafka) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("towpath-bench-{}.properties", Uuid::now_v7().simple()));
+        write_atomically(&path, &kafka.properties(), 0o600)?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> Result<&str> {
+        self.0.to_str().context("the folder for temporary files has a name that is no text")
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 async fn output(mut command: Command) -> Result<String> {

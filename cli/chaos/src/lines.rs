@@ -47,7 +47,7 @@ impl Lines {
         let around = Surroundings { ports: &state.ports, services, secrets: &secrets, servers: state.servers };
         let (mut relays, mut components) = (Vec::new(), Vec::new());
         let (mut postgres, mut environments) = (BTreeMap::new(), Environments::new());
-        let kafka = before(&Running::of(home)?.kafka).await?;
+        let kafka = before(&Running::of(home)?.kafka.address).await?;
         for service in Service::ALL {
             let address = state.ports.address(&ports::database(service.name()))?;
             postgres.insert(service, before(&address).await?);

@@ -60,8 +60,8 @@ impl Project {
             let url = format!("postgres://postgres:{}@{address}/postgres", secrets.postgres(service));
             parts.push(self.part(&name, address, Probe::Postgres { url }));
         }
-        let kafka = ports.address("kafka-external")?;
-        parts.push(self.part("kafka", kafka.clone(), Probe::Kafka { address: kafka }));
+        let kafka = surroundings.kafka()?;
+        parts.push(self.part("kafka", kafka.address.clone(), Probe::Kafka(kafka)));
         let redis = ports.address("redis")?;
         let password = secrets.redis().to_owned();
         parts.push(self.part("redis", redis.clone(), Probe::Redis { address: redis, password }));
@@ -125,6 +125,7 @@ fn variables(surroundings: &Surroundings<'_>) -> Result<String> {
         text.push_str(&format!("POSTGRES_{upper}_PORT={}\n", ports.get(&ports::database(service))?));
     }
     text.push_str(&format!("REDIS_PASSWORD={}\nREDIS_PORT={}\n", secrets.redis(), ports.get("redis")?));
+    text.push_str(&format!("KAFKA_ADMIN_PASSWORD={}\n", secrets.kafka_admin()));
     text.push_str(&format!("KAFKA_EXTERNAL_PORT={}\n", ports.get("kafka-external")?));
     text.push_str(&format!("KAFKA_INTERNAL_PORT={}\n", ports.get("kafka")?));
     Ok(text)

@@ -1,11 +1,13 @@
 //! Kafka: one node in KRaft mode.
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::FutureExt;
 use towpath_stack::home::write_atomically;
+use towpath_stack::kafka::{ADMIN, Kafka, jaas};
 use towpath_stack::ports::Ports;
 use towpath_stack::programs::Java;
 use towpath_stack::state::StopSignal;
@@ -16,13 +18,16 @@ use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
 
 const HEAP: &str = "-Xmx256m";
+/// In the data folder: its broker has known its super user from the beginning.
+const HAS_USERS: &str = "towpath-users";
 
 /// The part. Its address is the INTERNAL listener.
-pub(crate) fn part(place: &Place, ports: &Ports, jars: &Jars, java: &Java) -> Result<PartSpec> {
+pub(crate) fn part(place: &Place, ports: &Ports, password: &str, jars: &Jars, java: &Java) -> Result<PartSpec> {
     let data = place.home.data().join("kafka");
     let file = place.home.run().join("kafka.properties");
     let static_part = place.native.join("kafka/server.properties");
-    let settings = settings(ports, &data)?;
+    let settings = settings(ports, &data, password)?;
+    let format = Format { file: place.home.run().join("kafka-format"), password: password.to_owned() };
     let address = ports.address("kafka")?;
     let base = java_command(place, jars, java);
     let launch = base.clone().args(["kafka.Kafka".into(), file.clone().into_os_string()]);
@@ -33,12 +38,12 @@ pub(crate) fn part(place: &Place, ports: &Ports, jars: &Jars, java: &Java) -> Re
         after: Vec::new(),
         prepare: Some(Arc::new(move || {
             let (base, file, static_part) = (base.clone(), file.clone(), static_part.clone());
-            let (data, settings) = (data.clone(), settings.clone());
-            async move { prepare(&base, &file, &static_part, &data, &settings).await }.boxed()
+            let (data, settings, format) = (data.clone(), settings.clone(), format.clone());
+            async move { prepare(&base, &file, &static_part, &data, &settings, &format).await }.boxed()
         })),
         launch,
         variables: None,
-        probe: Probe::Kafka { address },
+        probe: Probe::Kafka(Kafka { address, password: password.to_owned() }),
         ready_deadline: Duration::from_secs(120),
         stop_signal: StopSignal::Terminate,
         stop_deadline: Duration::from_secs(30),
@@ -59,35 +64,73 @@ fn java_command(place: &Place, jars: &Jars, java: &Java) -> Launch {
 }
 
 /// What this stack adds to the file of the checkout.
-fn settings(ports: &Ports, data: &Path) -> Result<String> {
+fn settings(ports: &Ports, data: &Path, password: &str) -> Result<String> {
     let listeners: Vec<String> =
         [("INTERNAL", "kafka"), ("EXTERNAL", "kafka-external"), ("CONTROLLER", "kafka-controller")]
             .iter()
             .map(|(listener, port)| Ok(format!("{listener}://{}", ports.address(port)?)))
             .collect::<Result<_>>()?;
     let listeners = listeners.join(",");
+    // The broker talks to its controller, and to itself.
+    let login =
+        |listener: &str| format!("listener.name.{listener}.scram-sha-512.sasl.jaas.config={}\n", jaas(password));
     Ok(format!(
-        "\n# Added by `towpath up`.\nlisteners={listeners}\nadvertised.listeners={listeners}\n\
+        "\n# Added by `towpath up`.\n{}{}listeners={listeners}\nadvertised.listeners={listeners}\n\
          controller.quorum.bootstrap.servers={}\nlog.dirs={}\n",
+        login("internal"),
+        login("controller"),
         ports.address("kafka-controller")?,
         data.display(),
     ))
 }
 
-async fn prepare(base: &Launch, file: &Path, static_part: &Path, data: &Path, settings: &str) -> Result<()> {
+/// How the data folder is made.
+#[derive(Clone)]
+struct Format {
+    /// The tool's arguments, while it runs: a command line is there for all to see.
+    file: PathBuf,
+    /// The super user's, which the broker needs from its first moment on.
+    password: String,
+}
+
+impl Format {
+    fn arguments(&self, settings: &Path) -> String {
+        let scram = format!("SCRAM-SHA-512=[name={ADMIN},password={}]", self.password);
+        let settings = settings.display().to_string();
+        let id = cluster_id();
+        ["format", "--standalone", "--ignore-formatted", "-t", &id, "-c", &settings, "--add-scram", &scram].join("\n")
+    }
+}
+
+async fn prepare(
+    base: &Launch,
+    file: &Path,
+    static_part: &Path,
+    data: &Path,
+    settings: &str,
+    format: &Format,
+) -> Result<()> {
     let text =
         std::fs::read_to_string(static_part).with_context(|| format!("cannot read {}", static_part.display()))?;
     write_atomically(file, &format!("{text}{settings}"), 0o600)?;
+    let has_users = data.join(HAS_USERS);
     if data.join("meta.properties").exists() {
+        ensure!(
+            has_users.exists(),
+            "{} was made by a version of Towpath whose Kafka let everybody in, and its broker can't be told of users: \
+             start anew with `towpath reset`",
+            data.display()
+        );
         return Ok(());
     }
     std::fs::create_dir_all(data)?;
-    let format = base
-        .clone()
-        .args(["kafka.tools.StorageTool", "format", "--standalone", "--ignore-formatted", "-t"])
-        .args([cluster_id()])
-        .args([PathBuf::from("-c"), file.to_path_buf()]);
-    run(&format).await.map(drop)
+    std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o700))?;
+    write_atomically(&format.file, &format.arguments(file), 0o600)?;
+    let made =
+        run(&base.clone().args(["kafka.tools.StorageTool".to_owned(), format!("@{}", format.file.display())])).await;
+    let _ = std::fs::remove_file(&format.file);
+    made?;
+    write_atomically(&has_users, "", 0o600)
 }
 
 /// A UUID in URL-safe base64 without padding, as Kafka writes its own.
@@ -119,9 +162,10 @@ mod tests {
     fn listeners_follow_the_ports() {
         let mut ports = Ports::defaults(&towpath_stack::testing::services(), 1);
         ports.set("kafka", 21_000).unwrap();
-        let text = settings(&ports, Path::new("/data/kafka")).unwrap();
+        let text = settings(&ports, Path::new("/data/kafka"), "secret").unwrap();
         let listeners = "INTERNAL://127.0.0.1:21000,EXTERNAL://127.0.0.1:29092,CONTROLLER://127.0.0.1:9093";
         assert!(text.contains(&format!("\nlisteners={listeners}\nadvertised.listeners={listeners}\n")), "{text}");
         assert!(text.ends_with("log.dirs=/data/kafka\n"), "{text}");
+        assert_eq!(text.matches("username=\"admin\" password=\"secret\";\n").count(), 2, "{text}");
     }
 }

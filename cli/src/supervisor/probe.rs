@@ -5,23 +5,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use towpath_kafka_admin::{Admin, Login};
 use towpath_stack::home::Home;
+use towpath_stack::kafka::{ADMIN, Kafka};
 use towpath_stack::state::{Phase, State};
 
 use crate::readiness::Readiness;
 
 /// One answer may take this long.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A metadata answer of one broker without topics is some hundred bytes.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// How to see that a part is ready.
 #[derive(Clone)]
 pub(crate) enum Probe {
     /// `SELECT 1` as the superuser.
     Postgres { url: String },
-    /// A metadata answer that lists a broker.
-    Kafka { address: String },
+    /// The super user logs in, and is told of a broker.
+    Kafka(Kafka),
     /// `PING` with the password.
     Redis { address: String, password: String },
     /// A 200 answer.
@@ -49,7 +49,7 @@ impl Probe {
     async fn ask(&self) -> Result<()> {
         match self {
             Self::Postgres { url } => postgres(url).await,
-            Self::Kafka { address } => kafka(address).await,
+            Self::Kafka(place) => kafka(place).await,
             Self::Redis { address, password } => redis(address, password).await,
             Self::Http { url } => http(url).await,
             Self::Ready { url } => ready(url).await,
@@ -110,35 +110,10 @@ fn stack(home: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-/// Kafka's `Metadata` request, version 4, for no topic at all.
-async fn kafka(address: &str) -> Result<()> {
-    const METADATA: i16 = 3;
-    const VERSION: i16 = 4;
-    let client = b"towpath";
-    let mut request = Vec::new();
-    request.extend(METADATA.to_be_bytes());
-    request.extend(VERSION.to_be_bytes());
-    request.extend(1_i32.to_be_bytes());
-    request.extend((client.len() as i16).to_be_bytes());
-    request.extend(client);
-    request.extend(0_i32.to_be_bytes());
-    request.push(0);
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_i32(request.len() as i32).await?;
-    stream.write_all(&request).await?;
-    let length = usize::try_from(stream.read_i32().await?)?;
-    ensure!(length <= MAX_ANSWER_BYTES, "an answer of {length} bytes: is this Kafka?");
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await?;
-    let brokers = brokers(&answer).context("an answer that is no metadata: is this Kafka?")?;
-    ensure!(brokers > 0, "no broker is registered yet");
+async fn kafka(place: &Kafka) -> Result<()> {
+    let mut admin = Admin::connect(&place.address, &Login::new(ADMIN, &place.password)).await?;
+    ensure!(admin.brokers().await? > 0, "no broker is registered yet");
     Ok(())
-}
-
-/// Correlation id (4 bytes), throttle time (4), then the number of brokers.
-fn brokers(answer: &[u8]) -> Option<i32> {
-    let count = answer.get(8..12)?.try_into().ok().map(i32::from_be_bytes)?;
-    (answer.get(..4)? == 1_i32.to_be_bytes()).then_some(count)
 }
 
 #[cfg(test)]
@@ -173,14 +148,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn kafka_must_list_a_broker() {
-        let one = b"\0\0\0\x0c\0\0\0\x01\0\0\0\0\0\0\0\x01";
-        Probe::Kafka { address: answering(one).await }.check().await.unwrap();
-        let none = b"\0\0\0\x0c\0\0\0\x01\0\0\0\0\0\0\0\0";
-        let error = Probe::Kafka { address: answering(none).await }.check().await.unwrap_err().to_string();
-        assert!(error.contains("no broker"), "{error}");
+    async fn what_is_no_kafka_is_not_taken_for_one() {
+        let kafka = |address| Kafka { address, password: "secret".to_owned() };
         let http = b"HTTP/1.1 400 Bad Request\r\n\r\n";
-        assert!(Probe::Kafka { address: answering(http).await }.check().await.is_err());
+        let error = Probe::Kafka(kafka(answering(http).await)).check().await.unwrap_err();
+        assert!(format!("{error:#}").contains("is this Kafka?"), "{error:#}");
+        // A broker that doesn't know the mechanism: correlation 1, error 33, no mechanisms.
+        let other = b"\0\0\0\x0a\0\0\0\x01\0\x21\0\0\0\0";
+        let error = format!("{:#}", Probe::Kafka(kafka(answering(other).await)).check().await.unwrap_err());
+        assert!(error.contains("admin can't log in") && !error.contains("secret"), "{error}");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 pub mod checkout;
 pub mod control;
 pub mod home;
+pub mod kafka;
 pub mod ports;
 pub mod process;
 pub mod programs;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::home::Home;
+use crate::kafka::Kafka;
 use crate::ports::{self, Ports};
 use crate::replica;
 use crate::secrets::Secrets;
@@ -32,8 +33,8 @@ pub struct Running {
     pub urls: Vec<String>,
     /// All parts in the order in which they are started.
     pub parts: Vec<Part>,
-    /// Kafka's bootstrap address.
-    pub kafka: String,
+    /// Kafka, as its super user.
+    pub kafka: Kafka,
     /// The relay's API, as `http://127.0.0.1:7070`.
     pub relay: String,
     /// The relay's health and metrics, as `http://127.0.0.1:7071`.
@@ -55,7 +56,8 @@ impl Running {
             Some(state) if state.phase != Phase::Stopped => state,
             _ => bail!("no stack runs under {}: start it with `towpath up`", home.path().display()),
         };
-        let kafka = kafka_address(&state)?;
+        let secrets = Secrets::load(home)?;
+        let kafka = Kafka { address: kafka_address(&state)?, password: secrets.kafka_admin().to_owned() };
         let admin = |pair| anyhow::Ok(format!("http://{}", state.ports.address(&replica::named("relay-admin", pair))?));
         let parts = state.parts.iter().map(|part| Part {
             name: part.name.clone(),
@@ -71,7 +73,7 @@ impl Running {
             relay: format!("http://{}", state.ports.address("relay")?),
             relay_admin: admin(1)?,
             relay_admins: (1..).map_while(|pair| admin(pair).ok()).collect(),
-            secrets: Secrets::load(home)?,
+            secrets,
             kafka_jars: state.kafka_jars,
             ports: state.ports,
         })
@@ -130,7 +132,8 @@ mod tests {
 
         let running = Running::of(&home).unwrap();
         assert_eq!(running.url, "http://127.0.0.1:3000");
-        assert_eq!(running.kafka, "127.0.0.1:9092");
+        assert_eq!(running.kafka.address, "127.0.0.1:9092");
+        assert!(!format!("{running:?}").contains(secrets.kafka_admin()), "no password is shown");
         assert_eq!(running.urls, ["http://127.0.0.1:3000"]);
         assert_eq!(running.relay_admin, "http://127.0.0.1:7071");
         assert_eq!(running.relay_admins, ["http://127.0.0.1:7071", "http://127.0.0.1:7073"]);

@@ -79,6 +79,26 @@ impl Secrets {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The password of Kafka's super user, [`kafka::ADMIN`](crate::kafka::ADMIN).
+    pub fn kafka_admin(&self) -> &str {
+        self.get(KAFKA_ADMIN)
+    }
+
+    /// The password of the relay's own user in Kafka.
+    pub fn kafka_relay(&self) -> &str {
+        self.get(KAFKA_RELAY)
+    }
+
+    /// The password of a service's user in Kafka.
+    pub fn kafka(&self, service: &str) -> &str {
+        self.get(&kafka_name(service))
+    }
+
+    /// Another password for the relay's user in Kafka (`None`), or a service's.
+    pub fn renew_kafka(&mut self, service: Option<&str>) {
+        self.0.insert(service.map_or_else(|| KAFKA_RELAY.to_owned(), kafka_name), random());
+    }
+
     /// What a component shows to the relay.
     pub fn token(&self, service: &str) -> &str {
         self.get(&token_name(service))
@@ -158,6 +178,13 @@ fn postgres_name(role: &str, service: &str) -> String {
     format!("POSTGRES_{role}_PASSWORD_{}", environment_name(service))
 }
 
+const KAFKA_ADMIN: &str = "KAFKA_ADMIN_PASSWORD";
+const KAFKA_RELAY: &str = "KAFKA_RELAY_PASSWORD";
+
+fn kafka_name(service: &str) -> String {
+    format!("KAFKA_PASSWORD_{}", environment_name(service))
+}
+
 fn token_name(service: &str) -> String {
     format!("TOKEN_{}", environment_name(service))
 }
@@ -170,7 +197,9 @@ fn names(services: &Services) -> Vec<String> {
     let databases =
         services.databases().flat_map(|service| ["ADMIN", "APP", "RELAY"].map(|role| postgres_name(role, service)));
     let tokens = services.callers().map(token_name).chain(services.receivers().map(delivery_token_name));
-    databases.chain(tokens).chain(["REDIS_PASSWORD".to_owned()]).collect()
+    let kafka = services.kafka_users().map(|(service, _)| kafka_name(service));
+    let single = ["REDIS_PASSWORD", KAFKA_ADMIN, KAFKA_RELAY].map(str::to_owned);
+    databases.chain(tokens).chain(kafka).chain(single).collect()
 }
 
 /// 192 bits as hex: safe in a URL, a header, a configuration file and a shell, without quoting.
@@ -233,6 +262,10 @@ mod tests {
         for service in services().receivers() {
             assert_eq!(first.delivery_token(service).len(), 48, "{service}");
         }
+        for (service, _) in services().kafka_users() {
+            assert_eq!(first.kafka(service).len(), 48, "{service}");
+        }
+        assert_eq!((first.kafka_admin().len(), first.kafka_relay().len()), (48, 48));
         assert_ne!(first.token("gateway"), first.token("order"));
         assert_eq!(first.redis().len(), 48);
     }

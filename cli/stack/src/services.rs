@@ -15,6 +15,7 @@ pub struct Services {
     services: Vec<Service>,
     topics: Vec<String>,
     group_prefix: String,
+    kafka_user: Option<String>,
     components: Vec<Component>,
     variables: Vec<String>,
 }
@@ -25,6 +26,7 @@ struct Service {
     name: String,
     has_database: bool,
     has_component: bool,
+    kafka_user: Option<String>,
     subscriptions: Vec<String>,
 }
 
@@ -72,6 +74,7 @@ impl Services {
             name: name.into_inner(),
             has_database: service.postgres.is_some(),
             has_component: service.component.is_some(),
+            kafka_user: service.kafka.map(|login| login.user),
             subscriptions: service.subscriptions.into_iter().map(|subscription| subscription.topic).collect(),
         });
         let components = spin.component.into_iter().map(|(name, component)| Component {
@@ -83,6 +86,7 @@ impl Services {
             services: services.collect(),
             topics: relay.kafka.topics.into_keys().collect(),
             group_prefix: relay.kafka.prefix.unwrap_or_else(|| "towpath".to_owned()),
+            kafka_user: relay.kafka.user,
             components: components.collect(),
             variables: spin.variables.into_keys().collect(),
         })
@@ -101,6 +105,17 @@ impl Services {
     /// The services to whose components the relay delivers events, and shows a delivery token.
     pub fn receivers(&self) -> impl Iterator<Item = &str> {
         self.services.iter().filter(|service| service.has_component).map(|service| service.name.as_str())
+    }
+
+    /// Who the relay is for Kafka; none where relay.toml has nobody log in.
+    #[must_use]
+    pub fn kafka_user(&self) -> Option<&str> {
+        self.kafka_user.as_deref()
+    }
+
+    /// The services that have a user of their own in Kafka, each with its user.
+    pub fn kafka_users(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.services.iter().filter_map(|service| Some((service.name.as_str(), service.kafka_user.as_deref()?)))
     }
 
     /// The topics of events.
@@ -173,6 +188,7 @@ struct RelayToml {
 #[derive(Debug, Default, Deserialize)]
 struct KafkaToml {
     prefix: Option<String>,
+    user: Option<String>,
     #[serde(default)]
     topics: BTreeMap<String, toml::Value>,
 }
@@ -181,8 +197,14 @@ struct KafkaToml {
 struct ServiceToml {
     postgres: Option<toml::Value>,
     component: Option<toml::Value>,
+    kafka: Option<LoginToml>,
     #[serde(default)]
     subscriptions: Vec<SubscriptionToml>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LoginToml {
+    user: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -222,6 +244,10 @@ mod tests {
         assert_eq!(services.databases().collect::<Vec<_>>(), callers[1..]);
         assert_eq!(services.receivers().collect::<Vec<_>>(), callers[2..]);
         assert_eq!(services.topics().len(), 4);
+        assert_eq!(services.kafka_user(), Some("relay"));
+        let users: Vec<(&str, &str)> = services.kafka_users().collect();
+        let own = callers[1..].iter().map(|service| (*service, *service));
+        assert_eq!(users, own.collect::<Vec<_>>(), "each service with events has a user of its own");
         let packages: Vec<&str> = services.packages().collect();
         assert_eq!(packages.len(), services.components().len());
         assert!(packages.contains(&"towpath-gateway"));

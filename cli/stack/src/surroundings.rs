@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
+use crate::kafka::Kafka;
 use crate::ports::{self, Ports};
 use crate::replica;
 use crate::secrets::Secrets;
@@ -23,17 +24,23 @@ pub struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
+    /// Kafka, as its super user.
+    pub fn kafka(&self) -> Result<Kafka> {
+        // A container tells clients its own name on the INTERNAL listener.
+        let listener = if self.servers == Servers::Compose { "kafka-external" } else { "kafka" };
+        Ok(Kafka { address: self.ports.address(listener)?, password: self.secrets.kafka_admin().to_owned() })
+    }
+
     /// What relay.toml asks for, in this pair. `admin` adds what only `migrate` may know: the superusers' passwords.
     pub fn relay(&self, pair: usize, admin: bool) -> Result<BTreeMap<String, String>> {
         let (ports, secrets) = (self.ports, self.secrets);
         let own = |name: &str| ports.address(&replica::named(name, pair));
-        let kafka = if self.servers == Servers::Compose { "kafka-external" } else { "kafka" };
         let redis = format!("redis://:{}@{}", secrets.redis(), ports.address("redis")?);
         let mut variables = BTreeMap::from([
             ("TOWPATH_RELAY_LISTEN".to_owned(), own("relay")?),
             ("TOWPATH_RELAY_ADMIN_LISTEN".to_owned(), own("relay-admin")?),
             ("TOWPATH_REDIS_URL".to_owned(), redis),
-            ("TOWPATH_KAFKA".to_owned(), ports.address(kafka)?),
+            ("TOWPATH_KAFKA".to_owned(), self.kafka()?.address),
             ("TOWPATH_COMPONENTS_URL".to_owned(), format!("http://{}", ports.deliveries(pair)?)),
         ]);
         for service in self.services.databases() {
@@ -45,6 +52,13 @@ impl Surroundings<'_> {
             if admin {
                 variables.insert(format!("{name}_ADMIN"), url("postgres", secrets.postgres(service)));
             }
+        }
+        if self.services.kafka_user().is_some() {
+            variables.insert("TOWPATH_KAFKA_PASSWORD".to_owned(), secrets.kafka_relay().to_owned());
+        }
+        for (service, _) in self.services.kafka_users() {
+            let name = format!("TOWPATH_KAFKA_PASSWORD_{}", environment_name(service));
+            variables.insert(name, secrets.kafka(service).to_owned());
         }
         for service in self.services.callers() {
             let name = format!("TOWPATH_TOKEN_{}", environment_name(service));

@@ -109,6 +109,13 @@ pub(super) fn properties(section: &Section<'_, '_>, properties: &BTreeMap<String
     }
 }
 
+/// Settings of librdkafka that would have all clients log in as one user, beside users that are named.
+pub(super) fn properties_beside_a_login(section: &Section<'_, '_>, properties: &BTreeMap<String, Secret>) {
+    for name in ["sasl.username", "sasl.password"].into_iter().filter(|name| properties.contains_key(*name)) {
+        section.fault(name, "is said by user and password under [kafka] already");
+    }
+}
+
 /// What spans several sections.
 pub(super) fn check(reader: &Reader<'_>, config: &Config) {
     let Some(kafka) = &config.kafka else { return };

@@ -9,8 +9,9 @@ use toml::de::DeTable;
 use super::checks;
 use super::reader::{Fault, Reader, Section};
 use super::{
-    ComponentConfig, Config, EventType, KafkaConfig, Limits, LogConfig, LogFormat, PostgresConfig, PostgresUrl,
-    RedisConfig, RelayConfig, Secret, ServiceConfig, SubscriptionConfig, TelemetryConfig, TimerConfig, TopicConfig,
+    ComponentConfig, Config, EventType, KafkaConfig, KafkaLogin, Limits, LogConfig, LogFormat, PostgresConfig,
+    PostgresUrl, RedisConfig, RelayConfig, Secret, ServiceConfig, SubscriptionConfig, TelemetryConfig, TimerConfig,
+    TopicConfig,
 };
 
 /// Shorter tokens could be guessed.
@@ -188,13 +189,64 @@ fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
     }
     let properties = section.map("properties", Section::secret);
     checks::properties(&section.section("properties"), &properties);
+    let login = login(&section);
+    if login.is_some() {
+        checks::properties_beside_a_login(&section.section("properties"), &properties);
+    }
     section.finish();
-    Some(KafkaConfig { brokers, prefix, topics, properties })
+    let readers = format!("{prefix}.dlq");
+    Some(KafkaConfig { brokers, prefix, topics, properties, login, readers })
+}
+
+/// `user` and `password`: both or none.
+fn login(section: &Section<'_, '_>) -> Option<KafkaLogin> {
+    match (section.has("user"), section.has("password")) {
+        (false, false) => None,
+        (true, true) => {
+            let user = section.required("user", "\"order\"");
+            if !is_topic_name(&user) {
+                section.fault("user", "must have 1 to 200 of a-z, A-Z, 0-9, ., _ and -");
+            }
+            Some(KafkaLogin { user, password: section.required_secret("password", "\"${TOWPATH_KAFKA_PASSWORD}\"") })
+        }
+        (true, false) => {
+            section.fault("password", "is missing; for example password = \"${TOWPATH_KAFKA_PASSWORD}\"");
+            let _ = section.text("user");
+            None
+        }
+        (false, true) => {
+            section.fault("user", "is missing; for example user = \"order\"");
+            let _ = section.secret("password");
+            None
+        }
+    }
+}
+
+/// A service's own user of Kafka.
+fn service_login(parent: &Section<'_, '_>, kafka: Option<&KafkaConfig>) -> Option<KafkaLogin> {
+    let section = parent.section("kafka");
+    if !section.is_present() {
+        return None;
+    }
+    let login = login(&section);
+    if login.is_none() && !section.has("user") && !section.has("password") {
+        section.fault_here("needs user and password");
+    }
+    match kafka {
+        None => section.fault_here("needs [kafka] with brokers"),
+        Some(kafka) if kafka.login.is_none() => {
+            section.fault_here("needs user and password under [kafka] too: the relay makes the topics as that user");
+        }
+        Some(_) => {}
+    }
+    section.finish();
+    login
 }
 
 fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<&KafkaConfig>) -> ServiceConfig {
     let (token, token_secondary) = (token(&section), token_secondary(&section));
     let postgres = postgres(&section);
+    let login = service_login(&section, kafka);
     let publish = publish(&section, kafka);
     if !publish.is_empty() && !section.has("postgres") {
         section.fault("publish", "needs [services.….postgres]: events are published out of the service's database");
@@ -215,7 +267,18 @@ fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<
     checks::limits_of_a_service(&section.section("limits"));
     let limits = limits(&section, base);
     section.finish();
-    ServiceConfig { name, token, token_secondary, postgres, publish, component, subscriptions, timers, limits }
+    ServiceConfig {
+        name,
+        token,
+        token_secondary,
+        postgres,
+        kafka: login,
+        publish,
+        component,
+        subscriptions,
+        timers,
+        limits,
+    }
 }
 
 fn token(section: &Section<'_, '_>) -> Secret {

@@ -32,8 +32,10 @@ url = "redis://:${SECRET}@127.0.0.1:6379/1"
 prefix = "p"
 [kafka]
 brokers = "127.0.0.1:9092"
+user = "relay"
+password = "${SECRET}"
 [kafka.properties]
-"sasl.password" = "${SECRET}"
+"ssl.key.password" = "${SECRET}"
 [kafka.topics."a.events"]
 partitions = 8
 replication_factor = 3
@@ -48,6 +50,9 @@ url = "postgres://alpha_app:${SECRET}@127.0.0.1:5432/alpha"
 relay_url = "postgres://towpath_relay:${SECRET}@127.0.0.1:5432/alpha"
 admin_url = "${NOT_SET}"
 migrations = "migrations/alpha"
+[services.alpha.kafka]
+user = "alpha"
+password = "${SECRET}"
 [services.alpha.publish]
 topics = ["a.events"]
 [services.alpha.component]
@@ -135,6 +140,28 @@ fn everything_is_read() {
     assert_eq!(alpha.component.as_ref().unwrap().url, "http://127.0.0.1:3000/_relay/alpha");
     assert!(alpha.subscriptions[0].wants("a.made") && !alpha.subscriptions[0].wants("a.lost"));
     assert_eq!(alpha.timers[0].every, Duration::from_secs(5));
+}
+
+#[test]
+fn a_user_of_kafka_has_a_password_and_each_service_its_own() {
+    let config = parse(WHOLE).unwrap();
+    let kafka = config.kafka.as_ref().unwrap();
+    let user = |login: &Option<KafkaLogin>| login.as_ref().unwrap().user.clone();
+    assert_eq!(user(&kafka.login), "relay");
+    let alpha = kafka.of(&config.services["alpha"]);
+    assert_eq!((user(&alpha.login).as_str(), alpha.login.unwrap().password.expose()), ("alpha", "hunter2hunter2"));
+
+    let login = "user = \"relay\"\npassword = \"${SECRET}\"\n";
+    one_fault(login, "user = \"relay\"\n", "kafka.password", "is missing");
+    one_fault(login, "password = \"${SECRET}\"\n", "kafka.user", "is missing");
+    one_fault("user = \"alpha\"\n", "", "services.alpha.kafka.user", "is missing");
+    one_fault("user = \"alpha\"", "user = \"al pha\"", "services.alpha.kafka.user", "1 to 200");
+    one_fault("\"ssl.key.password\"", "\"sasl.password\"", "kafka.properties.\"sasl.password\"", "already");
+    let faults = faults_with(login, "");
+    assert!(faults.len() == 1 && faults[0].contains("under [kafka] too"), "{faults:#?}");
+    let config =
+        parse(&WHOLE.replace("[services.alpha.kafka]\nuser = \"alpha\"\npassword = \"${SECRET}\"\n", "")).unwrap();
+    assert_eq!(user(&config.kafka.as_ref().unwrap().of(&config.services["alpha"]).login), "relay");
 }
 
 #[test]
@@ -244,12 +271,12 @@ fn each_bad_value_is_one_fault_that_names_its_key() {
         ("brokers = \"127.0.0.1:9092\"", "brokers = \"127.0.0.1\"", "kafka.brokers", "host:port"),
         ("brokers = \"127.0.0.1:9092\"", "brokers = \"a:1,,b:2\"", "kafka.brokers", "host:port"),
         (
-            "\"sasl.password\"",
-            "\"sasl.passphrase\"",
-            "kafka.properties.\"sasl.passphrase\"",
+            "\"ssl.key.password\"",
+            "\"ssl.key.passphrase\"",
+            "kafka.properties.\"ssl.key.passphrase\"",
             "doesn't have this setting",
         ),
-        ("\"sasl.password\"", "\"isolation.level\"", "kafka.properties.\"isolation.level\"", "by the relay itself"),
+        ("\"ssl.key.password\"", "\"isolation.level\"", "kafka.properties.\"isolation.level\"", "by the relay itself"),
         (
             "\"retention.ms\" = \"1000\"",
             "\"retention.ms\" = \"a week\"",

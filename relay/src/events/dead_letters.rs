@@ -124,7 +124,7 @@ async fn read_open(
     let kafka = kafka_of(config)?;
     let mut found = Vec::new();
     for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
-        let book = read(kafka, &place.letters, keep.clone()).await?;
+        let book = read(&as_service(config, kafka, &place), &place.letters, keep.clone()).await?;
         found.extend(book.open().filter(|letter| filter.takes(letter)).cloned());
     }
     Ok(found)
@@ -150,6 +150,7 @@ async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Res
     let kafka = kafka_of(config)?;
     let mut settled = Settled::default();
     for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
+        let kafka = &as_service(config, kafka, &place);
         // Fences other commands that settle letters of this service, so that what is read next stays true.
         let producer = open(kafka, &place.service).await?;
         let book = read(kafka, &place.letters, Letter::outlined).await?;
@@ -264,6 +265,11 @@ async fn trim(kafka: &KafkaConfig, topic: &str, book: &Book) {
     if let Err(error) = trimmed.await {
         tracing::debug!(topic, %error, "deleting settled dead letters failed");
     }
+}
+
+/// What belongs to a service is read and written as that service.
+fn as_service(config: &Config, kafka: &KafkaConfig, place: &Place) -> KafkaConfig {
+    config.services.get(&place.service).map_or_else(|| kafka.clone(), |service| kafka.of(service))
 }
 
 fn kafka_of(config: &Config) -> anyhow::Result<&KafkaConfig> {

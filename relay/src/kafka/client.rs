@@ -3,6 +3,7 @@
 //! Tuned for latency first: nothing lingers, a fetch waits briefly, a lost connection is retried within a second. Under load
 //! batches form by themselves, since all that arrived in the meantime goes out together.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -10,6 +11,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::rights::LoginRefused;
 use crate::config::KafkaConfig;
 
 /// How long one request to Kafka may take.
@@ -30,6 +32,13 @@ pub(crate) fn client(kafka: &KafkaConfig, role: &str) -> ClientConfig {
         .set("log.connection.close", "false")
         // How soon the relay finds partitions that were added.
         .set("topic.metadata.refresh.interval.ms", "15000");
+    if let Some(login) = &kafka.login {
+        config
+            .set("security.protocol", "SASL_PLAINTEXT")
+            .set("sasl.mechanism", "SCRAM-SHA-512")
+            .set("sasl.username", &login.user)
+            .set("sasl.password", login.password.expose());
+    }
     for (name, value) in &kafka.properties {
         config.set(name, value.expose());
     }
@@ -57,11 +66,11 @@ pub(crate) fn consumer(kafka: &KafkaConfig, role: &str) -> ClientConfig {
     config
 }
 
-/// The settings of consumers that belong to no group.
+/// The settings of consumers that join no group. The client wants the name of one nevertheless.
 #[must_use]
 pub(crate) fn reader(kafka: &KafkaConfig, role: &str) -> ClientConfig {
     let mut config = consumer(kafka, role);
-    config.set("group.id", format!("{}.{role}", kafka.prefix)).set("fetch.wait.max.ms", "20");
+    config.set("group.id", &kafka.readers).set("fetch.wait.max.ms", "20");
     config
 }
 
@@ -104,13 +113,24 @@ pub(crate) fn is_unreadable(error: &KafkaError) -> bool {
 pub(crate) struct Log {
     /// What the client does.
     pub role: String,
+    /// Why Kafka has refused its login, if it has.
+    refused: Arc<Mutex<Option<String>>>,
 }
 
 impl Log {
     /// For a client of this role.
     #[must_use]
     pub(crate) fn new(role: impl Into<String>) -> Self {
-        Self { role: role.into() }
+        Self { role: role.into(), refused: Arc::default() }
+    }
+
+    /// A call of this client has failed. Where Kafka refuses its login, that is why: the call itself doesn't say it.
+    pub(crate) fn why(&self, error: KafkaError) -> anyhow::Error {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match refused {
+            Some(refused) => LoginRefused(refused).into(),
+            None => error.into(),
+        }
     }
 }
 
@@ -132,6 +152,9 @@ impl ClientContext for Log {
     fn error(&self, error: KafkaError, reason: &str) {
         let role = self.role.as_str();
         tracing::debug!(role, %error, reason, "the Kafka client reports an error");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::assignment;
 use super::client::{Log, client};
 use super::lazy::Lazy;
+use super::rights::is_denied;
 use super::threads::blocking;
 use super::topics;
 use crate::config::KafkaConfig;
@@ -105,6 +106,11 @@ impl Outside {
             let mut count = 0;
             for topic in &topics {
                 let metadata = client.fetch_metadata(Some(topic), LOOK_TIMEOUT)?;
+                let errors = metadata.topics().iter().filter_map(|topic| topic.error());
+                let mut errors = errors.map(|error| KafkaError::MetadataFetch(error.into()));
+                if let Some(denied) = errors.find(is_denied) {
+                    return Err(denied);
+                }
                 for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
                     if partition.leader() < 0 {
                         return Err(KafkaError::MetadataFetch(rdkafka::error::RDKafkaErrorCode::LeaderNotAvailable));

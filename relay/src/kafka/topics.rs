@@ -59,6 +59,11 @@ pub(crate) fn group(kafka: &KafkaConfig, service: &str) -> String {
     format!("{}.{service}", kafka.prefix)
 }
 
+/// All topics that the relay makes.
+pub(super) fn names(config: &Config, kafka: &KafkaConfig) -> impl Iterator<Item = String> {
+    wanted(config, kafka).into_iter().map(|topic| topic.name)
+}
+
 /// A topic that must be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {

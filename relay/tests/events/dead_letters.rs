@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::response::IntoResponse;
 use http::StatusCode;
-use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
@@ -223,7 +222,7 @@ async fn a_list_ends_however_many_letters_land_meanwhile() {
     topics::ensure(&config, config.kafka.as_ref().expect("Kafka")).await.expect("makes them");
     let topic = topics::dead_letters(&setup.topic(TOPIC), "beta");
     let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", &setup.servers.kafka).create().expect("a producer");
+        crate::support::kafka_client(&setup.servers.kafka).create().expect("a producer");
     let write = async |n: usize| {
         let offset = n.to_string();
         let header = Header { key: headers::OFFSET, value: Some(&offset) };

@@ -7,7 +7,6 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::StatusCode;
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
-use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
@@ -18,7 +17,7 @@ use towpath_relay::kafka::topics;
 use crate::kafka::{PATIENCE, admin, foreign};
 use crate::raw_produce::{produce_raw, produce_unreadable};
 use crate::subscriber::{Heard, Subscriber};
-use crate::support::{Setup, TestRelay, eventually};
+use crate::support::{Setup, TestRelay, eventually, kafka_client};
 use crate::{TOPIC, subscribing};
 
 const MIB: usize = 1 << 20;
@@ -33,8 +32,7 @@ async fn say(setup: &Setup, id: &str, key: &str, value: &[u8], codec: &str) {
 }
 
 async fn send(setup: &Setup, key: Option<&str>, headers: OwnedHeaders, value: Option<&[u8]>, codec: &str) {
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", &setup.servers.kafka)
+    let producer: FutureProducer = kafka_client(&setup.servers.kafka)
         .set("compression.type", codec)
         .set("message.max.bytes", (64 * MIB).to_string())
         .create()

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use towpath_relay::kafka::Record;
+
+use crate::support::kafka_client;
 
 /// Far more than anything takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,8 +35,7 @@ async fn read(brokers: &str, topic: &str, count: Option<usize>) -> Vec<Record> {
 }
 
 fn read_blocking(brokers: &str, topic: &str, count: Option<usize>) -> Vec<Record> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
+    let consumer: BaseConsumer = kafka_client(brokers)
         .set("group.id", "towpath-tests-reader")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
@@ -83,12 +83,12 @@ pub(crate) fn key_and_number(record: &Record) -> (&str, usize) {
 
 /// A client that makes and changes topics.
 pub(crate) fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client")
+    kafka_client(brokers).create().expect("a client")
 }
 
 /// Writes a record as a stranger would.
 pub(crate) async fn produce(brokers: &str, topic: &str, key: Option<&str>, headers: &[(&str, &str)], value: &str) {
-    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a producer");
+    let producer: FutureProducer = kafka_client(brokers).create().expect("a producer");
     let mut all = OwnedHeaders::new();
     for (key, value) in headers {
         all = all.insert(Header { key, value: Some(*value) });
@@ -109,11 +109,7 @@ pub(crate) fn foreign(kind: &str, id: &str) -> Vec<(String, String)> {
 pub(crate) async fn committed(brokers: &str, group: &str, topic: &str, partitions: i32) -> Vec<i64> {
     let (brokers, group, topic) = (brokers.to_owned(), group.to_owned(), topic.to_owned());
     tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &brokers)
-            .set("group.id", &group)
-            .create()
-            .expect("a consumer");
+        let consumer: BaseConsumer = kafka_client(&brokers).set("group.id", &group).create().expect("a consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&topic, 0, partitions - 1);
         let committed = consumer.committed_offsets(list, PATIENCE).expect("Kafka answers");

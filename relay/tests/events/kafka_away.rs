@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use towpath_fault_proxy::{Fate, Kafka, PRODUCE, Proxy};
 
 use crate::kafka::{key_and_number, records, records_now};
-use crate::support::{Servers, ServiceSetup, Setup, TestRelay, eventually};
+use crate::support::{Servers, ServiceSetup, Setup, TestRelay, eventually, kafka_client};
 use crate::{TOPIC, assert_same, by_key, in_order, say_numbers};
 
 const KEYS: usize = 12;
@@ -95,13 +95,11 @@ async fn answers_that_are_lost_double_nothing() {
 /// The proxy by itself: a client sees only it, and what it cuts is cut.
 #[tokio::test]
 async fn clients_stay_behind_the_proxy() {
-    use rdkafka::config::ClientConfig;
     use rdkafka::consumer::{BaseConsumer, Consumer};
     let proxy = before(&Servers::from_env().kafka).await;
     let metadata = async |address: String| {
         tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer =
-                ClientConfig::new().set("bootstrap.servers", &address).create().expect("a consumer");
+            let consumer: BaseConsumer = kafka_client(&address).create().expect("a consumer");
             let metadata = consumer.fetch_metadata(None, Duration::from_secs(2)).ok()?;
             let broker = &metadata.brokers()[0];
             Some(format!("{}:{}", broker.host(), broker.port()))

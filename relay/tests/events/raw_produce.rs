@@ -5,9 +5,9 @@
 //! <https://kafka.apache.org/documentation/#recordbatch> (magic 2), and RFC 1952 for gzip.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use towpath_kafka_admin::Connection;
 
-use crate::support::eventually;
+use crate::support::{eventually, kafka_admin};
 
 const UNCOMPRESSED: i16 = 0;
 const GZIP: i16 = 1;
@@ -92,7 +92,8 @@ async fn send(brokers: &str, topic: &str, partition: i32, codec: i16, record: &[
 
 /// Sends a request. Answers the error of its only partition.
 async fn exchange(brokers: &str, topic: &str, request: &[u8]) -> i16 {
-    let mut stream = TcpStream::connect(brokers).await.expect("the broker");
+    let connection = Connection::open(brokers, &kafka_admin()).await.expect("the broker");
+    let mut stream = connection.into_stream();
     stream.write_all(&(request.len() as i32).to_be_bytes()).await.expect("a request");
     stream.write_all(request).await.expect("a request");
     let length = stream.read_i32().await.expect("an answer");

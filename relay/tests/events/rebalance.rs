@@ -9,21 +9,19 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 
 use crate::subscriber::{Heard, Subscriber};
-use crate::support::{eventually, free_port};
+use crate::support::{eventually, free_port, kafka_client};
 use crate::{assert_same, in_order, say_numbers, subscribing};
 
 const KEYS: usize = 20;
 
 /// How many partitions a relay in this process has: the metrics are shared, so ask the group.
 async fn members(setup: &crate::Setup, count: usize) {
-    use rdkafka::config::ClientConfig;
     use rdkafka::consumer::{BaseConsumer, Consumer};
     let (brokers, group) = (setup.servers.kafka.clone(), format!("{}.beta", setup.id));
     eventually("the group has its members", async || {
         let (brokers, group) = (brokers.clone(), group.clone());
         tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer =
-                ClientConfig::new().set("bootstrap.servers", &brokers).create().expect("a consumer");
+            let consumer: BaseConsumer = kafka_client(&brokers).create().expect("a consumer");
             let list = consumer.fetch_group_list(Some(&group), Duration::from_secs(5));
             let Ok(list) = list else { return Err("no answer".to_owned()) };
             let Some(found) = list.groups().first() else { return Err("no group".to_owned()) };

@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::json;
 use towpath_relay::kafka::topics;
 
 use crate::kafka::{admin, records};
 use crate::subscriber::Subscriber;
-use crate::support::{ServiceSetup, eventually};
+use crate::support::{ServiceSetup, eventually, kafka_client};
 use crate::{Setup, TOPIC, in_order, say_numbers, show_logs, subscribing};
 
 /// The topics of a setup with their partitions.
 async fn existing(setup: &Setup) -> BTreeMap<String, usize> {
     let (brokers, id) = (setup.servers.kafka.clone(), setup.id.clone());
     tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer =
-            ClientConfig::new().set("bootstrap.servers", &brokers).create().expect("a consumer");
+        let consumer: BaseConsumer = kafka_client(&brokers).create().expect("a consumer");
         let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).expect("Kafka answers");
         let own = metadata.topics().iter().filter(|topic| topic.name().starts_with(&id));
         own.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect()

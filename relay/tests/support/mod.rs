@@ -17,5 +17,5 @@ mod servers;
 mod setup;
 
 pub use component::{Call, Component, status};
-pub use servers::{Servers, eventually, free_port, send_signal, variable};
+pub use servers::{Servers, eventually, free_port, kafka_admin, kafka_client, kafka_client_as, send_signal, variable};
 pub use setup::{Answer, ServiceSetup, Setup, TestRelay, answer};

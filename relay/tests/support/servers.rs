@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use rdkafka::config::ClientConfig;
 use rustix::process::{Pid, Signal, kill_process};
+use towpath_kafka_admin::Login;
 
 /// Addresses of servers that tests may use.
 pub struct Servers {
@@ -24,6 +26,28 @@ impl Servers {
             redis: variable("TOWPATH_TEST_REDIS"),
         }
     }
+}
+
+/// The super user of Kafka.
+pub fn kafka_admin() -> Login {
+    Login::new("admin", &variable("TOWPATH_TEST_KAFKA_PASSWORD"))
+}
+
+/// The settings of a client that logs in as the super user.
+pub fn kafka_client(brokers: &str) -> ClientConfig {
+    kafka_client_as(brokers, &kafka_admin())
+}
+
+/// The same as another user.
+pub fn kafka_client_as(brokers: &str, login: &Login) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("security.protocol", "SASL_PLAINTEXT")
+        .set("sasl.mechanism", "SCRAM-SHA-512")
+        .set("sasl.username", &login.user)
+        .set("sasl.password", &login.password);
+    config
 }
 
 /// What the tests are told by the environment.

@@ -1,5 +1,6 @@
 //! A configuration of a test's own, its databases, and relays that run with it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,14 +8,16 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use reqwest::Url;
 use serde_json::Value;
+use tokio::sync::OnceCell;
+use towpath_kafka_admin::{Acl, Admin, Login};
 use towpath_relay::Running;
 use towpath_relay::config::Config;
+use towpath_relay::kafka::acls;
 use uuid::Uuid;
 
-use super::Servers;
+use super::{Servers, kafka_admin, kafka_client};
 
 /// What one service of a test has.
 pub struct ServiceSetup {
@@ -67,6 +70,7 @@ pub struct Setup {
     topics: Vec<String>,
     made: Vec<String>,
     relays: AtomicU32,
+    users_are_made: OnceCell<()>,
 }
 
 impl Setup {
@@ -81,6 +85,7 @@ impl Setup {
             topics: vec![],
             made: vec![],
             relays: AtomicU32::new(0),
+            users_are_made: OnceCell::new(),
         }
     }
 
@@ -168,8 +173,13 @@ impl Setup {
     pub fn text(&self, instance: &str) -> String {
         let mut out = format!(
             "[relay]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ninstance = \"{instance}\"\n\
-             [redis]\nurl = \"{}\"\nprefix = \"{}\"\n[kafka]\nbrokers = \"{}\"\nprefix = \"{}\"\n",
-            self.servers.redis, self.id, self.servers.kafka, self.id
+             [redis]\nurl = \"{}\"\nprefix = \"{}\"\n[kafka]\nbrokers = \"{}\"\nprefix = \"{}\"\n\
+             user = \"{}\"\npassword = \"test\"\n",
+            self.servers.redis,
+            self.id,
+            self.servers.kafka,
+            self.id,
+            self.kafka_user("relay-itself")
         );
         for topic in &self.topics {
             let topic = self.topic(topic);
@@ -183,7 +193,9 @@ impl Setup {
 
     fn write_service(&self, out: &mut String, service: &ServiceSetup) {
         let name = &service.name;
+        let user = self.kafka_user(name);
         let _ = write!(out, "[services.{name}]\ntoken = \"{}\"\n", self.token(name));
+        let _ = write!(out, "[services.{name}.kafka]\nuser = \"{user}\"\npassword = \"test\"\n");
         if service.database {
             let (url, relay, admin) = (self.app_url(name), self.relay_url(name), self.admin_url(name));
             let _ = write!(
@@ -212,12 +224,51 @@ impl Setup {
         parse(&self.text(instance))
     }
 
-    /// Creates the databases, with the relay's own tables in them.
+    /// A service's user in Kafka. Its password is "test".
+    pub fn kafka_user(&self, service: &str) -> String {
+        format!("{}.{service}", self.id)
+    }
+
+    /// Makes the users of Kafka, and allows them what the relay says that they need. Does it once.
+    pub async fn users(&self) {
+        self.users_are_made.get_or_init(|| self.make_users()).await;
+    }
+
+    async fn make_users(&self) {
+        let config = self.config("users");
+        let users: Vec<String> = acls::users(&config).into_iter().map(str::to_owned).collect();
+        let logins: Vec<Login> = users.iter().map(|user| Login::new(user, "test")).collect();
+        let mut admin = self.kafka_admin().await;
+        admin.set_passwords(&logins).await.expect("the users are made");
+        admin.allow_exactly(&users, &self.acls()).await.expect("the users are allowed what they need");
+    }
+
+    /// Gives all users again what they need.
+    pub async fn allow_all(&self) {
+        let users: Vec<String> = acls::users(&self.config("users")).into_iter().map(str::to_owned).collect();
+        let given = self.kafka_admin().await.allow_exactly(&users, &self.acls()).await;
+        given.expect("the users are allowed what they need");
+    }
+
+    /// What the relay says that this setup's users need.
+    pub fn acls(&self) -> BTreeSet<Acl> {
+        let needed = acls::acls(&self.config("acls"));
+        let line = |acl| serde_json::to_value(acl).and_then(serde_json::from_value).expect("an ACL");
+        needed.iter().map(line).collect()
+    }
+
+    /// The super user of the common Kafka.
+    pub async fn kafka_admin(&self) -> Admin {
+        Admin::connect(&Servers::from_env().kafka, &kafka_admin()).await.expect("the super user logs in")
+    }
+
+    /// Creates the databases, with the relay's own tables in them, and the users of Kafka.
     pub async fn databases(mut self) -> Self {
         for service in self.services.iter().filter(|service| service.database) {
             self.made.push(self.database_name(&service.name));
         }
         towpath_relay::postgres::migrate::run(&self.config("migrate")).await.expect("the databases are made");
+        self.users().await;
         self
     }
 
@@ -246,6 +297,7 @@ impl Setup {
 
     /// Starts a relay with a configuration that the test has changed.
     pub async fn start_with(&self, config: Config) -> TestRelay {
+        self.users().await;
         let running = towpath_relay::start(config).await.expect("the relay starts");
         let tokens = self.services.iter().map(|s| (s.name.clone(), self.token(&s.name))).collect();
         TestRelay {
@@ -284,8 +336,7 @@ impl Drop for Setup {
 
 /// Deletes the topics whose names start with an id.
 async fn delete_topics(brokers: &str, id: &str) {
-    let admin: Result<AdminClient<DefaultClientContext>, _> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create();
+    let admin: Result<AdminClient<DefaultClientContext>, _> = kafka_client(brokers).create();
     let Ok(admin) = admin else { return };
     let Ok(metadata) = admin.inner().fetch_metadata(None, Duration::from_secs(2)) else { return };
     let names = metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(id));

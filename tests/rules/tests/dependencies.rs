@@ -27,10 +27,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("towpath-stack", &[]),
     ("towpath-client", &[]),
     ("towpath-fault-proxy", &[]),
+    ("towpath-kafka-admin", &[]),
     ("towpath-audit", &["towpath-stack"]),
     ("towpath-bench", &["towpath-client", "towpath-stack"]),
     ("towpath-chaos", &["towpath-audit", "towpath-client", "towpath-fault-proxy", "towpath-stack"]),
-    ("towpath-cli", &["towpath-audit", "towpath-bench", "towpath-chaos", "towpath-client", "towpath-stack"]),
+    (
+        "towpath-cli",
+        &["towpath-audit", "towpath-bench", "towpath-chaos", "towpath-client", "towpath-kafka-admin", "towpath-stack"],
+    ),
     // Tests.
     ("towpath-fuzz", &[]),
     ("towpath-rules", &[]),

@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use towpath_stack::kafka::Kafka;
 
 use super::Letter;
 
@@ -34,8 +35,8 @@ pub(crate) struct Record {
 }
 
 /// Where the topics end whose names are wanted.
-pub(crate) async fn offsets(kafka: &str, wanted: impl Fn(&str) -> bool + Send + 'static) -> Result<Offsets> {
-    let kafka = kafka.to_owned();
+pub(crate) async fn offsets(kafka: &Kafka, wanted: impl Fn(&str) -> bool + Send + 'static) -> Result<Offsets> {
+    let kafka = kafka.clone();
     blocking(move || {
         let consumer = consumer(&kafka)?;
         let mut ends = Offsets::new();
@@ -49,14 +50,14 @@ pub(crate) async fn offsets(kafka: &str, wanted: impl Fn(&str) -> bool + Send + 
 }
 
 /// Every record of these topics behind the offsets. A partition that came since is read from its beginning.
-pub(crate) async fn read_since(kafka: &str, since: &Offsets, topics: Vec<String>) -> Result<Vec<Record>> {
-    let (kafka, since) = (kafka.to_owned(), since.clone());
+pub(crate) async fn read_since(kafka: &Kafka, since: &Offsets, topics: Vec<String>) -> Result<Vec<Record>> {
+    let (kafka, since) = (kafka.clone(), since.clone());
     blocking(move || read(&kafka, &since, |topic| topics.iter().any(|known| known == topic))).await
 }
 
 /// Every dead letter behind the offsets. What settles letters stands between them, and is none.
-pub(crate) async fn letters_since(kafka: &str, since: &Offsets) -> Result<Vec<Letter>> {
-    let (kafka, since) = (kafka.to_owned(), since.clone());
+pub(crate) async fn letters_since(kafka: &Kafka, since: &Offsets) -> Result<Vec<Letter>> {
+    let (kafka, since) = (kafka.clone(), since.clone());
     let records = blocking(move || read(&kafka, &since, |topic| topic.ends_with(".dlq"))).await?;
     Ok(records.into_iter().filter_map(letter).collect())
 }
@@ -80,9 +81,9 @@ async fn blocking<T: Send + 'static>(read: impl Fn() -> Result<T> + Send + 'stat
     tokio::task::spawn_blocking(insist).await?.context("cannot read from Kafka")
 }
 
-fn consumer(kafka: &str) -> Result<BaseConsumer> {
-    let consumer = ClientConfig::new()
-        .set("bootstrap.servers", kafka)
+fn consumer(kafka: &Kafka) -> Result<BaseConsumer> {
+    let mut config: ClientConfig = kafka.settings().collect();
+    let consumer = config
         // It joins no group: the name only has to be there.
         .set("group.id", format!("chaos-{}", uuid::Uuid::now_v7()))
         .set("isolation.level", "read_committed")
@@ -100,7 +101,7 @@ fn partitions(consumer: &BaseConsumer, wanted: impl Fn(&str) -> bool) -> Result<
 }
 
 /// Reads topic after topic: the notice that a partition has ended doesn't name its topic.
-fn read(kafka: &str, since: &Offsets, wanted: impl Fn(&str) -> bool) -> Result<Vec<Record>> {
+fn read(kafka: &Kafka, since: &Offsets, wanted: impl Fn(&str) -> bool) -> Result<Vec<Record>> {
     let asking = consumer(kafka)?;
     let mut topics: BTreeMap<String, Vec<(i32, i64)>> = BTreeMap::new();
     for (topic, partition) in partitions(&asking, wanted)? {

@@ -43,8 +43,8 @@ pub(super) fn all() -> Vec<Box<dyn Fault>> {
 }
 
 fn client(stage: &Stage) -> Result<ClientConfig> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", stage.running()?.kafka).set("client.id", CLIENT);
+    let mut config: ClientConfig = stage.running()?.kafka.settings().collect();
+    config.set("client.id", CLIENT);
     Ok(config)
 }
 

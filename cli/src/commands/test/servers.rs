@@ -53,7 +53,7 @@ pub(super) fn plan(
 ) -> Result<TestPlan> {
     let home = place.home();
     let (ports, reserved) = Ports::automatic(home, &PORTS)?;
-    // These servers are thrown away: one password does for both.
+    // These servers are thrown away: one password does for all.
     let password = Secrets::load_or_create(home, services)?.redis().to_owned();
     let files = Place { home: home.clone(), native: root.join("infra/native"), throw_away: true };
     let mut parts = Vec::new();
@@ -78,8 +78,9 @@ pub(super) fn plan(
             }
             Need::Kafka => {
                 tell("TOWPATH_TEST_KAFKA", ports.address("kafka")?);
+                tell("TOWPATH_TEST_KAFKA_PASSWORD", password.clone());
                 let jars = made.jars.as_ref().context("Kafka's jars were not fetched")?;
-                parts.push(kafka::part(&files, &ports, jars, &programs::java()?)?);
+                parts.push(kafka::part(&files, &ports, &password, jars, &programs::java()?)?);
             }
             Need::Redis => {
                 tell("TOWPATH_TEST_REDIS", format!("redis://:{password}@{}", ports.address("redis")?));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use metrics::{counter, gauge, histogram};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
@@ -20,7 +20,7 @@ use super::routes::Routes;
 use crate::backoff::Backoff;
 use crate::component::{Answer, Component};
 use crate::config::KafkaConfig;
-use crate::kafka::{self, Record, Renewed};
+use crate::kafka::{self, Record, Renewed, Rights};
 use crate::service::Service;
 use crate::telemetry::metrics as names;
 
@@ -28,6 +28,9 @@ use crate::telemetry::metrics as names;
 const BUFFER_BYTES: usize = 64 << 20;
 /// How often lanes that wait get a line in the log at `warn` or `error`.
 const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// For how long a denial counts that the client reports.
+const DENIED_FOR: Duration = Duration::from_secs(10);
 
 /// As `/readyz` names the deliveries of a service.
 const DELIVERIES: &str = "deliveries";
@@ -64,7 +67,9 @@ pub(super) struct Group {
     paused: Mutex<BTreeSet<Place>>,
     held_back_said: Seldom,
     misconfigured_said: Seldom,
-    denied_said: Seldom,
+    /// Whether Kafka lets the consumer do its work, and when it last didn't.
+    rights: Rights,
+    denied_at: Mutex<Option<Instant>>,
     /// The client can't read what stands in a partition.
     pub(super) unreadable: Notify,
     /// Where the poll loop has to go on.
@@ -127,7 +132,8 @@ impl Group {
             paused: Mutex::default(),
             held_back_said: Seldom::new(),
             misconfigured_said: Seldom::new(),
-            denied_said: Seldom::new(),
+            rights: Rights::new(Arc::clone(&service), "consumer"),
+            denied_at: Mutex::default(),
             unreadable: Notify::new(),
             seeks: Mutex::default(),
             service,
@@ -349,33 +355,21 @@ impl Group {
     /// Kafka, or the client, reports an error. Most pass by themselves; missing rights don't, nor does a record that the client
     /// can't read.
     pub(super) fn heard(&self, error: &KafkaError) {
-        use RDKafkaErrorCode::{
-            Authentication, ClusterAuthorizationFailed, GroupAuthorizationFailed, SaslAuthenticationFailed,
-            TopicAuthorizationFailed,
-        };
         if kafka::is_unreadable(error) {
             self.unreadable.notify_one();
         }
-        let service = &*self.service.name;
-        let denied = matches!(
-            error.rdkafka_error_code(),
-            Some(
-                Authentication
-                    | ClusterAuthorizationFailed
-                    | GroupAuthorizationFailed
-                    | SaslAuthenticationFailed
-                    | TopicAuthorizationFailed
-            )
-        );
-        if denied && self.denied_said.is_due() {
-            let cause = error.to_string();
-            tracing::error!(
-                service,
-                cause,
-                "Kafka denies the consumer what it needs; its events wait until it has the rights"
-            );
-        } else {
-            tracing::debug!(service, %error, "polling");
+        if kafka::is_denied(error) {
+            *self.denied_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            self.rights.denied(&error.to_string());
+        }
+        tracing::debug!(service = &*self.service.name, %error, "polling");
+    }
+
+    /// The consumer does its work, seen from outside. An error that the client reports is said once: so it counts for a while.
+    pub(super) fn works(&self) {
+        let denied_at = *self.denied_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if denied_at.is_none_or(|at| at.elapsed() > DENIED_FOR) {
+            self.rights.granted();
         }
     }
 

@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 
 use super::group::{Group, Place};
 use crate::config::KafkaConfig;
-use crate::kafka::{GroupSeen, Outside, PartitionSeen};
+use crate::kafka::{GroupSeen, Outside, PartitionSeen, is_denied};
 use crate::watchdog::{Look, Seen, Since};
 
 /// A loop that doesn't come round for this long is worth a question to Kafka.
@@ -102,15 +102,22 @@ impl Eye {
     async fn offsets(&mut self, places: Vec<Place>) -> Seen {
         if self.offsets_at.elapsed() >= OFFSETS_EVERY {
             self.offsets_at = Instant::now();
-            let Ok((group, offsets)) = self.ask(places).await else {
-                self.left_out = None;
-                self.still.clear();
-                return Seen::Waits;
+            let (group, offsets) = match self.ask(places).await {
+                Ok(seen) => seen,
+                Err(error) => {
+                    self.heard(&error);
+                    self.left_out = None;
+                    self.still.clear();
+                    return Seen::Waits;
+                }
             };
             let left_out = group.partitions.saturating_sub(group.assigned.unwrap_or(group.partitions));
             let since = self.left_out.map_or_else(Instant::now, |(_, since)| since);
             self.left_out = (left_out > 0).then_some((left_out, since));
             self.compare(&offsets);
+            if self.still.is_empty() && self.left_out.is_none() {
+                self.group.works();
+            }
         }
         if let Some((left_out, since)) = self.left_out.map(|(count, since)| (count, since + FOUND_AFTER))
             && since < Instant::now()
@@ -143,6 +150,7 @@ impl Eye {
         match seen {
             // This relay may be none of the members.
             Ok(seen) if seen.members > seen.partitions => {
+                self.group.works();
                 self.group.service.road.deliveries.store(true, Ordering::Relaxed);
                 Seen::Moves
             }
@@ -152,7 +160,17 @@ impl Eye {
                     format!("it has no partition, though the group has {members} members for {partitions} partitions");
                 Seen::Stands { since, cause }
             }
-            Err(_) => Seen::Waits,
+            Err(error) => {
+                self.heard(&error);
+                Seen::Waits
+            }
+        }
+    }
+
+    /// Kafka doesn't answer, which others tell, or denies the answer.
+    fn heard(&self, error: &KafkaError) {
+        if is_denied(error) {
+            self.group.heard(error);
         }
     }
 

@@ -74,7 +74,7 @@ impl From<Failed> for Trouble {
 
 impl Transactional {
     /// Initialises a producer under this id. Fences any other, and ends the transaction that it may have left open.
-    pub(super) async fn open(kafka: &KafkaConfig, setup: &Setup, id: &str) -> Result<Self, KafkaError> {
+    pub(super) async fn open(kafka: &KafkaConfig, setup: &Setup, id: &str) -> anyhow::Result<Self> {
         let role = format!("outbox-{}", setup.service);
         let mut config = kafka::producer(kafka, &role, setup.largest);
         config
@@ -90,7 +90,8 @@ impl Transactional {
         let (client, id) = (Producer::new(&config, role)?, id.to_owned());
         let opened = Self { client, journal: setup.journal.clone(), topics: setup.topics.clone(), id };
         let journal = Arc::clone(&opened.journal);
-        opened.run(move |client| initialise(client, &journal)).await?;
+        let initialised = opened.run(move |client| initialise(client, &journal)).await;
+        initialised.map_err(|error| opened.client().context().why(error))?;
         Ok(opened)
     }
 

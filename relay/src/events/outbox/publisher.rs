@@ -27,6 +27,7 @@ use super::retire::retire;
 use super::store::{self, Held};
 use crate::backoff::Failures;
 use crate::config::KafkaConfig;
+use crate::kafka::Rights;
 use crate::postgres::RelayRole;
 use crate::redis::{Space, Waiter};
 use crate::service::Service;
@@ -81,6 +82,8 @@ impl Predecessor {
 pub(super) struct Publisher {
     service: Arc<Service>,
     kafka: Arc<KafkaConfig>,
+    /// Whether Kafka lets it do its work.
+    rights: Rights,
     setup: Setup,
     role: RelayRole,
     lease: Duration,
@@ -153,6 +156,7 @@ impl Publisher {
             paused_until: now,
             failures: BACKOFF.failures(),
             leaves_at: None,
+            rights: Rights::new(Arc::clone(&service), "outbox"),
             service,
             kafka,
             setup,
@@ -168,11 +172,15 @@ impl Publisher {
     pub(super) async fn run(mut self, predecessor: Predecessor) -> End {
         match self.stop.clone().run_until_cancelled(self.begin(&predecessor)).await {
             None => return End::Stopped,
-            Some(Err(cause)) => return End::Failed(cause),
+            Some(Err(cause)) => {
+                self.rights.failed(&cause);
+                return End::Failed(cause);
+            }
             Some(Ok(())) => {}
         }
         let _heartbeat = self.start_heartbeat();
         tracing::info!(service = &*self.service.name, publisher = &*self.id, "publishing the outbox");
+        self.rights.granted();
         let end = loop {
             let done = match self.next().await {
                 Wake::Stop => break End::Stopped,
@@ -188,7 +196,12 @@ impl Publisher {
         gauge!(names::OUTBOX_SHARDS, "service" => self.name()).set(0.0);
         match end {
             End::Stopped => self.give_up().await,
-            end => end,
+            end => {
+                if let End::Lost(cause) = &end {
+                    self.rights.failed(cause);
+                }
+                end
+            }
         }
     }
 

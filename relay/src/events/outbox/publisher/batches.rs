@@ -175,6 +175,7 @@ impl Publisher {
     /// A batch is in Kafka, and marked.
     pub(super) fn published(&mut self, batch: &[Waiting], began: Instant) {
         self.progress.end();
+        self.rights.granted();
         if !self.failures.is_none() {
             self.failures.reset();
             tracing::info!(service = &*self.service.name, "the outbox is published again");
@@ -189,6 +190,7 @@ impl Publisher {
 
     /// Pauses, longer each time.
     pub(super) fn later(&mut self, what: &'static str, cause: anyhow::Error) -> anyhow::Result<()> {
+        self.rights.failed(&cause);
         let (service, cause) = (&*self.service.name, format!("{cause:#}"));
         if self.failures.is_none() {
             tracing::warn!(service, cause, what, "publishing the outbox failed; retrying with back-off");
