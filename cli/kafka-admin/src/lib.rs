@@ -13,7 +13,8 @@ use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredent
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::{
-    AlterUserScramCredentialsRequest, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, MetadataRequest,
+    AlterUserScramCredentialsRequest, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest,
+    FindCoordinatorRequest, MetadataRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -116,6 +117,32 @@ impl Admin {
         // No topics.
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
         Ok(self.connection.ask(&request, 9).await?.brokers.len())
+    }
+
+    /// Waits until groups and transactions have their coordinators. A new broker makes the topics of both when it is first asked;
+    /// where many ask at once, it logs a warning for all but one.
+    ///
+    /// # Errors
+    /// Where there is none in time.
+    pub async fn until_coordinated(&mut self) -> Result<()> {
+        const GROUP: i8 = 0;
+        const TRANSACTION: i8 = 1;
+        for kind in [GROUP, TRANSACTION] {
+            let request =
+                FindCoordinatorRequest::default().with_key_type(kind).with_coordinator_keys(vec![text("towpath")]);
+            let found = async {
+                loop {
+                    let answer = self.connection.ask(&request, 4).await?;
+                    if answer.coordinators.iter().all(|coordinator| coordinator.error_code == 0) {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            };
+            let found: Result<Result<()>, _> = tokio::time::timeout(KNOWN_WITHIN, found).await;
+            found.context("the broker names no coordinator")??;
+        }
+        Ok(())
     }
 
     /// Everything that a user is allowed.

@@ -33,7 +33,8 @@ async fn make(kafka: &Kafka, logins: &[Login], environment: BTreeMap<String, Str
     let mut admin = Admin::connect(&kafka.address, &Login::new(ADMIN, &kafka.password)).await?;
     admin.set_passwords(logins).await?;
     let users: Vec<String> = logins.iter().map(|login| login.user.clone()).collect();
-    admin.allow_exactly(&users, &acls).await
+    admin.allow_exactly(&users, &acls).await?;
+    admin.until_coordinated().await
 }
 
 /// What the relay says that its users need.

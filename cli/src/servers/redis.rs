@@ -1,4 +1,5 @@
 //! Redis: one server, nothing on disk.
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub(crate) fn part(place: &Place, port: u16, password: &str) -> Result<PartSpec>
             let (file, folder, config) = (file.clone(), folder.clone(), config.clone());
             async move {
                 std::fs::create_dir_all(&folder)?;
+                std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
                 write_atomically(&file, &config, 0o600)
             }
             .boxed()

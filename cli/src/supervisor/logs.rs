@@ -1,6 +1,7 @@
 //! The log files of parts. Each child appends to its file itself, so nothing is lost when the supervisor dies.
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,7 @@ pub(crate) fn open(path: &Path, name: &str) -> Result<(File, u64)> {
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot open {}", path.display()))?;
     let now = jiff::Zoned::now().strftime("%F %T%:z").to_string();
@@ -56,6 +58,7 @@ fn shortened(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
     use towpath_stack::testing::TempDir;
 
     #[test]
@@ -65,6 +68,9 @@ mod tests {
         fs::write(&path, "an old run\n").unwrap();
         let (mut file, from) = open(&path, "x").unwrap();
         assert_eq!(last_lines(&path, from, 5), Vec::<String>::new());
+        let other = folder.path().join("other.log");
+        open(&other, "other").unwrap();
+        assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o077, 0, "a log is its owner's");
         for number in 1..=7 {
             writeln!(file, "line {number}\n").unwrap();
         }

@@ -68,10 +68,10 @@ impl Home {
         self.data().join("seeded")
     }
 
-    /// Makes the folders. `run` is for this user alone; `data` can be passed through, since PostgreSQL may run as
+    /// Makes the folders. All is for this user alone; the home and `data` can be passed through, since PostgreSQL may run as
     /// another user than the caller (its own folder is closed to all others).
     pub fn create(&self) -> Result<()> {
-        for (folder, mode) in [(self.0.clone(), 0o755), (self.data(), 0o711), (self.logs(), 0o755), (self.run(), 0o700)]
+        for (folder, mode) in [(self.0.clone(), 0o711), (self.data(), 0o711), (self.logs(), 0o700), (self.run(), 0o700)]
         {
             fs::create_dir_all(&folder)
                 .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)))
@@ -141,6 +141,19 @@ mod tests {
         assert!(home.is_held().unwrap());
         drop(held);
         assert!(!home.is_held().unwrap());
+    }
+
+    #[test]
+    fn nobody_else_looks_into_a_home() {
+        let folder = TempDir::new();
+        let home = Home::resolve(Some(&folder.path().join("home"))).unwrap();
+        fs::create_dir(home.path()).unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        home.create().unwrap();
+        for (folder, passed) in [(home.path(), 0o011), (&home.data(), 0o011), (&home.logs(), 0), (&home.run(), 0)] {
+            let mode = fs::metadata(folder).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, passed, "{}: {mode:o}", folder.display());
+        }
     }
 
     #[test]

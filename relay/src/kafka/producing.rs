@@ -96,6 +96,11 @@ impl Producer {
         &self.0.client
     }
 
+    /// A call of this client has failed: why, where Kafka has said more of it.
+    pub(crate) fn why(&self, error: KafkaError) -> anyhow::Error {
+        self.0.client.client().context().0.why(error)
+    }
+
     /// Queues a record. Answers what becomes of it: its offset once every in-sync replica has it.
     ///
     /// # Errors

@@ -65,7 +65,9 @@ async fn nobody_reads_or_fences_for_another_service() {
     let prefix = &setup.id;
     let refused = |service: &str, settings: &[(&str, String)]| {
         let mut config = as_service(&setup, service);
-        settings.iter().for_each(|(name, value)| drop(config.set(*name, value)));
+        for (name, value) in settings {
+            config.set(*name, value);
+        }
         config
     };
     // Alpha would fence the transactions of another service, and beta those of alpha.
@@ -105,8 +107,7 @@ async fn three(component: &Component) -> Setup {
     };
     let publishes = |name: &str| ServiceSetup::new(name).database().publishes(TOPIC);
     let setup = Setup::new().service(publishes("alpha")).service(publishes("delta")).service(hears("beta"));
-    let limits = "[limits]\nlease_ms = 2000\ndelivery_session_ms = 6000";
-    setup.service(hears("gamma")).declare(TOPIC).toml(limits).databases().await
+    setup.service(hears("gamma")).declare(TOPIC).databases().await
 }
 
 /// Leaves the users everything but what `taken` names.
@@ -193,25 +194,6 @@ async fn a_publisher_without_its_right_is_told_stays_alone_and_goes_on() {
         is_ready(&relay).await;
         assert!(relay.stop().await);
     }
-}
-
-#[tokio::test]
-async fn a_right_that_is_taken_while_all_runs_is_told_and_what_waits_goes_on() {
-    let component = Component::start().await;
-    let setup = three(&component).await;
-    let relay = setup.start().await;
-    is_heard(&setup, &relay, &component, "alpha", 1, &["/beta", "/gamma"]).await;
-    let (alpha, beta, topic) = (setup.kafka_user("alpha"), setup.kafka_user("beta"), setup.topic(TOPIC));
-    without(&setup, |acl| acl.name == topic && [&alpha, &beta].contains(&&acl.user)).await;
-    crate::say_as("alpha", &relay, &[event(&setup, "key-2", 2)]).await;
-    is_heard(&setup, &relay, &component, "delta", 3, &["/gamma"]).await;
-    says(&relay, "alpha.outbox").await;
-    says(&relay, "beta.consumer.rights").await;
-    setup.allow_all().await;
-    arrives(&component, 2, &["/beta", "/gamma"]).await;
-    arrives(&component, 3, &["/beta"]).await;
-    is_ready(&relay).await;
-    assert!(relay.stop().await);
 }
 
 #[tokio::test]

@@ -221,8 +221,7 @@ async fn a_list_ends_however_many_letters_land_meanwhile() {
     let config = setup.config("cli");
     topics::ensure(&config, config.kafka.as_ref().expect("Kafka")).await.expect("makes them");
     let topic = topics::dead_letters(&setup.topic(TOPIC), "beta");
-    let producer: FutureProducer =
-        crate::support::kafka_client(&setup.servers.kafka).create().expect("a producer");
+    let producer: FutureProducer = crate::support::kafka_client(&setup.servers.kafka).create().expect("a producer");
     let write = async |n: usize| {
         let offset = n.to_string();
         let header = Header { key: headers::OFFSET, value: Some(&offset) };

@@ -91,7 +91,7 @@ impl Transactional {
         let opened = Self { client, journal: setup.journal.clone(), topics: setup.topics.clone(), id };
         let journal = Arc::clone(&opened.journal);
         let initialised = opened.run(move |client| initialise(client, &journal)).await;
-        initialised.map_err(|error| opened.client().context().why(error))?;
+        initialised.map_err(|error| opened.client.why(error))?;
         Ok(opened)
     }
 
