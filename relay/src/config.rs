@@ -8,6 +8,7 @@ mod checks;
 mod event_type;
 pub(crate) mod kept;
 mod limits;
+mod login;
 pub(crate) mod own_topics;
 mod read;
 mod reader;

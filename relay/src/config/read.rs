@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::checks;
 use super::reader::{Fault, Reader, Section};
 use super::{
-    ComponentConfig, Config, EventType, KafkaConfig, KafkaLogin, Limits, LogConfig, LogFormat, PostgresConfig,
-    PostgresUrl, RedisConfig, RelayConfig, Secret, ServiceConfig, SubscriptionConfig, TelemetryConfig, TimerConfig,
-    TopicConfig,
+    ComponentConfig, Config, EventType, KafkaConfig, Limits, LogConfig, LogFormat, PostgresConfig, PostgresUrl,
+    RedisConfig, RelayConfig, Secret, ServiceConfig, SubscriptionConfig, TelemetryConfig, TimerConfig, TopicConfig,
 };
+use super::{checks, login};
 
 /// Shorter tokens could be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
@@ -189,7 +188,7 @@ fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
     }
     let properties = section.map("properties", Section::secret);
     checks::properties(&section.section("properties"), &properties);
-    let login = login(&section);
+    let login = login::of(&section);
     if login.is_some() {
         checks::properties_beside_a_login(&section.section("properties"), &properties);
     }
@@ -198,55 +197,10 @@ fn kafka(root: &Section<'_, '_>) -> Option<KafkaConfig> {
     Some(KafkaConfig { brokers, prefix, topics, properties, login, readers })
 }
 
-/// `user` and `password`: both or none.
-fn login(section: &Section<'_, '_>) -> Option<KafkaLogin> {
-    match (section.has("user"), section.has("password")) {
-        (false, false) => None,
-        (true, true) => {
-            let user = section.required("user", "\"order\"");
-            if !is_topic_name(&user) {
-                section.fault("user", "must have 1 to 200 of a-z, A-Z, 0-9, ., _ and -");
-            }
-            Some(KafkaLogin { user, password: section.required_secret("password", "\"${TOWPATH_KAFKA_PASSWORD}\"") })
-        }
-        (true, false) => {
-            section.fault("password", "is missing; for example password = \"${TOWPATH_KAFKA_PASSWORD}\"");
-            let _ = section.text("user");
-            None
-        }
-        (false, true) => {
-            section.fault("user", "is missing; for example user = \"order\"");
-            let _ = section.secret("password");
-            None
-        }
-    }
-}
-
-/// A service's own user of Kafka.
-fn service_login(parent: &Section<'_, '_>, kafka: Option<&KafkaConfig>) -> Option<KafkaLogin> {
-    let section = parent.section("kafka");
-    if !section.is_present() {
-        return None;
-    }
-    let login = login(&section);
-    if login.is_none() && !section.has("user") && !section.has("password") {
-        section.fault_here("needs user and password");
-    }
-    match kafka {
-        None => section.fault_here("needs [kafka] with brokers"),
-        Some(kafka) if kafka.login.is_none() => {
-            section.fault_here("needs user and password under [kafka] too: the relay makes the topics as that user");
-        }
-        Some(_) => {}
-    }
-    section.finish();
-    login
-}
-
 fn service(name: String, section: Section<'_, '_>, base: &Limits, kafka: Option<&KafkaConfig>) -> ServiceConfig {
     let (token, token_secondary) = (token(&section), token_secondary(&section));
     let postgres = postgres(&section);
-    let login = service_login(&section, kafka);
+    let login = login::of_service(&section, kafka);
     let publish = publish(&section, kafka);
     if !publish.is_empty() && !section.has("postgres") {
         section.fault("publish", "needs [services.….postgres]: events are published out of the service's database");
@@ -500,7 +454,7 @@ fn is_service_name(name: &str) -> bool {
 }
 
 /// Kafka allows 249 characters; the dead letters' topic needs some of them.
-fn is_topic_name(name: &str) -> bool {
+pub(super) fn is_topic_name(name: &str) -> bool {
     (1..=200).contains(&name.len())
         && name != "."
         && name != ".."
