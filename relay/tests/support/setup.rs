@@ -231,7 +231,8 @@ impl Setup {
 
     /// Makes the users of Kafka, and allows them what the relay says that they need. Does it once.
     pub async fn users(&self) {
-        self.users_are_made.get_or_init(|| self.make_users()).await;
+        // On the heap: the future of a test stands on a stack of 2 MiB.
+        self.users_are_made.get_or_init(|| Box::pin(self.make_users())).await;
     }
 
     async fn make_users(&self) {
