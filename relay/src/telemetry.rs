@@ -7,6 +7,7 @@ mod context;
 mod export;
 pub(crate) mod metrics;
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::TracerProvider as _;
@@ -30,6 +31,11 @@ pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
 }
 
+/// Colours are for a terminal, and for who has not forbidden them (<https://no-color.org>).
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Begins to log and, where an endpoint is configured, to export. Once per process, inside the runtime.
 ///
 /// # Errors
@@ -39,7 +45,7 @@ pub fn init(config: &Config) -> anyhow::Result<Telemetry> {
     let stderr = || Lines(std::io::stderr());
     let lines = match config.log.format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(stderr).boxed(),
-        LogFormat::Pretty => fmt::layer().compact().with_writer(stderr).boxed(),
+        LogFormat::Pretty => fmt::layer().compact().with_ansi(colours()).with_writer(stderr).boxed(),
     };
     let provider = config
         .telemetry
