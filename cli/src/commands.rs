@@ -1,8 +1,10 @@
 //! One module per command. `audit`, `bench` and `chaos` are crates of their own.
+pub(crate) mod completions;
 pub(crate) mod dlq;
 pub(crate) mod down;
 pub(crate) mod logs;
 pub(crate) mod migrate;
+pub(crate) mod new;
 pub(crate) mod outbox;
 pub(crate) mod part;
 pub(crate) mod psql;

@@ -71,10 +71,10 @@ fn read_anew(
 }
 
 pub(crate) fn relay_command(command: &str) -> Result<Launch> {
-    let root = checkout::repository()?;
+    let application = checkout::application()?;
     let mut launch =
-        Launch::new(binary("towpath-relay")?).args([command, "--config"]).args([checkout::relay_config(&root)]);
-    launch.folder = Some(root);
+        Launch::new(binary("towpath-relay")?).args([command, "--config"]).args([checkout::relay_config(&application)]);
+    launch.folder = Some(application);
     Ok(launch)
 }
 
@@ -107,8 +107,8 @@ pub(crate) async fn migrate(home: &Home, environment: BTreeMap<String, String>) 
 
 /// The edge of a pair: whatever runs spin.toml.
 pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Surroundings<'_>) -> Result<PartSpec> {
-    let (root, name) = (checkout::repository()?, replica::named("host", pair));
-    let manifest = root.join("spin.toml").into_os_string();
+    let (application, name) = (checkout::application()?, replica::named("host", pair));
+    let manifest = application.join("spin.toml").into_os_string();
     let address = surroundings.ports.address(&name)?;
     let mut launch = match runtime {
         Runtime::Embedded => Launch::new(binary("towpath-host")?)
@@ -127,7 +127,7 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
     launch.environment = surroundings.spin(pair)?;
     let variables = read_anew(home, surroundings, move |surroundings| surroundings.spin(pair));
     launch.optional = surroundings.services.spin_variables().collect();
-    launch.folder = Some(root);
+    launch.folder = Some(application);
     Ok(PartSpec {
         address: address.clone(),
         tier: Tier::Edge,
@@ -136,7 +136,11 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
         prepare: None,
         launch,
         variables: Some(variables),
-        probe: Probe::Http { url: format!("http://{address}/healthz") },
+        // Another application may answer this path as it likes.
+        probe: match checkout::works_for_another()? {
+            false => Probe::Http { url: format!("http://{address}/healthz") },
+            true => Probe::Answers { url: format!("http://{address}/healthz") },
+        },
         ready_deadline: Duration::from_secs(120),
         stop_signal: StopSignal::Terminate,
         stop_deadline: STOP_DEADLINE,
@@ -153,9 +157,9 @@ pub(crate) fn spin() -> Result<PathBuf> {
     )
 }
 
-/// What a plain `spin up` in the checkout needs: Spin reads `.env` beside its manifest.
-pub(crate) fn write_dot_env(root: &Path, surroundings: &Surroundings<'_>) -> Result<PathBuf> {
-    let file = root.join(".env");
+/// What a plain `spin up` in the application's folder needs: Spin reads `.env` beside its manifest.
+pub(crate) fn write_dot_env(application: &Path, surroundings: &Surroundings<'_>) -> Result<PathBuf> {
+    let file = application.join(".env");
     let mut text = String::from(DOT_ENV_TITLE);
     for (name, value) in surroundings.spin(1)? {
         text.push_str(&format!("{name}={value}\n"));
@@ -170,8 +174,8 @@ pub(crate) fn write_dot_env(root: &Path, surroundings: &Surroundings<'_>) -> Res
 }
 
 /// Removes a `.env` that `up --no-host` made.
-pub(crate) fn remove_dot_env(root: &Path) {
-    let file = root.join(".env");
+pub(crate) fn remove_dot_env(application: &Path) {
+    let file = application.join(".env");
     let ours = std::fs::read_to_string(&file).is_ok_and(|text| text.starts_with(DOT_ENV_TITLE));
     if ours && let Err(error) = std::fs::remove_file(&file) {
         say(&format!("cannot remove {}: {error}", file.display()));

@@ -10,21 +10,25 @@ mod seed;
 mod servers;
 mod supervisor;
 mod tools;
+mod version;
 mod wasm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
+use anyhow::{Result, bail};
+use clap::{CommandFactory, Parser, Subcommand};
+use towpath_stack::checkout;
 use towpath_stack::home::Home;
 use towpath_stack::terminal::say;
 
-use crate::commands::{dlq, down, logs, migrate, outbox, part, psql, reset, rotate_tokens, status, test, up};
+use crate::commands::{
+    completions, dlq, down, logs, migrate, new, outbox, part, psql, reset, rotate_tokens, status, test, up,
+};
 
 /// An order platform at the edge: everything that it needs, by one command.
 #[derive(Debug, Parser)]
-#[command(name = "towpath", version, after_help = EXAMPLES, max_term_width = 120)]
+#[command(name = "towpath", version, long_version = version::LONG, after_help = EXAMPLES, max_term_width = 120)]
 struct Cli {
     /// The folder of the stack: its data, logs and secrets
     #[arg(
@@ -49,6 +53,7 @@ const EXAMPLES: &str = "Examples:
   towpath psql order           open psql on the order service's database
   towpath dlq list             list the events that a component did not take
   towpath down                 stop the stack that runs in the background
+  towpath new shop-reviews     make another application behind a relay of its own
   towpath chaos                break it on purpose, and count what was lost or duplicated
   towpath test                 run every test on servers of its own";
 
@@ -86,8 +91,34 @@ enum Command {
     Chaos(towpath_chaos::Args),
     /// Run the tests on servers of their own
     Test(test::Args),
+    /// Make another Spin application behind a relay of its own
+    New(new::Args),
     /// Delete all data of the stack
     Reset(reset::Args),
+    /// Print what makes a shell complete this command's words
+    Completions(completions::Args),
+}
+
+impl Command {
+    /// Refuses what knows the shop's data or the checkout's tests where the command works for another application.
+    fn is_possible_here(&self) -> Result<()> {
+        let name = match self {
+            Self::Audit(_) => "audit",
+            Self::Bench(_) => "bench",
+            Self::Chaos(_) => "chaos",
+            Self::Test(_) => "test",
+            _ => return Ok(()),
+        };
+        if checkout::works_for_another()? {
+            let (here, root) = (checkout::application()?, checkout::repository()?);
+            bail!(
+                "`towpath {name}` knows Towpath's own shop, and {} is another application: call it in {}",
+                here.display(),
+                root.display()
+            );
+        }
+        Ok(())
+    }
 }
 
 /// Runs the command line.
@@ -105,7 +136,10 @@ pub fn run() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<ExitCode> {
     let home = Home::resolve(cli.home.as_deref())?;
+    cli.command.is_possible_here()?;
     match cli.command {
+        Command::New(args) => new::command(&args),
+        Command::Completions(args) => completions::command(&args, Cli::command()),
         Command::Up(args) => supervising()?.block_on(up::command(&args, &home)),
         Command::Test(args) => supervising()?.block_on(test::command(&args, &home)),
         Command::Down(args) => supervising()?.block_on(down::command(&args, &home)),
@@ -138,7 +172,6 @@ fn measuring() -> Result<tokio::runtime::Runtime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use towpath_stack::checkout;
 use towpath_stack::home::Home;
 use towpath_stack::ports::{self, Ports};
 use towpath_stack::programs;
@@ -64,7 +65,9 @@ pub(crate) fn stack(
         for pair in 1..=choice.replicas {
             parts.push(edge::host(home, runtime, pair, surroundings)?);
         }
-        tasks.extend(urls.first().map(|url| seed_task(home, url)));
+        if !checkout::works_for_another()? {
+            tasks.extend(urls.first().map(|url| seed_task(home, url)));
+        }
     }
     let state = State {
         phase: Phase::Starting,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 use towpath_stack::checkout;
+use towpath_stack::services::Services;
 use towpath_stack::terminal::say;
 
 const TARGET: &str = "wasm32-wasip2";
@@ -53,15 +54,47 @@ pub(crate) async fn build(root: &Path, packages: &[&str]) -> Result<()> {
     if !status.success() {
         bail!("the components don't build ({status}): see above");
     }
-    let sizes: Vec<String> = packages.iter().map(|package| size(root, package)).collect::<Result<_>>()?;
+    let size_of = |package: &&str| {
+        let file = built(root).join(format!("{}.wasm", package.replace('-', "_")));
+        size(package.trim_start_matches("towpath-"), &file)
+    };
+    let sizes: Vec<String> = packages.iter().map(size_of).collect::<Result<_>>()?;
     say(&format!("Components: {}", sizes.join(", ")));
     Ok(())
 }
 
-fn size(root: &Path, package: &str) -> Result<String> {
-    let file = built(root).join(format!("{}.wasm", package.replace('-', "_")));
+/// Builds the components of another application, each by the build command that spin.toml gives it, as `spin build` does.
+pub(crate) async fn build_application(root: &Path, application: &Path, services: &Services) -> Result<()> {
+    let mut compiler = None;
+    let mut sizes = Vec::new();
+    for component in services.components() {
+        if let Some(build) = &component.build {
+            let mut command = Command::new("sh");
+            command.args(["-c", build]).current_dir(application.join(&component.folder));
+            if build.split_whitespace().next() == Some("cargo") {
+                let found = match compiler.take() {
+                    Some(found) => found,
+                    None => toolchain(root).await?,
+                };
+                command.envs(compiler.insert(found));
+            }
+            // spin.toml says where the component is afterwards; what is set for Towpath's own build would change that.
+            command.env_remove("CARGO_TARGET_DIR").env_remove("RUSTC_WORKSPACE_WRAPPER");
+            let status = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).status().await;
+            let status = status.context("cannot run sh")?;
+            if !status.success() {
+                bail!("the component {} doesn't build (`{build}`: {status}): see above", component.name);
+            }
+        }
+        sizes.push(size(&component.name, &application.join(&component.source))?);
+    }
+    say(&format!("Components: {}", sizes.join(", ")));
+    Ok(())
+}
+
+fn size(name: &str, file: &Path) -> Result<String> {
     let bytes = file.metadata().with_context(|| format!("{} was not built", file.display()))?.len();
-    Ok(format!("{} {} kB", package.trim_start_matches("towpath-"), bytes.div_ceil(1000)))
+    Ok(format!("{name} {} kB", bytes.div_ceil(1000)))
 }
 
 /// spin.toml says `target/wasm`. Where the native build goes elsewhere (`CARGO_TARGET_DIR`), the components go there too,

@@ -28,7 +28,7 @@ pub(super) fn run(name: &str, arguments: &[String], home: &Home) -> Result<ExitC
             Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };
         relay.envs(surroundings.relay(1, false)?);
     }
-    let root = checkout::repository()?;
-    relay.env(checkout::RELAY_CONFIG, checkout::relay_config(&root)).arg0("towpath").arg(name).args(arguments);
+    let application = checkout::application()?;
+    relay.env(checkout::RELAY_CONFIG, checkout::relay_config(&application)).arg0("towpath").arg(name).args(arguments);
     Err(relay.exec()).context("cannot run towpath-relay")
 }

@@ -45,7 +45,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         remove(&folder, |path| std::fs::remove_dir_all(path))?;
     }
     remove(&home.secrets_file(), |path| std::fs::remove_file(path))?;
-    edge::remove_dot_env(&root);
+    edge::remove_dot_env(&checkout::application()?);
     let _ = std::fs::remove_dir(home.path());
     say(&format!("All data under {} is deleted.", home.path().display()));
     Ok(ExitCode::SUCCESS)

@@ -135,7 +135,8 @@ async fn run(
     progress: &Progress,
 ) -> Result<ExitCode> {
     let root = checkout::repository()?;
-    let (head, foot) = (head(args, &root, &prepared)?, messages::foot(args, home, &prepared.ports)?);
+    let (head, foot) =
+        (head(args, &checkout::application()?, &prepared)?, messages::foot(args, home, &prepared.ports)?);
     let surroundings = prepared.surroundings(args.servers());
     let plan: Plan = plan::stack(home, &root, args.choice(), &surroundings, prepared.machine.jars.as_ref())?;
     let (supervisor, tasks) = Supervisor::new(home, lock, plan, Screen::new(head, foot))?;
@@ -173,11 +174,11 @@ async fn run(
     result
 }
 
-fn head(args: &Args, root: &Path, prepared: &Prepared) -> Result<Vec<String>> {
+fn head(args: &Args, application: &Path, prepared: &Prepared) -> Result<Vec<String>> {
     let ports = &prepared.ports;
     if args.no_host {
-        let file = edge::write_dot_env(root, &prepared.surroundings(args.servers()))?;
-        return Ok(messages::without_host(root, &file, ports.get("host")?));
+        let file = edge::write_dot_env(application, &prepared.surroundings(args.servers()))?;
+        return Ok(messages::without_host(application, &file, ports.get("host")?));
     }
     Ok(vec![format!("Towpath is up: {}", args.choice().urls(ports)?.join(", ")), String::new()])
 }

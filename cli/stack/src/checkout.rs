@@ -1,4 +1,4 @@
-//! The checkout that this program works for, and what belongs to it and not to one stack.
+//! The checkout that this program is from, the application that it works for, and what belongs to neither.
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,25 @@ pub fn repository() -> Result<PathBuf> {
     }
 }
 
+/// The application that the command works for: the nearest folder, from the current one upwards, with spin.toml and
+/// relay.toml. Where there is none, or where it is a checkout of Towpath, it is [`repository`], whose application is the shop.
+pub fn application() -> Result<PathBuf> {
+    let root = repository()?;
+    let here = std::env::current_dir().context("the current folder is gone")?;
+    Ok(another_application(&here).unwrap_or(root))
+}
+
+/// Whether the command works for another application than Towpath's own shop.
+pub fn works_for_another() -> Result<bool> {
+    Ok(application()? != repository()?)
+}
+
+fn another_application(here: &Path) -> Option<PathBuf> {
+    let has = |folder: &&Path| folder.join("spin.toml").is_file() && folder.join("relay.toml").is_file();
+    let found = here.ancestors().find(has)?;
+    (!found.join("infra/native").is_dir()).then(|| found.to_path_buf())
+}
+
 /// What all checkouts of this user share: Kafka's jars, small tools.
 pub fn cache() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os("TOWPATH_CACHE") {
@@ -37,8 +56,28 @@ pub fn cache() -> Result<PathBuf> {
 /// Names another relay.toml, for a stack whose relay has other services or other settings.
 pub const RELAY_CONFIG: &str = "TOWPATH_RELAY_CONFIG";
 
-/// The relay.toml of the stack: the one that [`RELAY_CONFIG`] names, or the checkout's.
+/// The relay.toml of the stack: the one that [`RELAY_CONFIG`] names, or the application's.
 #[must_use]
-pub fn relay_config(root: &Path) -> OsString {
-    std::env::var_os(RELAY_CONFIG).unwrap_or_else(|| root.join("relay.toml").into_os_string())
+pub fn relay_config(application: &Path) -> OsString {
+    std::env::var_os(RELAY_CONFIG).unwrap_or_else(|| application.join("relay.toml").into_os_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TempDir, root};
+
+    #[test]
+    fn an_application_is_found_from_each_of_its_folders_and_a_checkout_is_none() {
+        let folder = TempDir::new();
+        let (app, inner) = (folder.path().join("app"), folder.path().join("app/src/inner"));
+        std::fs::create_dir_all(&inner).unwrap();
+        assert_eq!(another_application(&inner), None);
+        std::fs::write(app.join("spin.toml"), "").unwrap();
+        assert_eq!(another_application(&inner), None, "Spin's manifest alone is no application with a relay");
+        std::fs::write(app.join("relay.toml"), "").unwrap();
+        assert_eq!(another_application(&inner), Some(app.clone()));
+        assert_eq!(another_application(folder.path()), None);
+        assert_eq!(another_application(&root().canonicalize().unwrap().join("cli/src")), None);
+    }
 }

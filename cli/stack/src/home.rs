@@ -14,11 +14,11 @@ use crate::checkout;
 pub struct Home(PathBuf);
 
 impl Home {
-    /// The home that the user named, or `.towpath` in the checkout.
+    /// The home that the user named, or `.towpath` in the application's folder.
     pub fn resolve(named: Option<&Path>) -> Result<Self> {
         let path = match named {
             Some(path) => path.to_path_buf(),
-            None => checkout::repository()?.join(".towpath"),
+            None => checkout::application()?.join(".towpath"),
         };
         Ok(Self(std::path::absolute(&path).with_context(|| format!("no absolute path for {}", path.display()))?))
     }

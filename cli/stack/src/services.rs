@@ -48,16 +48,20 @@ pub struct Component {
     pub source: PathBuf,
     /// The cargo package that its build command builds; none where it has no such command.
     pub package: Option<String>,
+    /// What builds it, for a shell in [`Self::folder`].
+    pub build: Option<String>,
+    /// Where the build command runs, relative to spin.toml.
+    pub folder: PathBuf,
 }
 
 impl Services {
-    /// Reads spin.toml in the checkout, and the relay.toml that the stack uses ([`checkout::relay_config`]).
+    /// Reads spin.toml of the application, and the relay.toml that the stack uses ([`checkout::relay_config`]).
     ///
     /// # Errors
     /// Where one of them can't be read.
     pub fn load() -> Result<Self> {
-        let root = checkout::repository()?;
-        Self::read(Path::new(&checkout::relay_config(&root)), &root.join("spin.toml"))
+        let application = checkout::application()?;
+        Self::read(Path::new(&checkout::relay_config(&application)), &application.join("spin.toml"))
     }
 
     /// Reads these files.
@@ -77,10 +81,10 @@ impl Services {
             kafka_user: service.kafka.map(|login| login.user),
             subscriptions: service.subscriptions.into_iter().map(|subscription| subscription.topic).collect(),
         });
-        let components = spin.component.into_iter().map(|(name, component)| Component {
-            name,
-            source: component.source,
-            package: component.build.as_ref().and_then(|build| package(&build.command)),
+        let components = spin.component.into_iter().map(|(name, component)| {
+            let build = component.build.unwrap_or_default();
+            let package = build.command.as_deref().and_then(package);
+            Component { name, source: component.source, package, build: build.command, folder: build.workdir }
         });
         Ok(Self {
             services: services.collect(),
@@ -226,9 +230,11 @@ struct ComponentToml {
     build: Option<BuildToml>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct BuildToml {
-    command: String,
+    command: Option<String>,
+    #[serde(default)]
+    workdir: PathBuf,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use towpath_rules::{files, none, root};
 
 /// What recipes tell the reader to make, by the name that they give it as an example.
-const MADE: [&str; 3] = ["shipping", "shipments", "V3__image_url"];
+const MADE: [&str; 4] = ["shipping", "shipments", "V3__image_url", "migrations/parcel"];
 
 /// Every page of the repository, by its path in it.
 fn pages() -> Vec<(String, String)> {
@@ -67,8 +67,8 @@ fn every_file_that_a_page_names_exists() {
     for (page, text) in pages() {
         for name in quoted(&text) {
             let path = name.split("::").next().unwrap_or_default();
-            // A part in capitals, an angle bracket or a brace stands for whatever the reader puts there.
-            let is_pattern = path.contains(['*', '<', '{', ' ', '$'])
+            // A part in capitals, an angle bracket, a brace or a percent sign stands for whatever the reader puts there.
+            let is_pattern = path.contains(['*', '<', '{', ' ', '$', '%'])
                 || path.split(['/', '.']).any(|part| {
                     part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase()) && part != "README"
                 });

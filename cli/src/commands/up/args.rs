@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "native")]
     pub(super) servers: ServersChoice,
     /// The default ports, or free ones, which the next `up --ports auto` uses again
-    #[arg(long, value_enum, default_value = "default")]
+    #[arg(long, value_enum, default_value = "default", env = "TOWPATH_PORTS", hide_env_values = true)]
     pub(super) ports: PortChoice,
     /// Another port for one part; can be repeated
     #[arg(long, value_name = "NAME=PORT", value_parser = parse_assignment)]

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use towpath_stack::checkout;
 use towpath_stack::services::Services;
 use towpath_stack::state::Servers;
 
@@ -35,7 +36,12 @@ pub(super) async fn prepare(
     };
     if build {
         progress.say("Building the components");
-        progress.step("components", wasm::build(root, &services.packages().collect::<Vec<_>>())).await?;
+        if checkout::works_for_another()? {
+            let application = checkout::application()?;
+            progress.step("components", wasm::build_application(root, &application, services)).await?;
+        } else {
+            progress.step("components", wasm::build(root, &services.packages().collect::<Vec<_>>())).await?;
+        }
     }
     Ok(Machine { jars })
 }

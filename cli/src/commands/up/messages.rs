@@ -35,9 +35,10 @@ pub(super) fn already_runs(home: &Home) -> Result<ExitCode> {
 /// What stands under the table.
 pub(super) fn foot(args: &Args, home: &Home, ports: &Ports) -> Result<Vec<String>> {
     let mut lines = vec![String::new()];
-    if let Some(url) = args.choice().urls(ports)?.first() {
+    let url = args.choice().urls(ports)?.into_iter().next();
+    if let Some(url) = url.filter(|_| checkout::works_for_another().is_ok_and(|another| !another)) {
         lines.push("Order something:".to_owned());
-        lines.extend(example(url));
+        lines.extend(example(&url));
         lines.push(String::new());
     }
     lines.push(format!("Logs: `{}`, or {}", command(home, "logs relay -f"), home.logs().display()));
@@ -57,19 +58,21 @@ fn example(url: &str) -> [String; 2] {
 }
 
 /// What stands above it with `--no-host`.
-pub(super) fn without_host(root: &Path, file: &Path, port: u16) -> Vec<String> {
+pub(super) fn without_host(application: &Path, file: &Path, port: u16) -> Vec<String> {
     vec![
         format!("Towpath is up, without a host. {} has the variables for it. In another terminal:", file.display()),
-        format!("  cd {} && spin up --listen 127.0.0.1:{port}", root.display()),
+        format!("  cd {} && spin up --listen 127.0.0.1:{port}", application.display()),
         String::new(),
     ]
 }
 
 /// A command of ours for this home, as one would type it.
 fn command(home: &Home, rest: &str) -> String {
-    let usual = checkout::repository().ok().map(|root| root.join(".towpath"));
+    let usual = checkout::application().ok().map(|application| application.join(".towpath"));
+    // As it was called: the script says how.
+    let towpath = std::env::var("TOWPATH_COMMAND").unwrap_or_else(|_| "./towpath".to_owned());
     match usual.as_deref() == Some(home.path()) {
-        true => format!("./towpath {rest}"),
-        false => format!("./towpath --home {} {rest}", home.path().display()),
+        true => format!("{towpath} {rest}"),
+        false => format!("{towpath} --home {} {rest}", home.path().display()),
     }
 }
