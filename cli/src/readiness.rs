@@ -34,6 +34,8 @@ struct Read {
     starting: Vec<String>,
     #[serde(default)]
     standing: BTreeMap<String, Standing>,
+    #[serde(default)]
+    dead_letters: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -74,6 +76,15 @@ impl Readiness {
     /// Whether nothing is missing.
     pub(crate) fn is_ready(&self) -> bool {
         self.read.status == "ready"
+    }
+
+    /// What waits for a person: open dead letters, one line for each service.
+    pub(crate) fn open(&self) -> Vec<String> {
+        let letters = |(service, open): (&String, &u64)| {
+            let letters = if *open == 1 { "letter is" } else { "letters are" };
+            format!("{open} dead {letters} open: `towpath dlq list --service {service}`")
+        };
+        self.read.dead_letters.iter().map(letters).collect()
     }
 
     /// What is missing, one line each.

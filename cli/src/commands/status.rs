@@ -1,6 +1,6 @@
 //! `towpath status`: every part with its state, process and address, what the relays say of themselves, and whether anybody is
 //! paid.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         for line in table(&rows) {
             print(&line)?;
         }
-        for line in relays.iter().flat_map(|(relay, readiness)| said(relay, readiness)) {
+        for line in relays.iter().flat_map(|(relay, readiness)| said(relay, readiness)).chain(open(&relays)) {
             print(&line)?;
         }
     }
@@ -106,6 +106,11 @@ async fn readiness_of(running: Option<&State>) -> BTreeMap<String, Readiness> {
         }
     }
     relays
+}
+
+/// What waits for a person, below that. Every relay counts all letters.
+fn open(relays: &BTreeMap<String, Readiness>) -> BTreeSet<String> {
+    relays.values().flat_map(Readiness::open).collect()
 }
 
 /// What a relay misses, below the table.
@@ -196,6 +201,21 @@ mod tests {
         });
         assert_eq!(super::said("relay", &relays["relay"]), ["relay is degraded:", "  redis does not work: away"]);
         assert_eq!(json, wanted);
+    }
+
+    #[test]
+    fn letters_that_wait_for_a_person_are_told_once_and_where_nothing_is_missing_too() {
+        let said = serde_json::json!({"status": "ready", "dead_letters": {"order": 1, "payment": 2}});
+        let relay = || Readiness::read(true, said.clone()).unwrap();
+        let relays = BTreeMap::from([("relay".to_owned(), relay()), ("relay-2".to_owned(), relay())]);
+        let lines: Vec<String> = open(&relays).into_iter().collect();
+        assert_eq!(
+            lines,
+            [
+                "1 dead letter is open: `towpath dlq list --service order`",
+                "2 dead letters are open: `towpath dlq list --service payment`"
+            ]
+        );
     }
 
     #[test]

@@ -143,7 +143,7 @@ async fn read(
     let filter = which.filter(config)?;
     let events = held::list(config, &filter, with_data).await?;
     match (events.is_empty(), which.is_empty()) {
-        (true, true) => eprintln!("No key is held: Kafka accepts all events."),
+        (true, true) => eprintln!("No key is held: Kafka has refused no event that still waits."),
         (true, false) => eprintln!("No held key matches."),
         _ => {}
     }
