@@ -33,6 +33,16 @@ pub(crate) enum Runtime {
     Spin,
 }
 
+impl Runtime {
+    /// Its word of the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Spin => "spin",
+        }
+    }
+}
+
 /// The relay of a pair.
 pub(crate) fn relay(home: &Home, pair: usize, surroundings: &Surroundings<'_>) -> Result<PartSpec> {
     let (ports, name) = (surroundings.ports, replica::named("relay", pair));

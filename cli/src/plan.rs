@@ -74,6 +74,7 @@ pub(crate) fn stack(
         supervisor: this_supervisor()?,
         urls,
         servers: choice.servers,
+        runtime: choice.runtime.map(|runtime| runtime.word().to_owned()),
         kafka_jars: jars.map(|jars| jars.folder.clone()),
         parts: Vec::new(),
         ports: surroundings.ports.clone(),

@@ -59,7 +59,12 @@ async fn order(home: &Home) -> uuid::Uuid {
 #[tokio::test]
 async fn a_stack_lives_through_its_deaths() {
     let home = Home::new();
-    home.towpath(&UP_TWICE).expect(0, &["Towpath is up: http://127.0.0.1:", ", http://127.0.0.1:", "seed: done"]);
+    // Of two at once one starts the stack, and the other waits for it.
+    let at_once = std::thread::scope(|scope| {
+        let ups = [(), ()].map(|()| scope.spawn(|| home.towpath(&UP_TWICE)));
+        ups.map(|up| up.join().unwrap().expect(0, &[": http://127.0.0.1:", ", http://127.0.0.1:"]))
+    });
+    assert_eq!(at_once.iter().filter(|up| up.stderr.contains("seed: done")).count(), 1);
     let parts = parts();
     let pids_of = |parts: &[String]| -> Vec<i64> { parts.iter().map(|part| home.pid(part).unwrap()).collect() };
     assert_eq!(names(&home), parts);
@@ -69,7 +74,17 @@ async fn a_stack_lives_through_its_deaths() {
     // A second `up` starts nothing.
     let pids = pids_of(&parts);
     home.towpath(&UP).expect(0, &["already runs under", "postgres-order"]);
+    // What it would have to change is refused, all at once.
+    let other = ["up", "-d", "--no-build", "--replicas", "1", "--runtime", "spin", "--port", "redis=6"];
+    let refused =
+        home.towpath(&other).expect(1, &["--replicas 1 is asked for, and 2 run", "embedded runs", "redis has"]);
+    let hint =
+        refused.stderr.split('`').find(|part| part.contains("down")).unwrap().replace("./towpath", "printf '%s\n'");
+    let pasted = Command::new("sh").args(["-c", &hint]).output().unwrap().stdout;
+    assert!(String::from_utf8(pasted).unwrap().contains(home.path().to_str().unwrap()), "{hint}");
+    home.towpath(&["up", "--port", "web=80"]).expect(1, &["no port is called web", "host-2"]);
     assert_eq!(pids_of(&parts), pids);
+    assert!(home.path().join("data/kafka/meta.properties").exists(), "Kafka's data are under the home");
 
     // The catalogue, looked at from inside; and the log of a part.
     let count = home.towpath(&["psql", "product", "--", "-Atc", "select count(*) from products"]).expect(0, &[]);
@@ -113,7 +128,10 @@ async fn a_stack_lives_through_its_deaths() {
     while runs(supervisor) {
         std::thread::yield_now();
     }
-    home.towpath(&UP).expect(0, &["Towpath is up"]);
+    let url = |home: &Home| home.towpath(&["status", "--json"]).json()["url"].clone();
+    let before = state["urls"][0].clone();
+    home.towpath(&["up", "--detach", "--no-build"]).expect(0, &["Towpath is up"]);
+    assert_eq!(url(&home), before, "automatic ports are kept by every `up`");
     assert!(pids.iter().all(|pid| !runs(*pid)), "nothing of the killed stack runs beside the new one");
     let one_pair: Vec<String> = parts.into_iter().filter(|part| !part.ends_with("-2")).collect();
     assert_eq!(names(&home), one_pair, "how many replicas there were is not remembered");

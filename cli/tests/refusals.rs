@@ -67,6 +67,7 @@ fn unknown_words_list_the_known_ones() {
     home.towpath(&["up", "--port", "host=none"]).expect(2, &["no port"]);
     home.towpath(&["chaos", "--rate", "0"]).expect(2, &["a number from 0.1 to 1000 is wanted"]);
     home.towpath(&["up", "--no-host", "--runtime", "spin"]).expect(2, &["cannot be used with"]);
+    home.towpath(&["status", "--home", "/tmp/a\nb"]).expect(1, &[r"'\n'", "choose another one with --home"]);
     home.towpath(&["up", "--replicas", "9"]).expect(2, &["1..=8"]);
     home.towpath(&["up", "--no-host", "--replicas", "2"]).expect(1, &["one `spin up`", "one relay"]);
     home.towpath(&["up", "--port", "host-2=3100"]).expect(1, &["no port is called host-2"]);
@@ -126,7 +127,7 @@ fn resetting_asks_and_takes_only_what_is_its_own() {
     }
     home.towpath(&["reset"]).expect(1, &["--yes"]);
     assert!(home.path().join("data/postgres-order/PG_VERSION").exists());
-    home.towpath(&["reset", "--yes"]).expect(0, &["is deleted"]);
+    home.towpath(&["reset", "--yes"]).expect(0, &["is deleted", "still there: mine.txt"]);
     let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["mine.txt"]);
 }

@@ -1,11 +1,11 @@
 //! `towpath migrate`: brings the databases of a running stack to the newest schema.
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use towpath_stack::home::Home;
 use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
-use towpath_stack::state::{Phase, State};
+use towpath_stack::state::State;
 use towpath_stack::surroundings::Surroundings;
 use towpath_stack::terminal::print;
 
@@ -21,9 +21,7 @@ Examples:
 pub(crate) struct Args {}
 
 pub(crate) async fn command(_args: &Args, home: &Home) -> Result<ExitCode> {
-    let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
-    let state =
-        state.with_context(|| format!("no stack runs under {}: start it with `towpath up`", home.path().display()))?;
+    let state = State::running(home)?;
     let (services, secrets) = (Services::load()?, Secrets::load(home)?);
     let surroundings =
         Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };

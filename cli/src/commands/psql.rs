@@ -8,7 +8,7 @@ use towpath_stack::ports;
 use towpath_stack::programs;
 use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
-use towpath_stack::state::{Phase, State};
+use towpath_stack::state::State;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -31,9 +31,7 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         let known: Vec<&str> = services.databases().collect();
         bail!("no service {:?} has a database: there are {}", args.service, known.join(", "));
     }
-    let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
-    let state =
-        state.with_context(|| format!("no stack runs under {}: start it with `towpath up`", home.path().display()))?;
+    let state = State::running(home)?;
     let secrets = Secrets::load(home)?;
     let program = match programs::in_path("psql") {
         Some(program) => program,

@@ -7,7 +7,7 @@ use towpath_stack::checkout;
 use towpath_stack::home::Home;
 use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
-use towpath_stack::state::{Phase, State};
+use towpath_stack::state::State;
 use towpath_stack::surroundings::Surroundings;
 
 use crate::edge;
@@ -20,9 +20,7 @@ pub(super) fn run(name: &str, arguments: &[String], home: &Home) -> Result<ExitC
     let mut relay = Command::new(edge::binary("towpath-relay")?);
     let asks_for_help = arguments.iter().any(|argument| ["-h", "--help", "help"].contains(&argument.as_str()));
     if !asks_for_help {
-        let state = State::current(home)?.filter(|state| state.phase != Phase::Stopped);
-        let none = || format!("no stack runs under {}: start it with `towpath up`", home.path().display());
-        let state = state.with_context(none)?;
+        let state = State::running(home)?;
         let (services, secrets) = (Services::load()?, Secrets::load(home)?);
         let surroundings =
             Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };

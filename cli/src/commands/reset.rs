@@ -48,12 +48,24 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     edge::remove_dot_env(&checkout::application()?);
     let _ = std::fs::remove_dir(home.path());
     say(&format!("All data under {} is deleted.", home.path().display()));
+    let left = left(home);
+    if !left.is_empty() {
+        say(&format!("What Towpath didn't make is still there: {}", left.join(", ")));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What still lies in the home.
+fn left(home: &Home) -> Vec<String> {
+    let entries = std::fs::read_dir(home.path()).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 fn confirmed(home: &Home) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("no terminal to ask on: `towpath reset --yes` deletes all data without asking");
+        bail!("no terminal to ask on: `{}` deletes all data without asking", home.command("reset --yes"));
     }
     let mut stderr = std::io::stderr().lock();
     write!(stderr, "This deletes all databases, topics and logs under {}. Type yes: ", home.path().display())?;

@@ -64,7 +64,7 @@ struct Pair {
 fn pairs(home: &Home) -> Result<Vec<Pair>> {
     let state = match State::current(home)? {
         Some(state) if state.phase == Phase::Up => state,
-        _ => bail!("no stack is up under {}: start it with `towpath up`", home.path().display()),
+        _ => bail!("no stack is up under {}: start it with `{}`", home.path().display(), home.command("up")),
     };
     let names: Vec<&str> = state.parts.iter().map(|part| part.name.as_str()).collect();
     let relays = names.iter().filter(|name| **name == "relay" || name.starts_with("relay-"));

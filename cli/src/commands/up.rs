@@ -3,6 +3,7 @@ mod args;
 mod background;
 mod machine;
 mod messages;
+mod running;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,8 +16,9 @@ use towpath_stack::ports::{Ports, Reserved, usual};
 use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
 use towpath_stack::signals::Signals;
-use towpath_stack::state::Servers;
+use towpath_stack::state::{Phase, Servers, State};
 use towpath_stack::surroundings::Surroundings;
+use towpath_stack::terminal::say;
 
 use self::args::PortChoice;
 use self::machine::Machine;
@@ -34,9 +36,11 @@ pub(crate) use self::machine::{prepare_kafka, prepare_programs};
 
 /// How long a stack whose parts all answer may take until no relay misses anything, before `up` says what is missing.
 const MAX_UNREADY: Duration = Duration::from_secs(10);
+/// How often an `up` that waits for another one looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
-    if args.no_host && args.replicas > 1 {
+    if args.no_host && args.replicas() > 1 {
         bail!(
             "--no-host leaves the components to one `spin up` of yours, and that speaks to one relay: leave out \
              --replicas, or --no-host"
@@ -45,20 +49,65 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     if args.in_background {
         rustix::process::setsid()?;
     }
+    let services = Services::load()?;
+    check_names(args, home, &services)?;
     home.create()?;
-    let Some(lock) = home.lock()? else { return messages::already_runs(home) };
     let mut signals = Signals::new()?;
+    let taken = tokio::select! {
+        taken = take(args, home) => taken?,
+        () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
+    };
+    let Some(lock) = taken else { return running::already_runs(args, home) };
     let mut progress = Progress::begin();
     let prepared = tokio::select! {
-        prepared = prepare(args, home, &lock, &mut progress) => prepared?,
+        prepared = prepare(args, home, services, &lock, &mut progress) => prepared?,
         () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
     };
     if args.detach {
-        // It takes both itself.
-        drop((lock, prepared));
-        return background::start(args, home, signals, &progress).await;
+        // It reserves them itself.
+        drop(prepared);
+        return background::start(args, home, lock, signals, &progress).await;
     }
     run(args, home, lock, prepared, signals, &progress).await
+}
+
+/// Refuses a port that no part has before anything is made or waited for.
+fn check_names(args: &Args, home: &Home, services: &Services) -> Result<()> {
+    let ports = match State::current(home)?.filter(|state| state.phase != Phase::Stopped) {
+        Some(state) if args.replicas.is_none() => state.ports,
+        _ => Ports::defaults(services, args.replicas()),
+    };
+    args.port.iter().try_for_each(|(name, port)| ports.clone().set(name, *port))
+}
+
+/// The lock of the home; none where a stack runs there. With --detach, an `up` that is still starting is waited for.
+async fn take(args: &Args, home: &Home) -> Result<Option<Lock>> {
+    if args.in_background
+        && let Some(lock) = home.lock_of_starter()?
+    {
+        return Ok(Some(lock));
+    }
+    let mut said = false;
+    loop {
+        if let Some(lock) = home.lock()? {
+            if said {
+                say("The other `towpath up` has ended: this one starts the stack.");
+            }
+            return Ok(Some(lock));
+        }
+        let up = State::current(home)?.is_some_and(|state| matches!(state.phase, Phase::Up | Phase::Stopping));
+        if up || !args.detach {
+            return Ok(None);
+        }
+        if !said {
+            said = true;
+            let place = home.path().display();
+            say(&format!(
+                "Another `towpath up` is starting the stack under {place}: waiting for it (Ctrl-C ends the wait)."
+            ));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 struct Prepared {
@@ -77,7 +126,13 @@ impl Prepared {
 }
 
 /// All that can be done before anything is started; what can go wrong soonest comes first.
-async fn prepare(args: &Args, home: &Home, lock: &Lock, progress: &mut Progress) -> Result<Prepared> {
+async fn prepare(
+    args: &Args,
+    home: &Home,
+    services: Services,
+    lock: &Lock,
+    progress: &mut Progress,
+) -> Result<Prepared> {
     let root = checkout::repository()?;
     let choice = args.choice();
     if choice.runtime == Some(Runtime::Spin) {
@@ -87,7 +142,6 @@ async fn prepare(args: &Args, home: &Home, lock: &Lock, progress: &mut Progress)
     if !left.is_empty() {
         progress.say(&format!("Stopped what an `up` that was killed had left running: {}", left.join(", ")));
     }
-    let services = Services::load()?;
     let (ports, reserved) = ports(args, home, &choice, &services)?;
     let secrets = Secrets::load_or_create(home, &services)?;
     if args.servers() == Servers::Compose {
@@ -105,9 +159,14 @@ async fn prepare(args: &Args, home: &Home, lock: &Lock, progress: &mut Progress)
 }
 
 fn ports(args: &Args, home: &Home, choice: &Choice, services: &Services) -> Result<(Ports, Option<Reserved>)> {
-    let (mut ports, reserved) = match args.ports {
-        PortChoice::Default => (Ports::defaults(services, choice.replicas), None),
-        PortChoice::Auto => {
+    let automatic = match args.ports {
+        Some(PortChoice::Default) => false,
+        Some(PortChoice::Auto) => true,
+        None => Ports::are_remembered(home),
+    };
+    let (mut ports, reserved) = match automatic {
+        false => (Ports::defaults(services, choice.replicas), None),
+        true => {
             let names: Vec<String> = usual(services, choice.replicas).map(|(name, _)| name).collect();
             let (ports, reserved) = Ports::automatic(home, &names)?;
             (ports, Some(reserved))
@@ -120,8 +179,10 @@ fn ports(args: &Args, home: &Home, choice: &Choice, services: &Services) -> Resu
         ports.set(name, *port)?;
     }
     ports.check_free(&choice.ports(services))?;
-    if args.ports == PortChoice::Auto {
+    if automatic {
         ports.remember(home)?;
+    } else {
+        Ports::forget(home)?;
     }
     Ok((ports, reserved))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::FutureExt;
+use towpath_stack::formats;
 use towpath_stack::home::write_atomically;
 use towpath_stack::kafka::{ADMIN, Kafka, jaas};
 use towpath_stack::ports::Ports;
@@ -17,16 +18,21 @@ use super::{Place, run};
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
 
+/// Of the data, in the home's data folder, where Kafka runs. `log.dirs` is a list, and there is no way to write a path with a
+/// comma in it: so it names the folder from there, whatever the path of the home is.
+const FOLDER: &str = "kafka";
+/// What the file with the settings of its log is called in the home's run folder.
+const LOGGING: &str = "log4j2.properties";
 const HEAP: &str = "-Xmx256m";
 /// In the data folder: its broker has known its super user from the beginning.
 const HAS_USERS: &str = "towpath-users";
 
 /// The part. Its address is the INTERNAL listener.
 pub(crate) fn part(place: &Place, ports: &Ports, password: &str, jars: &Jars, java: &Java) -> Result<PartSpec> {
-    let data = place.home.data().join("kafka");
+    let data = place.home.data().join(FOLDER);
     let file = place.home.run().join("kafka.properties");
-    let static_part = place.native.join("kafka/server.properties");
-    let settings = settings(ports, &data, password)?;
+    let static_part = place.native.join("kafka");
+    let settings = settings(ports, password)?;
     let format = Format { file: place.home.run().join("kafka-format"), password: password.to_owned() };
     let address = ports.address("kafka")?;
     let base = java_command(place, jars, java);
@@ -52,10 +58,13 @@ pub(crate) fn part(place: &Place, ports: &Ports, password: &str, jars: &Jars, ja
 }
 
 fn java_command(place: &Place, jars: &Jars, java: &Java) -> Launch {
-    let logging = place.native.join("kafka/log4j2.properties");
+    // Without a locale of UTF-8 Java can't open a file whose path has other characters than ASCII.
     let mut launch = Launch::new(&java.0)
+        .env("LC_ALL", "C.UTF-8")
         .args([HEAP, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"])
-        .args([format!("-Dlog4j2.configurationFile={}", logging.display())]);
+        // A list of URLs: relative, for the same reason as the data.
+        .args([format!("-Dlog4j2.configurationFile=../run/{LOGGING}")]);
+    launch.folder = Some(place.home.data());
     if place.throw_away {
         // Starts sooner; what it costs in throughput a test doesn't need.
         launch = launch.args(["-XX:TieredStopAtLevel=1"]);
@@ -64,7 +73,7 @@ fn java_command(place: &Place, jars: &Jars, java: &Java) -> Launch {
 }
 
 /// What this stack adds to the file of the checkout.
-fn settings(ports: &Ports, data: &Path, password: &str) -> Result<String> {
+fn settings(ports: &Ports, password: &str) -> Result<String> {
     let listeners: Vec<String> =
         [("INTERNAL", "kafka"), ("EXTERNAL", "kafka-external"), ("CONTROLLER", "kafka-controller")]
             .iter()
@@ -72,16 +81,17 @@ fn settings(ports: &Ports, data: &Path, password: &str) -> Result<String> {
             .collect::<Result<_>>()?;
     let listeners = listeners.join(",");
     // The broker talks to its controller, and to itself.
-    let login =
-        |listener: &str| format!("listener.name.{listener}.scram-sha-512.sasl.jaas.config={}\n", jaas(password));
-    Ok(format!(
-        "\n# Added by `towpath up`.\n{}{}listeners={listeners}\nadvertised.listeners={listeners}\n\
-         controller.quorum.bootstrap.servers={}\nlog.dirs={}\n",
+    let login = |listener: &str| (format!("listener.name.{listener}.scram-sha-512.sasl.jaas.config"), jaas(password));
+    let settings = [
         login("internal"),
         login("controller"),
-        ports.address("kafka-controller")?,
-        data.display(),
-    ))
+        ("listeners".to_owned(), listeners.clone()),
+        ("advertised.listeners".to_owned(), listeners),
+        ("controller.quorum.bootstrap.servers".to_owned(), ports.address("kafka-controller")?),
+        ("log.dirs".to_owned(), FOLDER.to_owned()),
+    ];
+    let lines = settings.map(|(name, value)| format!("{name}={}\n", formats::properties(&value)));
+    Ok(format!("\n# Added by `towpath up`.\n{}", lines.concat()))
 }
 
 /// How the data folder is made.
@@ -110,8 +120,12 @@ async fn prepare(
     settings: &str,
     format: &Format,
 ) -> Result<()> {
-    let text =
-        std::fs::read_to_string(static_part).with_context(|| format!("cannot read {}", static_part.display()))?;
+    let read = |name: &str| {
+        let file = static_part.join(name);
+        std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    };
+    write_atomically(&file.with_file_name(LOGGING), &read(LOGGING)?, 0o600)?;
+    let text = read("server.properties")?;
     write_atomically(file, &format!("{text}{settings}"), 0o600)?;
     let has_users = data.join(HAS_USERS);
     if data.join("meta.properties").exists() {
@@ -162,10 +176,10 @@ mod tests {
     fn listeners_follow_the_ports() {
         let mut ports = Ports::defaults(&towpath_stack::testing::services(), 1);
         ports.set("kafka", 21_000).unwrap();
-        let text = settings(&ports, Path::new("/data/kafka"), "secret").unwrap();
+        let text = settings(&ports, "secret").unwrap();
         let listeners = "INTERNAL://127.0.0.1:21000,EXTERNAL://127.0.0.1:29092,CONTROLLER://127.0.0.1:9093";
         assert!(text.contains(&format!("\nlisteners={listeners}\nadvertised.listeners={listeners}\n")), "{text}");
-        assert!(text.ends_with("log.dirs=/data/kafka\n"), "{text}");
+        assert!(text.ends_with("log.dirs=kafka\n"), "{text}");
         assert_eq!(text.matches("username=\"admin\" password=\"secret\";\n").count(), 2, "{text}");
     }
 }

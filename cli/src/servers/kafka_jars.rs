@@ -32,7 +32,13 @@ impl Jars {
 fn folder(list: &str) -> Result<PathBuf> {
     let hash = Sha256::digest(list.as_bytes());
     let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    Ok(checkout::cache()?.join(format!("kafka-{short}")))
+    let folder = checkout::cache()?.join(format!("kafka-{short}"));
+    ensure!(
+        folder.to_str().is_some_and(|path| !path.contains([':', '*'])),
+        "Java can't find Kafka in {folder:?}, for `:` and `*` mean something else in its class path: set TOWPATH_CACHE to \
+         another folder"
+    );
+    Ok(folder)
 }
 
 /// The jars, where they are there already.

@@ -3,8 +3,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures::FutureExt;
+use towpath_stack::formats;
 use towpath_stack::home::write_atomically;
 use towpath_stack::programs;
 use towpath_stack::state::StopSignal;
@@ -16,24 +17,27 @@ use crate::supervisor::spec::{Launch, PartSpec, Tier};
 pub(crate) fn part(place: &Place, port: u16, password: &str) -> Result<PartSpec> {
     let file = place.home.run().join("redis.conf");
     let folder = place.home.data().join("redis");
+    let usual = place.native.join("redis.conf");
     // A file for this user alone, since a command line is there for all to see.
-    let config = format!(
-        "include {}\nport {port}\ndir {}\nrequirepass {password}\n",
-        quoted(&place.native.join("redis.conf")),
-        quoted(&folder),
+    let own = format!(
+        "port {port}\ndir {}\nrequirepass {}\n",
+        formats::redis(&folder.display().to_string()),
+        formats::redis(password),
     );
-    let launch = Launch::new(programs::redis()?).args([&file]);
+    let launch = Launch::new(programs::redis()?).args([formats::redis_file(&file)]);
     Ok(PartSpec {
         name: "redis".to_owned(),
         address: format!("127.0.0.1:{port}"),
         tier: Tier::Server,
         after: Vec::new(),
         prepare: Some(Arc::new(move || {
-            let (file, folder, config) = (file.clone(), folder.clone(), config.clone());
+            let (file, folder, usual, own) = (file.clone(), folder.clone(), usual.clone(), own.clone());
             async move {
-                std::fs::create_dir_all(&folder)?;
+                std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
                 std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
-                write_atomically(&file, &config, 0o600)
+                let usual =
+                    std::fs::read_to_string(&usual).with_context(|| format!("cannot read {}", usual.display()))?;
+                write_atomically(&file, &format!("{usual}\n# Added by `towpath up`.\n{own}"), 0o600)
             }
             .boxed()
         })),
@@ -45,8 +49,4 @@ pub(crate) fn part(place: &Place, port: u16, password: &str) -> Result<PartSpec>
         stop_deadline: Duration::from_secs(10),
         log: place.home.log("redis"),
     })
-}
-
-fn quoted(path: &std::path::Path) -> String {
-    format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
 }

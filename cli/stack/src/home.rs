@@ -2,25 +2,59 @@
 //! (a developer's and a test's) share nothing.
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::checkout;
+use crate::formats::shell;
 
-/// The folder of one stack, absolute.
+/// PostgreSQL takes no path of more than 1023 bytes; the rest is for what lies under the home.
+const MAX_PATH_BYTES: usize = 900;
+
+/// The folder of one stack, absolute: text without control characters, so that it can stand in a line of any file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home(PathBuf);
 
 impl Home {
     /// The home that the user named, or `.towpath` in the application's folder.
+    ///
+    /// # Errors
+    /// Where its path could not be written into the files of the servers.
     pub fn resolve(named: Option<&Path>) -> Result<Self> {
         let path = match named {
             Some(path) => path.to_path_buf(),
             None => checkout::application()?.join(".towpath"),
         };
-        Ok(Self(std::path::absolute(&path).with_context(|| format!("no absolute path for {}", path.display()))?))
+        let path = std::path::absolute(&path).with_context(|| format!("no absolute path for {}", path.display()))?;
+        let Some(text) = path.to_str() else {
+            bail!("the path of a home is UTF-8, and this one isn't: {path:?}: choose another one with --home")
+        };
+        if let Some(control) = text.chars().find(|c| c.is_control()) {
+            bail!("the path of a home can't have the character {control:?}: {text:?}: choose another one with --home");
+        }
+        let long = text.len();
+        ensure!(
+            long <= MAX_PATH_BYTES,
+            "the path of a home has at most {MAX_PATH_BYTES} bytes, and this one has {long}: PostgreSQL takes no longer \
+             one: choose another one with --home"
+        );
+        Ok(Self(path))
+    }
+
+    /// A command of ours for this stack, as one pastes it into a shell: `./towpath down --home '/tmp/my shop'`.
+    #[must_use]
+    pub fn command(&self, command: &str) -> String {
+        let usual = checkout::application().ok().map(|application| application.join(".towpath"));
+        // As it was called: the script says how.
+        let towpath = std::env::var("TOWPATH_COMMAND").map_or_else(|_| "./towpath".to_owned(), |path| shell(&path));
+        match usual.as_deref() == Some(self.path()) {
+            true => format!("{towpath} {command}"),
+            false => format!("{towpath} {command} --home {}", shell(&self.0.display().to_string())),
+        }
     }
 
     /// The folder itself.
@@ -82,14 +116,33 @@ impl Home {
 
     /// The supervisor's lock: its holder owns the stack. It ends with the process, however that ends.
     pub fn lock(&self) -> Result<Option<Lock>> {
-        let path = self.run().join("lock");
+        let path = self.lock_file();
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock(file))),
+            Ok(()) => Ok(Some(Lock(Some(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
+    }
+
+    /// The lock that the program which started this one has handed over as this one's stdin; none where it did not.
+    pub fn lock_of_starter(&self) -> Result<Option<Lock>> {
+        let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        let (here, there) = (file.metadata()?, fs::metadata(self.lock_file())?);
+        if (here.dev(), here.ino()) != (there.dev(), there.ino()) {
+            return Ok(None);
+        }
+        // A lock belongs to what open(2) made, which both descriptors share.
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(Some(file)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).context("cannot lock what the starter has handed over"),
+        }
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.run().join("lock")
     }
 
     /// Whether some supervisor holds this home.
@@ -100,13 +153,22 @@ impl Home {
 
 /// Held as long as the supervisor lives.
 #[derive(Debug)]
-pub struct Lock(File);
+pub struct Lock(Option<File>);
+
+impl Lock {
+    /// As the stdin of the program that shall hold it from now on. At no moment it is free for others.
+    #[must_use]
+    pub fn hand_over(mut self) -> Stdio {
+        // Closing this process's descriptor leaves the lock to the other one's; unlocking would end it for both.
+        self.0.take().map_or_else(Stdio::null, Stdio::from)
+    }
+}
 
 impl Drop for Lock {
     /// Closing the file is not enough: a child that is being started has it too until it has become its program, and with
     /// it the lock (flock(2)).
     fn drop(&mut self) {
-        let _ = self.0.unlock();
+        let _ = self.0.as_ref().map(File::unlock);
     }
 }
 
@@ -154,6 +216,25 @@ mod tests {
             let mode = fs::metadata(folder).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, passed, "{}: {mode:o}", folder.display());
         }
+    }
+
+    #[test]
+    fn a_path_that_no_file_could_hold_is_refused_by_name() {
+        let refused = |path: &std::ffi::OsStr| Home::resolve(Some(Path::new(path))).unwrap_err().to_string();
+        assert!(refused("/tmp/a\nb".as_ref()).contains(r"'\n'"));
+        assert!(refused("/tmp/a\tb".as_ref()).contains("--home"));
+        let latin = std::os::unix::ffi::OsStrExt::from_bytes(b"/tmp/\xfc");
+        assert!(refused(latin).contains("UTF-8"));
+        assert!(refused("/x".repeat(500).as_ref()).contains("900 bytes"));
+    }
+
+    #[test]
+    fn a_command_for_a_home_can_be_pasted() {
+        let home = |path: &str| Home::resolve(Some(Path::new(path))).unwrap();
+        assert_eq!(home("/tmp/shop").command("down"), "./towpath down --home /tmp/shop");
+        assert_eq!(home("/tmp/my shop").command("down"), "./towpath down --home '/tmp/my shop'");
+        let usual = checkout::application().unwrap().join(".towpath");
+        assert_eq!(Home::resolve(Some(&usual)).unwrap().command("logs -f"), "./towpath logs -f");
     }
 
     #[test]

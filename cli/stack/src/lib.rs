@@ -2,6 +2,7 @@
 
 pub mod checkout;
 pub mod control;
+pub mod formats;
 pub mod home;
 pub mod kafka;
 pub mod ports;

@@ -2,6 +2,7 @@
 //! `--port NAME=N` sets one.
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
@@ -43,8 +44,24 @@ pub fn usual(services: &Services, replicas: usize) -> impl Iterator<Item = (Stri
     databases.chain(servers).chain(pairs)
 }
 
-/// Below the range from which Linux takes the ports of outgoing connections, so that none of those gets in between.
-const AUTO: std::ops::Range<u16> = 20_000..32_000;
+/// Where automatic ports are looked for.
+const AUTO: Range<u16> = 20_000..32_000;
+
+/// The part of [`AUTO`] that lies outside of the range from which Linux takes the ports of outgoing connections, so that
+/// none of those gets in between. Where that range leaves less than a stack needs, its upper end is left to luck.
+fn automatic_range() -> Range<u16> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    outside_of(&text)
+}
+
+fn outside_of(outgoing: &str) -> Range<u16> {
+    const ENOUGH: u16 = 1000;
+    let mut bounds = outgoing.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
+    let (Some(first), Some(last)) = (bounds.next(), bounds.next()) else { return AUTO };
+    let below = AUTO.start.min(first.saturating_sub(ENOUGH)).max(1024)..AUTO.end.min(first);
+    let above = last.saturating_add(1)..u16::MAX;
+    [below, above].into_iter().find(|range| range.len() >= usize::from(ENOUGH)).unwrap_or(AUTO)
+}
 
 /// Automatic ports that no other `--ports auto` takes while this is held: not before the servers listen on them, nor while a
 /// server restarts.
@@ -70,13 +87,15 @@ impl Ports {
     /// Free ports for all of these names: those remembered under the home, as far as they are free, and new ones.
     pub fn automatic(home: &Home, names: &[impl AsRef<str>]) -> Result<(Self, Reserved)> {
         let remembered = Self::remembered(home);
+        let range = automatic_range();
         let mut sockets = Vec::new();
         let mut ports = BTreeMap::new();
         for name in names {
-            let before = remembered.0.get(name.as_ref()).and_then(|port| Some((*port, reserve(*port)?)));
+            let before = remembered.0.get(name.as_ref()).filter(|port| range.contains(port));
+            let before = before.and_then(|port| Some((*port, reserve(*port)?)));
             let (port, socket) = match before {
                 Some(free) => free,
-                None => any_free()?,
+                None => any_free(&range)?,
             };
             sockets.push(socket);
             ports.insert(name.as_ref().to_owned(), port);
@@ -84,7 +103,23 @@ impl Ports {
         Ok((Self(ports), Reserved { _sockets: sockets }))
     }
 
-    /// Writes the ports down for the next `--ports auto`.
+    /// Whether this home's ports are automatic ones.
+    #[must_use]
+    pub fn are_remembered(home: &Home) -> bool {
+        home.ports_file().exists()
+    }
+
+    /// From now on this home has the default ports.
+    pub fn forget(home: &Home) -> Result<()> {
+        match std::fs::remove_file(home.ports_file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", home.ports_file().display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the ports down: this home's ports are automatic from now on.
     pub fn remember(&self, home: &Home) -> Result<()> {
         write_atomically(&home.ports_file(), &serde_json::to_string_pretty(self)?, 0o644)
     }
@@ -157,15 +192,15 @@ fn reserve(port: u16) -> Option<UnixDatagram> {
     bind(port).is_ok().then_some(socket)
 }
 
-fn any_free() -> Result<(u16, UnixDatagram)> {
+fn any_free(range: &Range<u16>) -> Result<(u16, UnixDatagram)> {
     let mut random = rand::rng();
     for _ in 0..200 {
-        let port = random.random_range(AUTO);
+        let port = random.random_range(range.clone());
         if let Some(socket) = reserve(port) {
             return Ok((port, socket));
         }
     }
-    bail!("no free port found between {} and {}", AUTO.start, AUTO.end)
+    bail!("no free port found between {} and {}", range.start, range.end)
 }
 
 /// Reads `NAME=PORT`.
@@ -186,6 +221,16 @@ mod tests {
 
     fn all() -> Vec<String> {
         usual(&services(), 2).map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn automatic_ports_stay_outside_of_those_of_outgoing_connections() {
+        assert_eq!(outside_of("32768\t60999\n"), AUTO);
+        assert_eq!(outside_of("25000 60999"), 20_000..25_000);
+        assert_eq!(outside_of("15000 60999"), 14_000..15_000);
+        assert_eq!(outside_of("1024 40000"), 40_001..u16::MAX);
+        assert_eq!(outside_of("1024 65535"), AUTO, "there is no place beside them");
+        assert_eq!(outside_of("nonsense"), AUTO);
     }
 
     #[test]

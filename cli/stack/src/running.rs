@@ -2,14 +2,14 @@
 //! parts of the stack are down.
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::home::Home;
 use crate::kafka::Kafka;
 use crate::ports::{self, Ports};
 use crate::replica;
 use crate::secrets::Secrets;
-use crate::state::{Phase, Servers, State};
+use crate::state::{Servers, State};
 
 /// One part of a running stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +52,7 @@ impl Running {
     /// # Errors
     /// Where none runs there, or what it wrote can't be read.
     pub fn of(home: &Home) -> Result<Self> {
-        let state = match State::current(home)? {
-            Some(state) if state.phase != Phase::Stopped => state,
-            _ => bail!("no stack runs under {}: start it with `towpath up`", home.path().display()),
-        };
+        let state = State::running(home)?;
         let secrets = Secrets::load(home)?;
         let kafka = Kafka { address: kafka_address(&state)?, password: secrets.kafka_admin().to_owned() };
         let admin = |pair| anyhow::Ok(format!("http://{}", state.ports.address(&replica::named("relay-admin", pair))?));

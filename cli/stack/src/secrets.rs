@@ -5,6 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
 
+use crate::formats::is_plain;
 use crate::home::{Home, write_atomically};
 use crate::services::{Services, environment_name};
 
@@ -28,8 +29,9 @@ impl Secrets {
                 if let Some(part) = first_data_folder(home) {
                     bail!(
                         "{} is gone, but the data of {part} was made with its passwords: put it back, or start anew \
-                         with `towpath reset`",
-                        file.display()
+                         with `{}`",
+                        file.display(),
+                        home.command("reset")
                     );
                 }
                 BTreeMap::new()
@@ -219,6 +221,13 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>> {
         else {
             bail!("line {} is not NAME=VALUE", number + 1);
         };
+        if !is_plain(value) {
+            bail!(
+                "line {}: the value of {name} may have ASCII letters, digits, `-`, `.`, `_` and `~` only: it stands in \
+                 URLs, files and headers",
+                number + 1
+            );
+        }
         found.insert(name.to_owned(), value.to_owned());
     }
     Ok(found)

@@ -2,7 +2,7 @@
 //! next `up` finds the processes of a killed supervisor by it.
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, write_atomically};
@@ -120,6 +120,9 @@ pub struct State {
     pub urls: Vec<String>,
     /// How the servers run.
     pub servers: Servers,
+    /// What runs spin.toml, as a word of the command line; none without a host.
+    #[serde(default)]
+    pub runtime: Option<String>,
     /// The ports of all parts.
     pub ports: Ports,
     /// Where Kafka's jars are, where they are used.
@@ -145,6 +148,17 @@ impl State {
     /// Writes the state down.
     pub fn save(&self, home: &Home) -> Result<()> {
         write_atomically(&home.state_file(), &serde_json::to_string_pretty(self)?, 0o600)
+    }
+
+    /// The state of the stack that runs under this home.
+    ///
+    /// # Errors
+    /// Where none runs there.
+    pub fn running(home: &Home) -> Result<Self> {
+        match Self::current(home)? {
+            Some(state) if state.phase != Phase::Stopped => Ok(state),
+            _ => bail!("no stack runs under {}: start it with `{}`", home.path().display(), home.command("up")),
+        }
     }
 
     /// The state as it is now: where the supervisor is gone, its word no longer counts, only its processes.

@@ -85,6 +85,7 @@ pub fn example(supervisor: Identity, parts: Vec<PartRecord>) -> State {
         supervisor,
         urls: vec!["http://127.0.0.1:3000".to_owned()],
         servers: Servers::Native,
+        runtime: None,
         ports: Ports::defaults(&services(), 1),
         kafka_jars: None,
         parts,

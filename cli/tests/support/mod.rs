@@ -29,6 +29,11 @@ impl Outcome {
     }
 }
 
+/// What every home of these tests has in its path: what some file, list, pattern or shell takes for something else.
+const HARD: &str = r#" ü, "q" 'x' \ # $HOME [z]? %41 {id} &; = -"#;
+/// Longer than the path of a unix socket may be.
+const LONG: usize = 200;
+
 /// A folder for one stack.
 pub(crate) struct Home {
     folder: PathBuf,
@@ -36,7 +41,11 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("towpath-cli-{}", uuid::Uuid::now_v7().simple()));
+        let mut name = format!("towpath-cli-{}{HARD}", uuid::Uuid::now_v7().simple());
+        while name.len() < LONG {
+            name.push('x');
+        }
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir(&folder).unwrap();
         Self { folder }
     }

@@ -113,6 +113,7 @@ pub(super) fn plan(
         supervisor: this_supervisor()?,
         urls: Vec::new(),
         servers: Servers::Native,
+        runtime: None,
         ports,
         kafka_jars: made.jars.as_ref().map(|jars| jars.folder.clone()),
         parts: Vec::new(),

@@ -17,7 +17,8 @@ use crate::plan::Choice;
   towpath up --runtime spin         the same in one command, where Spin 4.1 is installed
   towpath up --servers compose      PostgreSQL, Kafka and Redis in containers, where Docker is installed
 
-A second `up` on a running stack says so, shows its parts, and exits with status 0.
+A second `up` on a running stack says so, shows its parts, and exits with status 0; one that asks for something else (more
+replicas, another port) is refused, and says how to get it. One with --detach beside an `up` that is still starting waits for it.
 Ports: host 3000 and 3100 (host-deliveries: the relay alone calls it), relay 7070 and 7071 (relay-admin), postgres-product 5433, postgres-order 5434, postgres-payment 5435,
 postgres-inventory 5436, kafka 9092, kafka-external 29092, kafka-controller 9093, redis 6379; of a second replica host-2
 3001 and 3101 (host-deliveries-2), relay-2 7072 and 7073 (relay-admin-2), and so on. Everything listens on 127.0.0.1 only: there are no logins yet.
@@ -30,19 +31,19 @@ pub(crate) struct Args {
     /// Start no host: you run `spin up` yourself, with the .env that this writes into the checkout
     #[arg(long, conflicts_with = "runtime")]
     pub(super) no_host: bool,
-    /// The runtime of the components
-    #[arg(long, value_enum, default_value = "embedded")]
-    pub(super) runtime: Runtime,
-    /// Number of pairs of relay and host: each host calls its own relay, each relay delivers to its own host
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// The runtime of the components [default: embedded]
+    #[arg(long, value_enum)]
+    pub(super) runtime: Option<Runtime>,
+    /// Number of pairs of relay and host: each host calls its own relay, each relay delivers to its own host [default: 1]
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(replica::MAX_REPLICAS)))]
-    pub(super) replicas: u8,
-    /// How PostgreSQL, Kafka and Redis run
-    #[arg(long, value_enum, default_value = "native")]
-    pub(super) servers: ServersChoice,
-    /// The default ports, or free ones, which the next `up --ports auto` uses again
-    #[arg(long, value_enum, default_value = "default", env = "TOWPATH_PORTS", hide_env_values = true)]
-    pub(super) ports: PortChoice,
+    pub(super) replicas: Option<u8>,
+    /// How PostgreSQL, Kafka and Redis run [default: native]
+    #[arg(long, value_enum)]
+    pub(super) servers: Option<ServersChoice>,
+    /// The default ports, or free ones, which every `up` uses again until one with `--ports default` [default: as the last]
+    #[arg(long, value_enum, env = "TOWPATH_PORTS", hide_env_values = true)]
+    pub(super) ports: Option<PortChoice>,
     /// Another port for one part; can be repeated
     #[arg(long, value_name = "NAME=PORT", value_parser = parse_assignment)]
     pub(super) port: Vec<(String, u16)>,
@@ -75,13 +76,17 @@ pub(super) enum ServersChoice {
 impl Args {
     pub(super) fn servers(&self) -> Servers {
         match self.servers {
-            ServersChoice::Native => Servers::Native,
-            ServersChoice::Compose => Servers::Compose,
+            None | Some(ServersChoice::Native) => Servers::Native,
+            Some(ServersChoice::Compose) => Servers::Compose,
         }
     }
 
+    pub(super) fn replicas(&self) -> usize {
+        self.replicas.unwrap_or(1).into()
+    }
+
     pub(super) fn choice(&self) -> Choice {
-        let runtime = (!self.no_host).then_some(self.runtime);
-        Choice { servers: self.servers(), runtime, replicas: self.replicas.into(), throw_away: self.throw_away }
+        let runtime = (!self.no_host).then_some(self.runtime.unwrap_or(Runtime::Embedded));
+        Choice { servers: self.servers(), runtime, replicas: self.replicas(), throw_away: self.throw_away }
     }
 }

@@ -11,19 +11,25 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
-use towpath_stack::home::Home;
+use towpath_stack::home::{Home, Lock};
 use towpath_stack::signals::Signals;
 use towpath_stack::terminal::say;
 
-use super::args::{Args, PortChoice};
+use super::args::Args;
 use crate::commands::INTERRUPTED;
 use crate::progress::Progress;
 
 /// How often the log is read for new messages.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Starts it and waits until it is ready, has failed, or the user has had enough.
-pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progress: &Progress) -> Result<ExitCode> {
+/// Starts it, hands the lock over to it, and waits until it is ready, has failed, or the user has had enough.
+pub(super) async fn start(
+    args: &Args,
+    home: &Home,
+    lock: Lock,
+    mut signals: Signals,
+    progress: &Progress,
+) -> Result<ExitCode> {
     let log = home.log("up");
     let file = OpenOptions::new().create(true).append(true).open(&log)?;
     // A handle of its own to read by: a shared one would share the position.
@@ -34,7 +40,7 @@ pub(super) async fn start(args: &Args, home: &Home, mut signals: Signals, progre
         .arg("--home")
         .arg(home.path())
         .env_remove("TOWPATH_STEPS")
-        .stdin(Stdio::null())
+        .stdin(lock.hand_over())
         .stdout(Stdio::piped())
         .stderr(file)
         .spawn()
@@ -85,13 +91,17 @@ fn pass_on(messages: &mut std::fs::File) -> Result<()> {
 fn arguments(args: &Args) -> Vec<String> {
     let mut arguments: Vec<String> = ["up", "--in-background"].map(ToOwned::to_owned).to_vec();
     let mut add = |argument: &str, value: String| arguments.extend([argument.to_owned(), value]);
-    if !args.no_host {
-        add("--runtime", value_name(&args.runtime));
+    if let Some(runtime) = args.runtime {
+        add("--runtime", runtime.word().to_owned());
     }
-    add("--servers", value_name(&args.servers));
-    add("--replicas", args.replicas.to_string());
-    if args.ports == PortChoice::Auto {
-        add("--ports", "auto".to_owned());
+    if let Some(servers) = &args.servers {
+        add("--servers", value_name(servers));
+    }
+    if let Some(replicas) = args.replicas {
+        add("--replicas", replicas.to_string());
+    }
+    if let Some(ports) = &args.ports {
+        add("--ports", value_name(ports));
     }
     for (name, port) in &args.port {
         add("--port", format!("{name}={port}"));
@@ -123,7 +133,7 @@ mod tests {
         let passed = arguments(&Line::try_parse_from(line).unwrap().up);
         let again = Line::try_parse_from(&passed).unwrap().up;
         assert!(again.in_background && !again.detach);
-        assert_eq!((&again.port[..], again.replicas), (&[("host".to_owned(), 8080)][..], 3));
+        assert_eq!((&again.port[..], again.replicas), (&[("host".to_owned(), 8080)][..], Some(3)));
         assert_eq!(arguments(&again), passed);
         let passed = arguments(&Line::try_parse_from(["up", "--no-host"]).unwrap().up);
         assert!(passed.contains(&"--no-host".to_owned()) && Line::try_parse_from(&passed).unwrap().up.no_host);

@@ -75,7 +75,7 @@ pub(super) const UNHEARD: &str = "the supervisor doesn't listen yet or any more:
 /// Where a client reaches the socket: as [`socket`], where a supervisor runs.
 pub(super) fn socket_of_running(home: &Home) -> Result<(File, PathBuf)> {
     if !home.is_held()? {
-        bail!("no stack runs under {}: start it with `towpath up`", home.path().display());
+        bail!("no stack runs under {}: start it with `{}`", home.path().display(), home.command("up"));
     }
     socket(home)
 }
