@@ -59,7 +59,7 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_towpath"));
         command.arg("--home").arg(&self.folder).args(arguments).stdin(Stdio::null());
         // The target folder may lie in another checkout.
-        command.env("TOWPATH_ROOT", repository()).env_remove("TOWPATH_STEPS");
+        command.env("TOWPATH_ROOT", repository()).env_remove("TOWPATH_STEPS").env_remove("TOWPATH_COMMAND");
         command
     }
 
