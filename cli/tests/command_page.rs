@@ -126,11 +126,10 @@ fn shells_complete_commands_and_their_options() {
     fs::write(&file, script("bash")).unwrap();
     let complete = |words: &str, current: &str| {
         let line = format!(
-            "source '{}'; COMP_WORDS=({words} '{current}'); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             $(complete -p towpath | grep -o -- '-F [^ ]*' | cut -c4-) towpath '{current}' prev; echo \"${{COMPREPLY[@]}}\"",
-            file.display()
+            "source \"$1\"; COMP_WORDS=({words} '{current}'); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             $(complete -p towpath | grep -o -- '-F [^ ]*' | cut -c4-) towpath '{current}' prev; echo \"${{COMPREPLY[@]}}\""
         );
-        outcome(Command::new("bash").args(["-c", &line])).expect(0, &[]).stdout
+        outcome(Command::new("bash").args(["-c", &line, "bash"]).arg(&file)).expect(0, &[]).stdout
     };
     assert_eq!(complete("towpath", "rot"), "rotate-tokens\n");
     assert_eq!(complete("towpath up", "--det"), "--detach\n");

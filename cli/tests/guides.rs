@@ -10,7 +10,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Home, Outcome, outcome, repository};
+use support::{Outcome, outcome, repository};
+use towpath_stack::testing::TempDir;
 
 /// A block of code of a page.
 struct Block {
@@ -86,7 +87,7 @@ fn with_checkout(shell: &mut Command) {
 
 #[test]
 fn a_new_application_does_what_its_readme_says() {
-    let home = Home::new();
+    let home = TempDir::new();
     let folder = home.path().join("shop-reviews");
     let made = run(home.path(), "towpath new shop-reviews", with_checkout).expect(0, &["Made shop-reviews"]);
     assert!(made.stdout.starts_with("  cd shop-reviews\n"), "{}", made.stdout);
@@ -123,7 +124,7 @@ fn free_port() -> u16 {
 
 #[test]
 fn the_readme_runs_the_relay_alone() {
-    let home = Home::new();
+    let home = TempDir::new();
     let page = fs::read_to_string(repository().join("README.md")).unwrap();
     let blocks = blocks(&page, "### The relay alone");
     let (postgres, ports) = (variable("TOWPATH_TEST_POSTGRES"), [free_port(), free_port()]);
