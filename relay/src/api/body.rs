@@ -80,7 +80,15 @@ async fn read(body: Body, limits: &BodyLimits) -> Result<(Bytes, Held)> {
     if body.size_hint().lower() > limits.bytes as u64 {
         return Err(too_large());
     }
-    let held = limits.hold(&body)?;
+    let held = match limits.hold(&body) {
+        Ok(held) => held,
+        Err(refusal) => {
+            // Answered before its body has come, a caller that still sends it loses the answer with the connection.
+            let mut rest = Limited::new(body, limits.bytes);
+            let _ = timeout(limits.time, async { while let Some(Ok(_)) = rest.frame().await {} }).await;
+            return Err(refusal);
+        }
+    };
     match timeout(limits.time, Limited::new(body, limits.bytes).collect()).await {
         Ok(Ok(body)) => Ok((body.to_bytes(), held)),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

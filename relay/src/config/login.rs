@@ -6,26 +6,14 @@ use super::{KafkaConfig, KafkaLogin};
 
 /// `user` and `password`: both or none.
 pub(super) fn of(section: &Section<'_, '_>) -> Option<KafkaLogin> {
-    match (section.has("user"), section.has("password")) {
-        (false, false) => None,
-        (true, true) => {
-            let user = section.required("user", "\"order\"");
-            if !is_topic_name(&user) {
-                section.fault("user", "must have 1 to 200 of a-z, A-Z, 0-9, ., _ and -");
-            }
-            Some(KafkaLogin { user, password: section.required_secret("password", "\"${TOWPATH_KAFKA_PASSWORD}\"") })
-        }
-        (true, false) => {
-            section.fault("password", "is missing; for example password = \"${TOWPATH_KAFKA_PASSWORD}\"");
-            let _ = section.text("user");
-            None
-        }
-        (false, true) => {
-            section.fault("user", "is missing; for example user = \"order\"");
-            let _ = section.secret("password");
-            None
-        }
+    if !section.has("user") && !section.has("password") {
+        return None;
     }
+    let user = section.required("user", "\"order\"");
+    if section.has("user") && !is_topic_name(&user) {
+        section.fault("user", "must have 1 to 200 of a-z, A-Z, 0-9, ., _ and -");
+    }
+    Some(KafkaLogin { user, password: section.required_secret("password", "\"${TOWPATH_KAFKA_PASSWORD}\"") })
 }
 
 /// A service's own user of Kafka.
@@ -35,7 +23,7 @@ pub(super) fn of_service(parent: &Section<'_, '_>, kafka: Option<&KafkaConfig>) 
         return None;
     }
     let login = of(&section);
-    if login.is_none() && !section.has("user") && !section.has("password") {
+    if login.is_none() {
         section.fault_here("needs user and password");
     }
     match kafka {

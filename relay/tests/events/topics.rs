@@ -206,14 +206,15 @@ async fn a_setting_that_kafka_refuses_is_told_and_counted() {
 #[tokio::test]
 async fn events_of_a_refused_topic_do_not_hold_up_those_of_others() {
     let subscriber = Subscriber::start().await;
-    let setup = subscribing(&subscriber.url, "").await;
+    show_logs();
+    let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC).publishes("refused");
+    let subscription = "[[services.beta.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"";
+    let beta = ServiceSetup::new("beta").component(&subscriber.url).toml(subscription);
+    let setup = Setup::new().service(alpha).service(beta).declare(TOPIC).declare("refused").databases().await;
     let refused = setup.topic("refused");
     let mut config = setup.config("both");
-    let kafka = config.kafka.as_mut().expect("Kafka");
-    let mut declared = kafka.topics[&setup.topic(TOPIC)].clone();
+    let declared = config.kafka.as_mut().expect("Kafka").topics.get_mut(&refused).expect("the topic");
     declared.settings.insert("retention.ms".to_owned(), "a while".to_owned());
-    kafka.topics.insert(refused.clone(), declared);
-    config.services.get_mut("alpha").expect("alpha").publish.push(refused.clone());
     let relay = setup.start_with(config).await;
     let event = json!({"topic": refused, "key": "held", "type": "thing.happened", "data": {"n": 0}});
     assert_eq!(relay.transaction("alpha", json!({"events": [event]})).await.status, 200);

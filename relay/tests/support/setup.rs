@@ -195,7 +195,7 @@ impl Setup {
         let name = &service.name;
         let user = self.kafka_user(name);
         let _ = write!(out, "[services.{name}]\ntoken = \"{}\"\n", self.token(name));
-        let _ = write!(out, "[services.{name}.kafka]\nuser = \"{user}\"\npassword = \"test\"\n");
+        let _ = writeln!(out, "kafka = {{ user = \"{user}\", password = \"test\" }}");
         if service.database {
             let (url, relay, admin) = (self.app_url(name), self.relay_url(name), self.admin_url(name));
             let _ = write!(

@@ -4,7 +4,9 @@ use std::str::FromStr;
 /// The longest name of a service that relay.toml takes.
 const MAX_CHARS: usize = 40;
 /// Databases that every PostgreSQL server has.
-const TAKEN: [&str; 3] = ["postgres", "template0", "template1"];
+const DATABASES: [&str; 3] = ["postgres", "template0", "template1"];
+/// Users of Kafka that every stack has: a service's user has the service's name.
+const USERS: [&str; 2] = ["admin", "relay"];
 
 /// The name of an application, which is its service's, its component's and its database's too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +53,11 @@ impl FromStr for Name {
         if words().any(|word| word.starts_with(|char: char| char.is_ascii_digit())) {
             faults.push("a word of it begins with a digit, and Spin wants a letter".to_owned());
         }
-        if TAKEN.contains(&name) {
+        if DATABASES.contains(&name) {
             faults.push("every PostgreSQL server has a database of this name".to_owned());
+        }
+        if USERS.contains(&name) {
+            faults.push("every stack has a user of this name in Kafka".to_owned());
         }
         if faults.is_empty() { Ok(Self(name.to_owned())) } else { Err(faults.join("; ")) }
     }
@@ -86,6 +91,7 @@ mod tests {
             ("..", "'.' can't"),
             ("a b", "' ' can't"),
             ("postgres", "every PostgreSQL"),
+            ("relay", "in Kafka"),
         ] {
             assert!(faults(name).contains(fault), "{name}: {}", faults(name));
         }
