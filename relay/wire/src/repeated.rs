@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
@@ -23,21 +23,55 @@ const MAX_NAME_CHARS: usize = 64;
 /// # Errors
 /// Where the text isn't JSON.
 pub fn repeated_members(json: &[u8]) -> serde_json::Result<Vec<String>> {
-    let (mut path, mut found) = (String::new(), Vec::new());
+    let (mut path, mut found) = (Vec::new(), Vec::new());
     let mut reader = serde_json::Deserializer::from_slice(json);
     Look { path: &mut path, found: &mut found }.deserialize(&mut reader)?;
     reader.end()?;
     Ok(found)
 }
 
+/// One step from a value to one inside of it.
+enum Step<'de> {
+    Member(Cow<'de, str>),
+    Item(usize),
+}
+
 /// Looks at one value.
-struct Look<'a> {
-    /// Where it stands.
-    path: &'a mut String,
+struct Look<'a, 'de> {
+    /// Where it stands. It becomes a text only where something is found: a body may have a value in every second byte.
+    path: &'a mut Vec<Step<'de>>,
     found: &'a mut Vec<String>,
 }
 
-impl<'de> DeserializeSeed<'de> for Look<'_> {
+impl Look<'_, '_> {
+    /// Keeps the path, unless it is kept already, or as many as are named are.
+    fn keep(&mut self) {
+        if self.found.len() < MAX_NAMED {
+            let text = text(self.path);
+            if !self.found.contains(&text) {
+                self.found.push(text);
+            }
+        }
+    }
+}
+
+fn text(path: &[Step<'_>]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Member(name) => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.extend(name.chars().take(MAX_NAME_CHARS));
+            }
+            Step::Item(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
+impl<'de> DeserializeSeed<'de> for Look<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
@@ -45,41 +79,36 @@ impl<'de> DeserializeSeed<'de> for Look<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Look<'_> {
+impl<'de> Visitor<'de> for Look<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
         let mut names = HashSet::new();
-        let outside = self.path.len();
         while let Some(name) = members.next_key_seed(Name)? {
-            if !self.path.is_empty() {
-                self.path.push('.');
-            }
-            self.path.extend(name.chars().take(MAX_NAME_CHARS));
-            if !names.insert(name) && self.found.len() < MAX_NAMED && !self.found.contains(self.path) {
-                self.found.push(self.path.clone());
+            self.path.push(Step::Member(name.clone()));
+            if !names.insert(name) {
+                self.keep();
             }
             members.next_value_seed(Look { path: self.path, found: self.found })?;
-            self.path.truncate(outside);
+            self.path.pop();
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let (outside, mut index) = (self.path.len(), 0_usize);
-        loop {
-            let _ = write!(self.path, "[{index}]");
+        for index in 0.. {
+            self.path.push(Step::Item(index));
             let item = items.next_element_seed(Look { path: self.path, found: self.found })?;
-            self.path.truncate(outside);
+            self.path.pop();
             if item.is_none() {
-                return Ok(());
+                break;
             }
-            index += 1;
         }
+        Ok(())
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
