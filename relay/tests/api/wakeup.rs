@@ -74,7 +74,9 @@ async fn keys_are_the_services_own() {
     ];
     // A subscription that begins, or begins again, wakes everybody once: the relays' own may do so at any time.
     eventually("a wake-up leaves other keys asleep", async || {
-        strangers.iter().for_each(|waiter| drop(sleeps(waiter)));
+        for stranger in &strangers {
+            let _ = sleeps(stranger);
+        }
         wakes_across(&meant, &one, Space::Service, "alpha", "k").await;
         strangers.iter().all(sleeps).then_some(()).ok_or("a stranger woke")
     })
