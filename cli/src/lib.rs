@@ -222,4 +222,23 @@ mod tests {
             assert_eq!(Cli::try_parse_from(line).unwrap().home, Some(PathBuf::from("/x")));
         }
     }
+
+    #[test]
+    fn what_cargo_and_what_the_tests_are_told_is_kept_apart() {
+        let lines: [&[&str]; 3] = [
+            &["replay", "-p", "towpath-relay", "--lib", "other", "--", "--nocapture", "x"],
+            &["--", "--nocapture", "x"],
+            &["-j1"],
+        ];
+        let told: [(&[&str], &[&str]); 3] = [(&lines[0][..5], &lines[0][6..]), (&[], &lines[1][1..]), (lines[2], &[])];
+        for (line, (cargo, tests)) in lines.into_iter().zip(told) {
+            let cli = Cli::try_parse_from(["towpath", "test"].iter().chain(line)).unwrap();
+            let Command::Test(args) = cli.command else { panic!("another command") };
+            assert_eq!(args.divided(), (&*strings(cargo), strings(tests)));
+        }
+    }
+
+    fn strings(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
 }

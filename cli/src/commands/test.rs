@@ -41,17 +41,30 @@ After a failure the logs stay until the next run.
 Examples:
   towpath test                                   everything
   towpath test replay                            the tests with this in their names, or in their modules'
+  towpath test replay stalled                    those that have one or the other
   towpath test -p towpath-order                  the tests of one package: these need no server
   towpath test -p towpath-relay outbox           of one package, those whose names contain a word
   towpath test -p towpath-tests --test black_box the black box alone
-  towpath test -- --nocapture                    what follows -- goes to the tests
+  towpath test replay -- --nocapture             what follows -- goes to the tests
 
 Exit status: 0 where every test passed, 1 where one failed or none was run."
 )]
 pub(crate) struct Args {
-    /// What `cargo test` is told: packages, filters
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    /// Parts of tests' names, and what `cargo test` takes: packages, programs
+    #[arg(allow_hyphen_values = true, value_name = "NAME|OPTION")]
     arguments: Vec<String>,
+    /// What the test programs are told
+    #[arg(last = true, allow_hyphen_values = true, value_name = "OPTION OF THE TESTS")]
+    tests: Vec<String>,
+}
+
+impl Args {
+    /// What stands before `--`, and what behind it. A `--` behind other arguments is one of them to clap.
+    pub(crate) fn divided(&self) -> (&[String], Vec<String>) {
+        let before = self.arguments.iter().position(|argument| argument == "--").unwrap_or(self.arguments.len());
+        let behind = self.arguments[before..].iter().skip(1).chain(&self.tests).cloned();
+        (&self.arguments[..before], behind.collect())
+    }
 }
 
 pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
@@ -59,11 +72,10 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let mut progress = Progress::begin();
     let began = Instant::now();
     home.create()?;
-    let split = args.arguments.iter().position(|argument| argument == "--").unwrap_or(args.arguments.len());
-    let (chosen, tests) = args.arguments.split_at(split);
     let root = checkout::repository()?;
+    let (chosen, tests) = args.divided();
     let choice = Workspace::load(&root).await?.choose(chosen)?;
-    let run = Run::new(&choice, tests);
+    let run = Run::new(&choice, &tests);
     let place = TestPlace::new(home).await?;
     let prepared = tokio::select! {
         prepared = prepare(&choice, &run, &place, &mut progress) => Some(prepared),

@@ -90,6 +90,8 @@ struct Metadata {
 pub(super) struct Choice {
     /// What cargo is told before `--`.
     pub(super) cargo: Vec<String>,
+    /// Parts of the names of the tests to run; all where it is empty.
+    pub(super) names: Vec<String>,
     /// What these tests need.
     pub(super) needs: BTreeSet<Need>,
 }
@@ -100,7 +102,8 @@ struct Asked<'a> {
     packages: BTreeSet<&'a str>,
     /// `--lib`, `--bins`, `--test NAME`, ...; empty for all.
     targets: Vec<(&'a str, Option<&'a str>)>,
-    filter: Option<&'a str>,
+    /// Parts of names. A test runs that has one of them.
+    names: Vec<&'a str>,
     others: Vec<&'a str>,
 }
 
@@ -128,16 +131,20 @@ impl Workspace {
             chosen.extend(package.targets.iter().filter(|target| asked.wants(target)).map(|target| (package, target)));
         }
         let mut narrowed = false;
-        if let Some(filter) = asked.filter {
-            let before = chosen.len();
-            chosen.retain(|(_, target)| has_test(target, filter));
-            if chosen.is_empty() {
-                bail!("no test has {filter:?} in its name, nor in its module's");
+        if !asked.names.is_empty() {
+            let has = |name: &str| chosen.iter().any(|(_, target)| has_test(target, name));
+            let unknown: Vec<String> =
+                asked.names.iter().filter(|name| !has(name)).map(|name| format!("{name:?}")).collect();
+            if !unknown.is_empty() {
+                bail!("no test has {} in its name, nor in its module's", unknown.join(" or "));
             }
+            let before = chosen.len();
+            chosen.retain(|(_, target)| asked.names.iter().any(|name| has_test(target, name)));
             narrowed = chosen.len() < before;
         }
         let needs = chosen.iter().flat_map(|(package, target)| package.needs(target)).collect();
-        Ok(Choice { cargo: asked.cargo(&chosen, narrowed, |target| self.is_alone(target)), needs })
+        let cargo = asked.cargo(&chosen, narrowed, |target| self.is_alone(target));
+        Ok(Choice { cargo, names: asked.names.iter().map(|name| (*name).to_owned()).collect(), needs })
     }
 
     /// Whether these are test programs whose name no other package's have.
@@ -178,8 +185,7 @@ impl<'a> Asked<'a> {
                     asked.packages.insert(argument.trim_start_matches("--package=").trim_start_matches("-p"));
                 }
                 _ if argument.starts_with('-') => asked.others.push(argument),
-                _ if asked.filter.is_none() => asked.filter = Some(argument),
-                _ => asked.others.push(argument),
+                _ => asked.names.push(argument),
             }
         }
         asked
@@ -224,7 +230,7 @@ impl<'a> Asked<'a> {
         }
         cargo.extend(packages.iter().flat_map(|name| ["-p", name]));
         cargo.extend(targets.iter().flat_map(|(flag, name)| [Some(*flag), *name]).flatten());
-        cargo.extend(self.others.iter().copied().chain(self.filter));
+        cargo.extend(self.others.iter().copied());
         cargo.into_iter().map(str::to_owned).collect()
     }
 }
@@ -344,12 +350,22 @@ mod tests {
     #[test]
     fn a_name_chooses_the_programs_that_have_it() {
         let replay = choose(&["a_replay"]).unwrap();
-        assert_eq!(replay.cargo, ["--workspace", "--test", "events", "a_replay"]);
+        assert_eq!(replay.cargo, ["--workspace", "--test", "events"]);
+        assert_eq!(replay.names, ["a_replay"]);
         assert_eq!(replay.needs.len(), 2);
         let module = choose(&["dead_letters::a_replay"]).unwrap();
         assert_eq!(module.cargo[..3], ["--workspace", "--test", "events"]);
         let pure = choose(&["outbox"]).unwrap();
         assert_eq!((pure.cargo[2].as_str(), pure.needs.len()), ("--lib", 0));
+    }
+
+    #[test]
+    fn several_names_choose_the_programs_that_have_any() {
+        let both = choose(&["a_replay", "an_order_expires"]).unwrap();
+        assert_eq!(both.cargo, ["-p", "towpath-order", "-p", "towpath-relay", "--lib", "--test", "events"]);
+        assert_eq!(both.names, ["a_replay", "an_order_expires"]);
+        let error = choose(&["a_replay", "no_such", "nor_this"]).unwrap_err().to_string();
+        assert!(error.contains("\"no_such\" or \"nor_this\""), "{error}");
     }
 
     #[test]

@@ -25,10 +25,14 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// `choice` and `tests` are what cargo is told before and after `--`.
+    /// `tests`: what the test programs are told beside the names of the chosen tests.
     pub(super) fn new(choice: &Choice, tests: &[String]) -> Self {
         let cargo = ["test", "--release", "--no-fail-fast"].into_iter().map(ToOwned::to_owned);
-        Self { cargo: cargo.chain(choice.cargo.iter().cloned()).collect(), tests: tests.to_vec() }
+        let names = choice.names.iter().chain(tests).cloned();
+        Self {
+            cargo: cargo.chain(choice.cargo.iter().cloned()).collect(),
+            tests: std::iter::once("--".to_owned()).chain(names).collect(),
+        }
     }
 
     /// Builds the tests, so that no server waits for a compiler.
