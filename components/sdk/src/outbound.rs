@@ -1,6 +1,13 @@
 //! Calls to other hosts: bounded in time and size. Errors say whether the call may have had its effect.
+//!
+//! The time is measured here, by the component's own clock: Spin knows no timeout of a call to another component, and what a
+//! host limits by itself is the connection, the first byte and the pause between two, and never the whole.
 
-use std::time::Duration;
+use std::{
+    pin::pin,
+    task::Poll::{Pending, Ready},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Uri, header};
@@ -24,7 +31,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// How long to wait for the connection, for the response to begin, and for each part of it.
+    /// How long all of it may take, to the last byte of the response. Half of it is for the connection: what is not connected
+    /// by then was not sent, and may be repeated.
     pub timeout: Duration,
     /// The largest body of the response.
     pub max_answer_bytes: usize,
@@ -85,8 +93,26 @@ impl std::error::Error for CallError {}
 /// See [`CallError`]. A response with an error status is no error.
 pub async fn call(call: Call) -> Result<Answer, CallError> {
     let (timeout, max) = (call.timeout, call.max_answer_bytes);
+    if timeout.is_zero() {
+        return Err(CallError::NotSent("no time is left for it".into()));
+    }
     let mut request = request(call)?;
     request.extensions_mut().insert(RequestOptionsExtension(options(timeout)));
+    let answer = unless(spin_sdk::time::sleep(timeout), answer(request, max)).await;
+    answer.unwrap_or_else(|| Err(CallError::TimedOut(format!("{timeout:?} have passed by the caller's clock"))))
+}
+
+/// What a future comes to, unless `end` comes first. The future is dropped then, and the call of it is cancelled.
+async fn unless<T>(end: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
+    let (mut future, mut end) = (pin!(future), pin!(end));
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Ready(value) => Ready(Some(value)),
+        Pending => end.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+async fn answer(request: http::Request<Full<Bytes>>, max: usize) -> Result<Answer, CallError> {
     let response = spin_sdk::http::send(request).await.map_err(classify)?;
     let (parts, body) = response.into_parts();
     let body = collect(body, max).await.map_err(|error| match error {
@@ -112,13 +138,10 @@ fn request(call: Call) -> Result<http::Request<Full<Bytes>>, CallError> {
     Ok(request)
 }
 
-/// A host that does not support one of these options ignores it and applies its own limits.
+/// A host that does not support the option ignores it and applies its own limit.
 fn options(timeout: Duration) -> RequestOptions {
-    let nanos = Some(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
     let options = RequestOptions::new();
-    let _ = options.set_connect_timeout(nanos);
-    let _ = options.set_first_byte_timeout(nanos);
-    let _ = options.set_between_bytes_timeout(nanos);
+    let _ = options.set_connect_timeout(Some(u64::try_from((timeout / 2).as_nanos()).unwrap_or(u64::MAX)));
     options
 }
 
@@ -173,7 +196,41 @@ pub(crate) async fn collect<T: IncomingMessage>(mut body: IncomingBody<T>, max: 
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        future::{pending, poll_fn, ready},
+        task::{Context, Poll, Waker},
+    };
+
     use super::*;
+
+    fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_call_that_never_ends_is_ended_by_the_clock() {
+        let never = pending::<&str>;
+        assert_eq!(poll(unless(ready(()), never())), Ready(None));
+        assert_eq!(poll(unless(pending(), ready("answer"))), Ready(Some("answer")));
+        assert_eq!(poll(unless(ready(()), ready("answer"))), Ready(Some("answer")), "what is there counts");
+        assert_eq!(poll(unless(pending(), never())), Pending);
+        // The clock is asked again whenever the call has moved without ending.
+        let mut polls = 0;
+        let late = poll_fn(|_| {
+            polls += 1;
+            if polls < 3 { Pending } else { Ready(()) }
+        });
+        let mut waiting = pin!(unless(late, never()));
+        let mut again = || waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!((again(), again(), again()), (Pending, Pending, Ready(None)));
+    }
+
+    #[test]
+    fn without_time_nothing_is_sent() {
+        let (url, headers, body) = ("http://a/".to_owned(), HeaderMap::new(), Bytes::new());
+        let none = Call { method: Method::GET, url, headers, body, timeout: Duration::ZERO, max_answer_bytes: 0 };
+        assert!(matches!(poll(call(none)), Ready(Err(CallError::NotSent(_)))));
+    }
 
     #[test]
     fn the_length_of_a_body_is_said() {
