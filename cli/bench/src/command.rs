@@ -32,6 +32,7 @@ Examples:
   towpath bench --json new.json --compare old.json   what has moved since an earlier run
   towpath bench --only overload            five times the orders that the stack sustains
   towpath bench --only growth              200,000 units of work, and how large the relay's tables are meanwhile
+  towpath bench --runtime spin             the same, with the components on Spin (docs/spin.md)
   towpath bench --url http://127.0.0.1:3000  a stack that runs: only orders, and they stay in it")]
 pub struct Args {
     /// How often each figure is measured
@@ -62,6 +63,9 @@ pub struct Args {
     /// Measure the stack that answers here instead of one of its own
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// What runs the components of its stack, as for `up`: embedded or spin [default: embedded]
+    #[arg(long, value_name = "RUNTIME", value_parser = ["embedded", "spin"], conflicts_with = "url")]
+    runtime: Option<String>,
 }
 
 /// What can be measured.
@@ -146,7 +150,7 @@ impl Args {
 
 /// On a stack that is removed afterwards, also after Ctrl-C.
 async fn on_its_own(plan: &Plan, args: &Args, parts: &[Part]) -> Result<Vec<Figure>> {
-    let own = OwnStack::new();
+    let own = OwnStack::new(args.runtime.clone());
     let limits = if parts.contains(&Part::Growth) { growth::RELAY_LIMITS } else { &[] };
     let mut signals = Signals::new()?;
     let work = async {
@@ -192,7 +196,7 @@ fn memory_of(stack: &Running) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for part in stack.parts.iter().filter(|part| ["relay", "host"].contains(&part.name.as_str())) {
         let pid = part.pid.with_context(|| format!("{} doesn't run", part.name))?;
-        let (now, most) = memory::resident_mib(pid)?;
+        let (now, most) = memory::resident_mib_of_all(pid)?;
         let figure = Figure::once(format!("memory of the {}, after everything", part.name), "MiB", now);
         figures.push(figure.noting(format!("at most {most:.1} MiB so far")));
     }

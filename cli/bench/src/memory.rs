@@ -3,9 +3,18 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use towpath_stack::process;
 
-/// The resident memory of a process in MiB, and the most that it ever was.
-pub(super) fn resident_mib(pid: u32) -> Result<(f64, f64)> {
+/// The resident memory, in MiB, of a process and of all that descend from it, as `spin trigger http` does from `spin up`; and
+/// the most that each of them ever had.
+pub(super) fn resident_mib_of_all(pid: u32) -> Result<(f64, f64)> {
+    // One that ends in this moment has no memory any more.
+    let descendants = process::descendants(pid).into_iter().filter_map(|child| resident_mib(child.pid).ok());
+    let first = resident_mib(pid)?;
+    Ok(descendants.fold(first, |(now, most), child| (now + child.0, most + child.1)))
+}
+
+fn resident_mib(pid: u32) -> Result<(f64, f64)> {
     let file = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
     let field = |name: &str| field_kib(&text, name).with_context(|| format!("{file} has no {name}"));
@@ -23,9 +32,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_memory() {
-        let (now, most) = resident_mib(std::process::id()).unwrap();
-        assert!(now > 0.5 && most >= now, "{now} {most}");
+    fn a_process_and_its_children_have_memory() {
+        let mut sh = std::process::Command::new("sh").args(["-c", "sleep 300 & wait"]).spawn().unwrap();
+        let child = loop {
+            if let Some(child) = process::descendants(sh.id()).pop() {
+                break child;
+            }
+            std::thread::yield_now();
+        };
+        let ((now, most), alone) = (resident_mib_of_all(sh.id()).unwrap(), resident_mib(sh.id()).unwrap().0);
+        assert!(alone > 0.5 && now > alone && most >= now, "{alone} {now} {most}");
+        let killed = std::process::Command::new("kill").args(["-KILL", &child.pid.to_string()]).status().unwrap();
+        assert!(killed.success());
+        sh.wait().unwrap();
     }
 
     #[test]

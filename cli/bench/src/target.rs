@@ -15,12 +15,14 @@ use uuid::Uuid;
 /// A stack that is started for one run, and removed after it.
 pub(super) struct OwnStack {
     home: PathBuf,
+    /// What runs its components, where that was asked for.
+    runtime: Option<String>,
 }
 
 impl OwnStack {
     /// One that isn't started yet.
-    pub(super) fn new() -> Self {
-        Self { home: env::temp_dir().join(format!("towpath-bench-{}", Uuid::now_v7().simple())) }
+    pub(super) fn new(runtime: Option<String>) -> Self {
+        Self { home: env::temp_dir().join(format!("towpath-bench-{}", Uuid::now_v7().simple())), runtime }
     }
 
     /// Its folder.
@@ -39,7 +41,9 @@ impl OwnStack {
         let told = with_limits(&told, limits).context("relay.toml can't be understood")?;
         fs::create_dir_all(&self.home).with_context(|| format!("cannot make {}", self.home.display()))?;
         fs::write(self.relay_config(), told).context("cannot write the relay's configuration")?;
-        self.towpath(&["up", "--detach", "--ports", "auto"]).await?;
+        let up = ["up", "--detach", "--ports", "auto"].into_iter();
+        let runtime = self.runtime.iter().flat_map(|runtime| ["--runtime", runtime]);
+        self.towpath(&up.chain(runtime).collect::<Vec<_>>()).await?;
         Running::of(&Home::resolve(Some(&self.home))?)
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
+use towpath_stack::process;
 use towpath_stack::terminal::say;
 
 use super::stage::Stage;
@@ -128,7 +129,13 @@ async fn until_back(stage: &Stage, before: Resident) -> Result<Resident> {
 }
 
 fn memory(stage: &Stage) -> Result<Resident> {
-    Ok(Resident { host: resident_mib(stage.pid("host")?)?, relay: resident_mib(stage.pid("relay")?)? })
+    let of_all = |part: &str| -> Result<f64> {
+        let pid = stage.pid(part)?;
+        // `spin trigger http` descends from `spin up`. One that ends in this moment has no memory any more.
+        let descendants = process::descendants(pid).into_iter().filter_map(|child| resident_mib(child.pid).ok());
+        Ok(resident_mib(pid)? + descendants.sum::<f64>())
+    };
+    Ok(Resident { host: of_all("host")?, relay: of_all("relay")? })
 }
 
 fn resident_mib(pid: u32) -> Result<f64> {
