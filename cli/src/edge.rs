@@ -7,16 +7,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use towpath_stack::checkout;
-use towpath_stack::home::{Home, write_atomically};
+use towpath_stack::home::Home;
 use towpath_stack::ports;
-use towpath_stack::programs::in_path;
 use towpath_stack::replica;
 use towpath_stack::secrets::Secrets;
 use towpath_stack::state::StopSignal;
 use towpath_stack::surroundings::Surroundings;
-use towpath_stack::terminal::say;
 
 use crate::servers::kafka_users;
+use crate::spin;
 use crate::supervisor::logs;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Task, Tier, Variables};
@@ -34,6 +33,9 @@ pub(crate) enum Runtime {
 }
 
 impl Runtime {
+    /// The variable by which `up` is told of it, where the command line doesn't say it.
+    pub(crate) const VARIABLE: &str = "TOWPATH_RUNTIME";
+
     /// Its word of the command line.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -126,13 +128,7 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
             .args([PathBuf::from("--cache-dir"), checkout::cache()?.join("compiled")])
             // The relay bounds its deliveries itself, and they must go on whatever clients do.
             .args(["--deliveries-listen".to_owned(), surroundings.ports.deliveries(pair)?]),
-        Runtime::Spin => Launch::new(spin()?).args([
-            "up".into(),
-            "--file".into(),
-            manifest,
-            "--listen".into(),
-            address.clone().into(),
-        ]),
+        Runtime::Spin => spin::up(manifest, &address)?,
     };
     launch.environment = surroundings.spin(pair)?;
     let variables = read_anew(home, surroundings, move |surroundings| surroundings.spin(pair));
@@ -159,41 +155,6 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
     })
 }
 
-/// Spin's program, or how to do without.
-pub(crate) fn spin() -> Result<PathBuf> {
-    in_path("spin").context(
-        "`spin` is not in PATH: install Spin 4.1 or newer (https://spinframework.dev), or leave out --runtime spin to \
-         use the embedded host",
-    )
-}
-
-/// What a plain `spin up` in the application's folder needs: Spin reads `.env` beside its manifest.
-pub(crate) fn write_dot_env(application: &Path, surroundings: &Surroundings<'_>) -> Result<PathBuf> {
-    let file = application.join(".env");
-    let mut text = String::from(DOT_ENV_TITLE);
-    for (name, value) in surroundings.spin(1)? {
-        text.push_str(&format!("{name}={value}\n"));
-    }
-    match std::fs::read_to_string(&file) {
-        Ok(present) if !present.starts_with(DOT_ENV_TITLE) => {
-            bail!("{} is not one that Towpath made: move it away, `up --no-host` writes its own", file.display())
-        }
-        _ => write_atomically(&file, &text, 0o600)?,
-    }
-    Ok(file)
-}
-
-/// Removes a `.env` that `up --no-host` made.
-pub(crate) fn remove_dot_env(application: &Path) {
-    let file = application.join(".env");
-    let ours = std::fs::read_to_string(&file).is_ok_and(|text| text.starts_with(DOT_ENV_TITLE));
-    if ours && let Err(error) = std::fs::remove_file(&file) {
-        say(&format!("cannot remove {}: {error}", file.display()));
-    }
-}
-
-const DOT_ENV_TITLE: &str = "# Made by `towpath up --no-host` for `spin up`.\n";
-
 /// One of the programs that are built beside this one.
 pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe().context("cannot tell where this program is")?;
@@ -203,30 +164,4 @@ pub(crate) fn binary(name: &str) -> Result<PathBuf> {
         let folder = here.parent().unwrap_or(Path::new("."));
         format!("{} is not built: run this by ./towpath, which builds it", folder.join(name).display())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-    use towpath_stack::testing::{TempDir, with_surroundings};
-
-    #[test]
-    fn dot_env_is_closed_to_others_and_never_overwrites_a_strangers() {
-        let folder = TempDir::new();
-        with_surroundings(|surroundings, secrets| {
-            let file = write_dot_env(folder.path(), surroundings).unwrap();
-            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-            let text = std::fs::read_to_string(&file).unwrap();
-            assert!(text.contains(&format!("\nSPIN_VARIABLE_ORDER_TOKEN={}\n", secrets.token("order"))), "{text}");
-            write_dot_env(folder.path(), surroundings).unwrap();
-            remove_dot_env(folder.path());
-            assert!(!file.exists());
-
-            std::fs::write(&file, "MINE=1\n").unwrap();
-            assert!(write_dot_env(folder.path(), surroundings).is_err());
-            remove_dot_env(folder.path());
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), "MINE=1\n");
-        });
-    }
 }

@@ -2,12 +2,14 @@
 
 mod commands;
 mod edge;
+mod group;
 mod plan;
 mod progress;
 mod readiness;
 mod screen;
 mod seed;
 mod servers;
+mod spin;
 mod supervisor;
 mod tools;
 mod version;

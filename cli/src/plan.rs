@@ -76,6 +76,7 @@ pub(crate) fn stack(
         servers: choice.servers,
         runtime: choice.runtime.map(|runtime| runtime.word().to_owned()),
         kafka_jars: jars.map(|jars| jars.folder.clone()),
+        dot_env: None,
         parts: Vec::new(),
         ports: surroundings.ports.clone(),
     };

@@ -4,6 +4,7 @@ mod backoff;
 mod boot;
 mod detour;
 mod events;
+mod family;
 pub(crate) mod leftovers;
 pub(crate) mod logs;
 mod part;
@@ -28,6 +29,7 @@ use self::recorder::Recorder;
 use self::server::Server;
 use self::spec::{PartSpec, Task, Tier};
 use crate::screen::Screen;
+use crate::spin::DotEnv;
 
 /// What a stack consists of.
 pub(crate) struct Plan {
@@ -109,12 +111,14 @@ impl Supervisor {
     }
 }
 
-/// Stops what an earlier supervisor of this home left behind, and says so.
+/// Stops what an earlier supervisor of this home left behind, removes the file with tokens that it made, and says what ran.
 pub(crate) async fn stop_leftovers(home: &Home, _lock: &Lock) -> Result<Vec<String>> {
-    match State::load(home)? {
-        Some(state) => Ok(leftovers::stop(&state).await),
-        None => Ok(Vec::new()),
+    let state = State::load(home)?;
+    let left = leftovers::stop(home, state.as_ref()).await;
+    if let Some(file) = state.and_then(|state| state.dot_env) {
+        DotEnv::at(file, home).remove();
     }
+    Ok(left)
 }
 
 /// This process, as the state file names it.

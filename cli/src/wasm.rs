@@ -10,6 +10,8 @@ use towpath_stack::checkout;
 use towpath_stack::services::Services;
 use towpath_stack::terminal::say;
 
+use crate::group;
+
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";
 /// Timeout for `rustup target add`: seconds where the network reaches it.
@@ -49,8 +51,8 @@ pub(crate) async fn build(root: &Path, packages: &[&str]) -> Result<()> {
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .current_dir(root)
         .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let status = cargo.stdout(Stdio::null()).status().await.context("cannot run cargo: is rustup's folder in PATH?")?;
+        .stdout(Stdio::null());
+    let status = group::status(&mut cargo).await.context("cannot run cargo: is rustup's folder in PATH?")?;
     if !status.success() {
         bail!("the components don't build ({status}): see above");
     }
@@ -80,8 +82,8 @@ pub(crate) async fn build_application(root: &Path, application: &Path, services:
             }
             // spin.toml says where the component is afterwards; what is set for Towpath's own build would change that.
             command.env_remove("CARGO_TARGET_DIR").env_remove("RUSTC_WORKSPACE_WRAPPER");
-            let status = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).status().await;
-            let status = status.context("cannot run sh")?;
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            let status = group::status(&mut command).await.context("cannot run sh")?;
             if !status.success() {
                 bail!("the component {} doesn't build (`{build}`: {status}): see above", component.name);
             }
@@ -148,8 +150,8 @@ async fn rustup_has_target() -> bool {
 async fn rustup(root: &Path) -> Result<Toolchain> {
     say(&format!("Adding the target {TARGET} to rustup's toolchain (what the components are compiled to)"));
     let mut command = Command::new("rustup");
-    command.args(["target", "add", TARGET]).current_dir(root).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(RUSTUP_PATIENCE, command.output()).await;
+    command.args(["target", "add", TARGET]).current_dir(root).stdin(Stdio::null()).stderr(Stdio::piped());
+    let output = tokio::time::timeout(RUSTUP_PATIENCE, group::output(&mut command)).await;
     let output = output
         .with_context(|| format!("`rustup target add {TARGET}` took longer than {} s", RUSTUP_PATIENCE.as_secs()))?
         .context("cannot run rustup: install it from https://rustup.rs")?;
@@ -172,7 +174,8 @@ async fn debian(root: &Path) -> Result<Toolchain> {
     let mut command = Command::new("bash");
     command.arg(&script).env("WASM_TOOLCHAIN_DIR", &folder).stdin(Stdio::null()).stdout(Stdio::null());
     // The build of the standard library must not go to the caller's target folder.
-    let status = command.env_remove("CARGO_TARGET_DIR").kill_on_drop(true).status().await.context("cannot run bash")?;
+    command.env_remove("CARGO_TARGET_DIR");
+    let status = group::status(&mut command).await.context("cannot run bash")?;
     if !status.success() {
         bail!("no compiler for {TARGET}: {} failed ({status}), see above", script.display());
     }

@@ -96,9 +96,18 @@ fn missing_programs_are_listed_with_their_packages_where_there_is_no_apt() {
 #[test]
 fn spin_must_be_there_to_be_used() {
     let home = Home::new();
-    let mut up = home.command(&["up", "--no-build", "--ports", "auto", "--runtime", "spin"]);
-    up.env("PATH", home.path());
-    outcome(&mut up).expect(1, &["`spin` is not in PATH", "leave out --runtime spin"]);
+    let up = ["up", "--no-build", "--ports", "auto"];
+    let without = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.env("PATH", home.path());
+        command
+    };
+    let said = ["`spin` is not in PATH", "install Spin 4.1 or newer", "leave out --runtime spin"];
+    outcome(without(&up).args(["--runtime", "spin"])).expect(1, &said);
+    outcome(without(&up).env("TOWPATH_RUNTIME", "spin")).expect(1, &said);
+    outcome(&mut without(&["test", "--runtime", "spin", "black_box"])).expect(1, &said);
+    outcome(without(&up).env("TOWPATH_RUNTIME", "node"))
+        .expect(1, &["TOWPATH_RUNTIME is \"node\"", "embedded or spin"]);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use towpath_stack::home::Home;
 use towpath_stack::terminal::say;
 
 use super::down;
-use crate::edge;
 use crate::servers::{compose, postgres};
+use crate::spin::DotEnv;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -45,7 +45,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         remove(&folder, |path| std::fs::remove_dir_all(path))?;
     }
     remove(&home.secrets_file(), |path| std::fs::remove_file(path))?;
-    edge::remove_dot_env(&checkout::application()?);
+    DotEnv::new(&checkout::application()?, home).remove();
     let _ = std::fs::remove_dir(home.path());
     say(&format!("All data under {} is deleted.", home.path().display()));
     let left = left(home);

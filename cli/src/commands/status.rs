@@ -136,7 +136,7 @@ pub(crate) fn rows(state: &State) -> Vec<Row> {
         state: part.state,
         address: part.address.clone(),
         pid: part.process.as_ref().map(|process| process.pid),
-        note: None,
+        note: part.note.clone(),
     });
     rows.collect()
 }

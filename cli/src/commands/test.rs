@@ -1,5 +1,6 @@
 //! `towpath test`: runs the tests on servers that it starts before and throws away after, beside any running stack.
 mod choice;
+mod nginx;
 mod place;
 mod runner;
 mod schemathesis;
@@ -24,8 +25,10 @@ use self::servers::{Made, TestPlan};
 use self::tally::Tally;
 use super::INTERRUPTED;
 use super::up::{prepare_kafka, prepare_programs};
+use crate::edge::Runtime;
 use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::spin;
 use crate::supervisor::Supervisor;
 use crate::wasm;
 
@@ -45,11 +48,15 @@ Examples:
   towpath test -p towpath-order                  the tests of one package: these need no server
   towpath test -p towpath-relay outbox           of one package, those whose names contain a word
   towpath test -p towpath-tests --test black_box the black box alone
+  towpath test --runtime spin --test black_box   the black box, with its components on Spin (docs/spin.md)
   towpath test replay -- --nocapture             what follows -- goes to the tests
 
 Exit status: 0 where every test passed, 1 where one failed or none was run."
 )]
 pub(crate) struct Args {
+    /// What runs the components of the stacks that tests use [default: embedded]
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
     /// Parts of tests' names, and what `cargo test` takes: packages, programs
     #[arg(allow_hyphen_values = true, value_name = "NAME|OPTION")]
     arguments: Vec<String>,
@@ -72,13 +79,16 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let mut progress = Progress::begin();
     let began = Instant::now();
     home.create()?;
+    if args.runtime == Some(Runtime::Spin) {
+        spin::check().await?;
+    }
     let root = checkout::repository()?;
     let (chosen, tests) = args.divided();
     let choice = Workspace::load(&root).await?.choose(chosen)?;
     let run = Run::new(&choice, &tests);
     let place = TestPlace::new(home).await?;
     let prepared = tokio::select! {
-        prepared = prepare(&choice, &run, &place, &mut progress) => Some(prepared),
+        prepared = prepare(&choice, &run, &place, args.runtime, &mut progress) => Some(prepared),
         () = signals.next() => None,
     };
     let outcome = match prepared {
@@ -106,11 +116,17 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
 }
 
 /// All that can be done before a server is started.
-async fn prepare(choice: &Choice, run: &Run, place: &TestPlace, progress: &mut Progress) -> Result<TestPlan> {
+async fn prepare(
+    choice: &Choice,
+    run: &Run,
+    place: &TestPlace,
+    runtime: Option<Runtime>,
+    progress: &mut Progress,
+) -> Result<TestPlan> {
     let root = checkout::repository()?;
     let needs = &choice.needs;
     let any = |what: fn(Need) -> bool| needs.iter().copied().any(what);
-    let mut made = Made { jars: None, stripe: None, schemathesis: None };
+    let mut made = Made { jars: None, stripe: None, schemathesis: None, nginx: None };
     if any(Need::kafka) {
         made.jars = Some(prepare_kafka(&root, progress).await?);
     } else if any(Need::programs) {
@@ -118,6 +134,9 @@ async fn prepare(choice: &Choice, run: &Run, place: &TestPlace, progress: &mut P
     }
     if needs.contains(&Need::StripeMock) {
         made.stripe = Some(progress.step("stripe-mock", stripe::program()).await?);
+    }
+    if needs.contains(&Need::Nginx) {
+        made.nginx = Some(progress.step("nginx", nginx::program()).await?);
     }
     if needs.contains(&Need::Schemathesis) {
         made.schemathesis = Some(progress.step("schemathesis", schemathesis::program(&root)).await?);
@@ -131,7 +150,7 @@ async fn prepare(choice: &Choice, run: &Run, place: &TestPlace, progress: &mut P
     }
     progress.say("Building the tests");
     progress.step("tests' build", run.build(&root)).await?;
-    servers::plan(place, &root, &services, needs, &made)
+    servers::plan(place, &root, &services, needs, &made, runtime)
 }
 
 /// Runs the tests on their servers; none where a signal came first. Either way the servers have stopped afterwards.

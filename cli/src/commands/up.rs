@@ -23,12 +23,13 @@ use towpath_stack::terminal::say;
 use self::args::PortChoice;
 use self::machine::Machine;
 use super::INTERRUPTED;
-use crate::edge::{self, Runtime};
+use crate::edge::Runtime;
 use crate::plan::{self, Choice};
 use crate::progress::Progress;
 use crate::readiness;
 use crate::screen::Screen;
 use crate::servers::compose;
+use crate::spin::{self, DotEnv};
 use crate::supervisor::{self, Plan, Supervisor};
 
 pub(crate) use self::args::Args;
@@ -40,6 +41,7 @@ const MAX_UNREADY: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+    let args = &args.clone().with_environment()?;
     if args.no_host && args.replicas() > 1 {
         bail!(
             "--no-host leaves the components to one `spin up` of yours, and that speaks to one relay: leave out \
@@ -136,7 +138,10 @@ async fn prepare(
     let root = checkout::repository()?;
     let choice = args.choice();
     if choice.runtime == Some(Runtime::Spin) {
-        edge::spin()?;
+        spin::check().await?;
+    }
+    if choice.runtime.is_none() {
+        DotEnv::new(&checkout::application()?, home).check()?;
     }
     let left = supervisor::stop_leftovers(home, lock).await?;
     if !left.is_empty() {
@@ -196,14 +201,19 @@ async fn run(
     progress: &Progress,
 ) -> Result<ExitCode> {
     let root = checkout::repository()?;
-    let (head, foot) =
-        (head(args, &checkout::application()?, &prepared)?, messages::foot(args, home, &prepared.ports)?);
+    let application = checkout::application()?;
+    let dot_env = args.no_host.then(|| DotEnv::new(&application, home));
+    let head = head(args, &application, dot_env.as_ref(), &prepared.ports)?;
+    let foot = messages::foot(args, home, &prepared.ports)?;
     let surroundings = prepared.surroundings(args.servers());
-    let plan: Plan = plan::stack(home, &root, args.choice(), &surroundings, prepared.machine.jars.as_ref())?;
+    let mut plan: Plan = plan::stack(home, &root, args.choice(), &surroundings, prepared.machine.jars.as_ref())?;
+    plan.state.dot_env = dot_env.as_ref().map(|dot_env| dot_env.file().to_path_buf());
     let (supervisor, tasks) = Supervisor::new(home, lock, plan, Screen::new(head, foot))?;
     let relays = readiness::addresses(&prepared.ports);
     let boot = async {
         supervisor.boot(tasks).await?;
+        // It is in the state file by now: also where this program is killed, `down` finds it.
+        dot_env.as_ref().map_or(Ok(()), |dot_env| dot_env.write(&surroundings))?;
         // The parts answer; what a relay still misses doesn't keep the rest from working. Without a host, it misses that.
         let patience = if args.no_host { Duration::ZERO } else { MAX_UNREADY };
         anyhow::Ok(readiness::wait(&relays, patience).await)
@@ -231,15 +241,16 @@ async fn run(
         }
     };
     supervisor.shut_down(async { signals.next().await }).await;
+    if let Some(dot_env) = &dot_env {
+        dot_env.remove();
+    }
     drop(prepared.reserved);
     result
 }
 
-fn head(args: &Args, application: &Path, prepared: &Prepared) -> Result<Vec<String>> {
-    let ports = &prepared.ports;
-    if args.no_host {
-        let file = edge::write_dot_env(application, &prepared.surroundings(args.servers()))?;
-        return Ok(messages::without_host(application, &file, ports.get("host")?));
+fn head(args: &Args, application: &Path, dot_env: Option<&DotEnv>, ports: &Ports) -> Result<Vec<String>> {
+    if let Some(dot_env) = dot_env {
+        return Ok(messages::without_host(application, dot_env.file(), ports.get("host")?));
     }
     Ok(vec![format!("Towpath is up: {}", args.choice().urls(ports)?.join(", ")), String::new()])
 }

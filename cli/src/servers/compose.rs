@@ -14,6 +14,7 @@ use towpath_stack::services::environment_name;
 use towpath_stack::state::StopSignal;
 use towpath_stack::surroundings::Surroundings;
 
+use crate::group;
 use crate::supervisor::probe::Probe;
 use crate::supervisor::spec::{Launch, PartSpec, Tier};
 
@@ -132,7 +133,9 @@ fn variables(surroundings: &Surroundings<'_>) -> Result<String> {
 }
 
 async fn docker(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    let mut docker = Command::new("docker");
+    docker.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+    let output = group::output(&mut docker).await?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         bail!("{}", text.lines().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing"));

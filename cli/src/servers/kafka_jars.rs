@@ -11,6 +11,8 @@ use tokio::process::Command;
 use towpath_stack::checkout;
 use towpath_stack::programs;
 
+use crate::group;
+
 const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
 /// A checked folder of jars.
@@ -60,17 +62,15 @@ pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
     let new = folder.with_extension(format!("new-{}", std::process::id()));
     // Maven looks for a Java too.
     let java = programs::java()?;
-    let output = Command::new("mvn")
-        .env("JAVA_HOME", java.home())
+    let mut mvn = Command::new("mvn");
+    mvn.env("JAVA_HOME", java.home())
         .args(["--quiet", "--batch-mode", "--file"])
         .arg(native.join("kafka/pom.xml"))
         .args([COPY, "-DincludeScope=runtime"])
         .arg(format!("-DoutputDirectory={}", new.display()))
         .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("cannot run mvn")?;
+        .stderr(Stdio::null());
+    let output = group::output(&mut mvn).await.context("cannot run mvn")?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let cause = text.lines().find(|line| line.contains("ERROR")).unwrap_or("it says nothing").to_owned();

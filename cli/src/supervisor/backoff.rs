@@ -10,21 +10,29 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
+    /// Since the part was last healthy.
+    deaths: u32,
 }
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self { next: FIRST }
+        Self { next: FIRST, deaths: 0 }
     }
 
     /// The pause after a death, given how long the part had been ready before it.
     pub(crate) fn after_death(&mut self, ready_for: Duration) -> Duration {
         if ready_for >= HEALTHY_AFTER {
-            self.next = FIRST;
+            *self = Self::new();
         }
+        self.deaths += 1;
         let pause = self.next;
         self.next = (pause * 2).min(MAX_PAUSE);
         pause
+    }
+
+    /// How often the part has died since it was last healthy: also where it was ready for a moment in between.
+    pub(crate) fn deaths(&self) -> u32 {
+        self.deaths
     }
 }
 
@@ -38,6 +46,8 @@ mod tests {
         let pauses: Vec<u128> = (0..8).map(|_| backoff.after_death(Duration::ZERO).as_millis()).collect();
         assert_eq!(pauses, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
         assert_eq!(backoff.after_death(Duration::from_secs(29)), MAX_PAUSE);
+        assert_eq!(backoff.deaths(), 9, "a moment is no health");
         assert_eq!(backoff.after_death(Duration::from_secs(30)), FIRST);
+        assert_eq!(backoff.deaths(), 1);
     }
 }

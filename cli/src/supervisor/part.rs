@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
-use towpath_stack::process::Identity;
+use towpath_stack::process::{Identity, MARK, holder_of_port};
 use towpath_stack::state::PartState;
 
 use super::backoff::Backoff;
 use super::events::{Event, recorded};
+use super::family::{self, Family};
 use super::logs;
 use super::probe::Probe;
 use super::spec::PartSpec;
@@ -197,7 +197,14 @@ impl Actor {
             let asked = match self.run_once().await {
                 End::Abandoned => return None,
                 End::Asked(done) => Some(done),
-                End::Died(how, ready_for) => self.pause(how, backoff.after_death(ready_for)).await?,
+                End::Died(how, ready_for) => {
+                    let pause = backoff.after_death(ready_for);
+                    let how = match backoff.deaths() {
+                        0 | 1 => how,
+                        deaths => format!("{how}; {deaths} deaths in a row"),
+                    };
+                    self.pause(how, pause).await?
+                }
             };
             if let Some(done) = asked {
                 self.change(|status| {
@@ -242,8 +249,8 @@ impl Actor {
             }
         }
         let began = Instant::now();
-        let mut child = match self.spawn() {
-            Ok(child) => child,
+        let (mut child, family) = match self.spawn() {
+            Ok(started) => started,
             Err(error) => {
                 self.change(|status| status.hopeless = true);
                 return End::Died(format!("cannot be started: {error:#}"), Duration::ZERO);
@@ -253,17 +260,16 @@ impl Actor {
         let mut ready_since = None;
         loop {
             tokio::select! {
-                status = child.wait() => {
-                    self.change(|status| status.process = None);
+                () = family.first_ended(&mut child) => {
                     let ready_for = ready_since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
-                    return End::Died(describe(&status), ready_for);
+                    return End::Died(self.clean_up(&mut child, &family).await, ready_for);
                 }
                 () = until_ready(&probe, &told), if ready_since.is_none() => {
                     ready_since = Some(Instant::now());
                     self.become_ready(began);
                 }
                 order = self.next_stop() => {
-                    self.terminate(&mut child).await;
+                    self.terminate(&mut child, &family).await;
                     return order.map_or(End::Abandoned, End::Asked);
                 }
             }
@@ -287,24 +293,45 @@ impl Actor {
         }
     }
 
-    fn spawn(&mut self) -> Result<Child> {
+    /// Ends what a process that has died has left: it would keep the port. Tells how it died.
+    async fn clean_up(&self, child: &mut Child, family: &Family) -> String {
+        let left = family::names(&family.others());
+        let stubborn = family.kill().await;
+        let mut how = describe(&child.wait().await);
+        if !left.is_empty() {
+            how += &format!(", and what it had left is killed: {}", left.join(", "));
+        }
+        if !stubborn.is_empty() {
+            how += &format!(", of which these don't end: {}", stubborn.join(", "));
+        }
+        // Whoever listens there now is a stranger: the next start would fail because of it, and say less.
+        let port = self.spec.address.rsplit(':').next().and_then(|port| port.parse().ok());
+        if let Some(holder) = port.and_then(holder_of_port) {
+            how += &format!("; {} is held by {holder}", self.spec.address);
+        }
+        how
+    }
+
+    fn spawn(&mut self) -> Result<(Child, Family)> {
         let (log, log_from) = logs::open(&self.spec.log, &self.spec.name)?;
         let mut launch = self.spec.launch.clone();
         if let Some(read) = &self.spec.variables {
             launch.environment = read()?;
         }
         let mut command = launch.command(self.spec.stop_signal);
-        command.envs(self.detour.borrow().iter()).stdout(log.try_clone()?).stderr(log);
+        command.envs(self.detour.borrow().iter()).env(MARK, &self.spec.log).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().context("setpriv (of util-linux)")?;
         let process = child.id().and_then(Identity::of);
         self.change(|status| (status.process, status.log_from) = (process, log_from));
-        Ok(child)
+        let family = Family::of(&child, &self.spec.log).context("its process has no number")?;
+        Ok((child, family))
     }
 
-    /// Asks the process to end, and kills its whole group where it doesn't within its deadline or the stop is forced.
-    async fn terminate(&mut self, child: &mut Child) {
+    /// Asks the process to end, and then what it has started. Kills all of them where they don't within the deadline or the
+    /// stop is forced.
+    async fn terminate(&mut self, child: &mut Child, family: &Family) {
         self.change(|status| status.state = PartState::Stopping);
-        let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return };
+        let signal = self.spec.stop_signal.signal();
         // Killed with this function's end: the process that it stops has ended then, or is killed itself.
         let _stopping = match &self.spec.launch.stopped_by {
             Some(stop) => match stop.command(self.spec.stop_signal).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
@@ -316,21 +343,29 @@ impl Actor {
                 }
             },
             None => {
-                let _ = rustix::process::kill_process(pid, self.spec.stop_signal.signal());
+                family.signal_first(signal);
                 None
             }
         };
+        let ends = async {
+            family.first_ended(child).await;
+            family.end_others(signal).await;
+        };
         let forced = self.force.wait_for(|force| *force);
         let why = tokio::select! {
-            _ = child.wait() => return,
+            () = ends => None,
             () = sleep(self.spec.stop_deadline) => {
-                format!("does not stop within {} s and is killed", self.spec.stop_deadline.as_secs())
+                Some(format!("does not stop within {} s and is killed", self.spec.stop_deadline.as_secs()))
             }
-            _ = forced => "is killed".to_owned(),
+            _ = forced => Some("is killed".to_owned()),
         };
-        self.say(format!("{} {why}", self.spec.name));
-        // The child has not been waited for, so its number can't belong to anyone else yet.
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        if let Some(why) = why {
+            self.say(format!("{} {why}", self.spec.name));
+            let stubborn = family.kill().await;
+            if !stubborn.is_empty() {
+                self.say(format!("{}: these processes don't end: {}", self.spec.name, stubborn.join(", ")));
+            }
+        }
         let _ = child.wait().await;
     }
 

@@ -66,6 +66,7 @@ fn record_of(part: &Handle) -> PartRecord {
         process: status.process.clone(),
         address: part.spec.address.clone(),
         stop_signal: part.spec.stop_signal,
+        note: status.note.clone(),
     }
 }
 

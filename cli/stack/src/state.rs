@@ -76,6 +76,9 @@ pub struct PartRecord {
     pub address: String,
     /// How this part is asked to end.
     pub stop_signal: StopSignal,
+    /// Why it isn't ready: how it died, or what it answers.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// The signals that parts are stopped with.
@@ -123,6 +126,9 @@ pub struct State {
     /// What runs spin.toml, as a word of the command line; none without a host.
     #[serde(default)]
     pub runtime: Option<String>,
+    /// The file with the variables of a `spin up` that isn't this stack's part; none with a host.
+    #[serde(default)]
+    pub dot_env: Option<PathBuf>,
     /// The ports of all parts.
     pub ports: Ports,
     /// Where Kafka's jars are, where they are used.
@@ -169,6 +175,7 @@ impl State {
             for part in &mut state.parts {
                 part.process = part.process.take().filter(Identity::is_alive);
                 part.state = PartState::Stopped;
+                part.note = None;
             }
         }
         Ok(Some(state))

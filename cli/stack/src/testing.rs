@@ -86,6 +86,7 @@ pub fn example(supervisor: Identity, parts: Vec<PartRecord>) -> State {
         urls: vec!["http://127.0.0.1:3000".to_owned()],
         servers: Servers::Native,
         runtime: None,
+        dot_env: None,
         ports: Ports::defaults(&services(), 1),
         kafka_jars: None,
         parts,
@@ -101,5 +102,6 @@ pub fn part(name: &str, process: Option<Identity>) -> PartRecord {
         process,
         address: "127.0.0.1:1".to_owned(),
         stop_signal: StopSignal::Terminate,
+        note: None,
     }
 }

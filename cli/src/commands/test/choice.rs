@@ -32,6 +32,8 @@ pub(super) enum Need {
     StripeMock,
     /// The program that tests an HTTP interface by its description.
     Schemathesis,
+    /// The proxy that stands before Spin.
+    Nginx,
     /// The component that the host's own tests run.
     Guest,
     /// A whole stack, which all tests of the run share.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use towpath_stack::state::StopSignal;
@@ -13,6 +12,7 @@ use towpath_stack::terminal::print;
 use super::choice::Choice;
 use super::tally::Tally;
 use crate::edge::binary;
+use crate::group::{self, Group};
 use crate::supervisor::spec::Launch;
 
 /// One `cargo test`.
@@ -38,8 +38,8 @@ impl Run {
     /// Builds the tests, so that no server waits for a compiler.
     pub(super) async fn build(&self, root: &Path) -> Result<()> {
         let mut cargo = Command::new("cargo");
-        cargo.args(&self.cargo).arg("--no-run").current_dir(root).stdin(Stdio::null()).kill_on_drop(true);
-        let status = cargo.status().await.context("cannot run cargo: is rustup's folder in PATH?")?;
+        cargo.args(&self.cargo).arg("--no-run").current_dir(root).stdin(Stdio::null());
+        let status = group::status(&mut cargo).await.context("cannot run cargo: is rustup's folder in PATH?")?;
         if !status.success() {
             bail!("the tests don't build ({status}): see above");
         }
@@ -54,7 +54,7 @@ impl Run {
         let mut child = launch.command(StopSignal::Terminate).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("cargo has no output")?;
         // The tests belong to cargo's process group: where this run is given up, all of it ends.
-        let _group = Group(child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())));
+        let group = Group::of(&child);
         let mut tally = Tally::default();
         let mut lines = BufReader::new(output).lines();
         while let Some(line) = lines.next_line().await? {
@@ -62,6 +62,7 @@ impl Run {
             print(&line)?;
         }
         tally.end(child.wait().await?.success());
+        group.ended();
         Ok(tally)
     }
 }
@@ -69,21 +70,10 @@ impl Run {
 /// The audit of the stack that the tests have shared.
 pub(super) async fn audit(stack: &Path) -> Result<()> {
     let mut audit = Command::new(binary("towpath")?);
-    audit.args(["audit", "--settle", "60", "--home"]).arg(stack).stdin(Stdio::null()).kill_on_drop(true);
-    let status = audit.status().await?;
+    audit.args(["audit", "--settle", "60", "--home"]).arg(stack).stdin(Stdio::null());
+    let status = group::status(&mut audit).await?;
     if !status.success() {
         bail!("the tests passed, but the audit of their stack did not ({status}): see above");
     }
     Ok(())
-}
-
-/// Kills a process group when it is dropped. After an orderly end the group is empty.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }

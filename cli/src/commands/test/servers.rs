@@ -12,7 +12,7 @@ use towpath_stack::state::{Phase, Servers, State, StopSignal};
 
 use super::choice::Need;
 use super::place::TestPlace;
-use crate::edge::binary;
+use crate::edge::{Runtime, binary};
 use crate::servers::kafka_jars::Jars;
 use crate::servers::{Place, kafka, postgres, redis};
 use crate::supervisor::probe::Probe;
@@ -34,6 +34,7 @@ pub(super) struct Made {
     pub(super) jars: Option<Jars>,
     pub(super) stripe: Option<PathBuf>,
     pub(super) schemathesis: Option<PathBuf>,
+    pub(super) nginx: Option<PathBuf>,
 }
 
 /// The servers, and what tests are told of them.
@@ -50,6 +51,7 @@ pub(super) fn plan(
     services: &Services,
     needs: &BTreeSet<Need>,
     made: &Made,
+    runtime: Option<Runtime>,
 ) -> Result<TestPlan> {
     let home = place.home();
     let (ports, reserved) = Ports::automatic(home, &PORTS)?;
@@ -61,6 +63,10 @@ pub(super) fn plan(
     let mut tell = |name: &str, value: String| environment.insert(name.to_owned(), value);
     tell("TOWPATH_TEST_CLI", command()?.display().to_string());
     tell("TOWPATH_THROW_AWAY", "1".to_owned());
+    // For `up`, whoever calls it.
+    if let Some(runtime) = runtime {
+        tell(Runtime::VARIABLE, runtime.word().to_owned());
+    }
     tell("TMPDIR", place.temporary().display().to_string());
     for need in needs {
         match need {
@@ -99,11 +105,15 @@ pub(super) fn plan(
             Need::Guest => {
                 tell("TOWPATH_TEST_GUEST", guest(root).display().to_string());
             }
+            Need::Nginx => {
+                let program = made.nginx.as_ref().context("nginx was not fetched")?;
+                tell("TOWPATH_TEST_NGINX", program.display().to_string());
+            }
             Need::Stack => {
                 tell("TOWPATH_TEST_STACK_HOME", place.stack().display().to_string());
                 tell("TOWPATH_TEST_STACK_URL", format!("http://{}", ports.address("stack")?));
                 tell("TOWPATH_TEST_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned());
-                parts.push(stack(place, &ports)?);
+                parts.push(stack(place, &ports, runtime)?);
             }
             Need::OwnStacks => {}
         }
@@ -114,6 +124,7 @@ pub(super) fn plan(
         urls: Vec::new(),
         servers: Servers::Native,
         runtime: None,
+        dot_env: None,
         ports,
         kafka_jars: made.jars.as_ref().map(|jars| jars.folder.clone()),
         parts: Vec::new(),
@@ -143,12 +154,14 @@ fn stripe_mock(place: &TestPlace, ports: &Ports, program: &Path) -> Result<PartS
 }
 
 /// The whole stack, by the same command that a person uses.
-fn stack(place: &TestPlace, ports: &Ports) -> Result<PartSpec> {
+fn stack(place: &TestPlace, ports: &Ports, runtime: Option<Runtime>) -> Result<PartSpec> {
     let home = place.stack();
+    let runtime = runtime.into_iter().flat_map(|runtime| ["--runtime", runtime.word()]);
     let launch = Launch::new(command()?)
         .args(["up", "--ports", "auto", "--no-build", "--throw-away", "--port"])
         .args([format!("host={}", ports.get("stack")?)])
         .args([PathBuf::from("--home"), home.clone()])
+        .args(runtime)
         .env("SPIN_VARIABLE_RATE_LIMIT", NO_RATE_LIMIT)
         .env("SPIN_VARIABLE_STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET);
     Ok(PartSpec {

@@ -9,6 +9,7 @@ use towpath_stack::checkout;
 use towpath_stack::programs::in_path;
 use towpath_stack::terminal::say;
 
+use crate::group;
 use crate::tools::{self, Need};
 
 const MODULE: &str = "github.com/stripe/stripe-mock";
@@ -83,7 +84,7 @@ fn parse(text: &str) -> Option<(u32, u32)> {
 }
 
 async fn run(mut command: Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let output = group::output(command.stdin(Stdio::null()).stderr(Stdio::piped())).await;
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let output = output.with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {

@@ -1,4 +1,6 @@
 //! The command line of `up`.
+use anyhow::{Result, anyhow};
+use clap::ValueEnum as _;
 use towpath_stack::ports::parse_assignment;
 use towpath_stack::replica;
 use towpath_stack::state::Servers;
@@ -31,7 +33,7 @@ pub(crate) struct Args {
     /// Start no host: you run `spin up` yourself, with the .env that this writes into the checkout
     #[arg(long, conflicts_with = "runtime")]
     pub(super) no_host: bool,
-    /// The runtime of the components [default: embedded]
+    /// The runtime of the components [default: what TOWPATH_RUNTIME says, or embedded]
     #[arg(long, value_enum)]
     pub(super) runtime: Option<Runtime>,
     /// Number of pairs of relay and host: each host calls its own relay, each relay delivers to its own host [default: 1]
@@ -74,6 +76,16 @@ pub(super) enum ServersChoice {
 }
 
 impl Args {
+    /// With what the environment says. It is no matter of clap's: a command line with --no-host is none with --runtime.
+    pub(super) fn with_environment(self) -> Result<Self> {
+        let asked = std::env::var(Runtime::VARIABLE).ok().filter(|asked| !asked.is_empty() && !self.no_host);
+        let asked = asked.map(|asked| {
+            Runtime::from_str(&asked, false)
+                .map_err(|_| anyhow!("{} is {asked:?}: it can be embedded or spin", Runtime::VARIABLE))
+        });
+        Ok(Self { runtime: self.runtime.or(asked.transpose()?), ..self })
+    }
+
     pub(super) fn servers(&self) -> Servers {
         match self.servers {
             None | Some(ServersChoice::Native) => Servers::Native,
