@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
     esac
     shift 2
 done
-echo "config: $(grep -v '^#' "$config")"
+echo "config: $(grep '^log_dir' "$config")"
 "$TEST_HOST" --manifest "$file" --listen "$listen" --deliveries-prefix /none/ --cache-dir "$TEST_COMPILED" &
 trap 'kill -TERM $!' TERM INT
 wait $!
