@@ -44,6 +44,16 @@ fn every_service_with_a_database_is_looked_at() {
     assert_eq!(looked_at, databases, "STATEMENTS in tests/tests/statements.rs, and relay.toml");
 }
 
+/// The relay writes a time as RFC 3339 and takes no other form back; PostgreSQL's own text of it is another one.
+#[test]
+fn no_time_is_read_as_the_database_writes_it() {
+    for (service, statements) in STATEMENTS {
+        for (name, sql) in *statements {
+            assert!(!sql.contains("_at::text"), "{service}::{name} can't give that time back to the relay");
+        }
+    }
+}
+
 #[test]
 fn no_statement_is_named_twice() {
     for (service, statements) in STATEMENTS {

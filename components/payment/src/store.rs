@@ -99,7 +99,7 @@ WHERE provider_reference = $1 AND status IN ('requires_action', 'processing', 'd
 
 /// Payments that the provider is to be asked about, the longest due first. Parameter: how many at most.
 pub const PAYMENTS_TO_ASK: &str = "
-SELECT id, order_id, provider, asked, ask_at::text AS due FROM payments
+SELECT id, order_id, provider, asked, ask_at AS due FROM payments
 WHERE ask_at <= clock_timestamp()
 ORDER BY ask_at
 LIMIT $1";
@@ -153,8 +153,8 @@ SET status = 'succeeded', provider_reference = $2, asked = 0,
     ask_at = clock_timestamp() + $3::bigint * interval '1 second', updated_at = refunded.updated_at
 FROM refunded WHERE r.payment_id = refunded.id AND r.status = 'pending'";
 
-/// Records that a refund failed, now or after it had succeeded: a person has to look at it. Parameters: payment, provider's
-/// reference, provider's code, reason.
+/// Records that a refund failed, now or after it had succeeded: a person has to look at it. Parameters: payment; provider's
+/// reference, or null where the provider never took it; provider's code, reason.
 pub const REFUND_LOST: &str = "
 WITH lost AS (
     UPDATE payments
@@ -164,12 +164,12 @@ WITH lost AS (
     RETURNING id, updated_at
 )
 UPDATE refunds r
-SET status = 'failed', provider_reference = $2, provider_code = $3, ask_at = NULL, updated_at = lost.updated_at
+SET status = 'failed', provider_reference = coalesce($2, r.provider_reference), provider_code = $3, ask_at = NULL, updated_at = lost.updated_at
 FROM lost WHERE r.payment_id = lost.id AND r.status IN ('pending', 'succeeded')";
 
 /// Refunds that the provider is to be asked about, the longest due first. Parameter: how many at most.
 pub const REFUNDS_TO_ASK: &str = "
-SELECT p.order_id, p.id, p.status, p.amount, p.currency, p.provider, r.provider_reference, r.asked, r.ask_at::text AS due
+SELECT p.order_id, p.id, p.status, p.amount, p.currency, p.provider, r.provider_reference, r.asked, r.ask_at AS due
 FROM refunds r JOIN payments p ON p.id = r.payment_id
 WHERE r.ask_at <= now()
 ORDER BY r.ask_at
@@ -345,7 +345,7 @@ pub(crate) struct Due {
     pub(crate) provider: Name,
     pub(crate) reference: String,
     pub(crate) asked: i32,
-    /// When the question was due, as the database writes it.
+    /// When the question was due, as the relay writes it and takes it back.
     pub(crate) due: String,
 }
 
@@ -356,7 +356,7 @@ pub(crate) struct Waiting {
     pub(crate) order_id: Id,
     pub(crate) provider: Name,
     pub(crate) asked: i32,
-    /// When the question was due, as the database writes it.
+    /// When the question was due, as the relay writes it and takes it back.
     pub(crate) due: String,
 }
 

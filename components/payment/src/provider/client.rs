@@ -17,6 +17,9 @@ const PROVIDER_TIMEOUT: Duration = Duration::from_secs(8);
 /// The shortest wait that a call is begun with.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 
+/// What a question must have, to be begun by a sweep of many: one that had less could end without an answer that would have come.
+const TIME_OF_A_QUESTION: Duration = Duration::from_secs(4);
+
 /// Who answers.
 enum Transport<'a> {
     /// Stripe, or a server that speaks as it does.
@@ -104,8 +107,17 @@ impl<'a> Provider<'a> {
         read_refunds(&self.call(&Call::ListRefunds { intent: intent.into() }).await?, units)
     }
 
+    /// Whether a sweep may begin another question. Otherwise the next sweep goes on.
+    pub(crate) fn has_time(&self) -> bool {
+        self.left() >= TIME_OF_A_QUESTION
+    }
+
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
     async fn call(&self, call: &Call) -> Result<Answer, ProviderError> {
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = self.left();
         if left < MIN_WAIT {
             return Err(ProviderError::later("the calls before this one took all the time of the delivery"));
         }

@@ -42,14 +42,16 @@ pub(crate) async fn ask_refunds(context: &Context, request: &Request) -> Result<
             Ok(provider) => provider,
             Err(problem) => {
                 // They wait, so that the next sweep gets to those of the other provider.
-                for refund in of_name {
-                    unit(refund, None).run(&relay).await?;
-                }
                 first_error.get_or_insert(problem);
+                for refund in of_name {
+                    if let Err(problem) = unit(refund, None).run(&relay).await {
+                        first_error.get_or_insert(problem);
+                    }
+                }
                 continue;
             }
         };
-        for refund in of_name {
+        for refund in of_name.into_iter().take_while(|_| provider.has_time()) {
             if let Err(problem) = ask(&relay, &provider, refund).await {
                 first_error.get_or_insert(problem);
             }
@@ -96,7 +98,7 @@ mod tests {
     use crate::domain::Status;
     use crate::settle::schedule::{DAY, HOUR};
 
-    const DUE: &str = "2026-08-01 12:00:00.000001+00";
+    const DUE: &str = "2026-08-01T12:00:00.000001Z";
 
     fn due(status: Status, asked: i32) -> Due {
         Due {
