@@ -114,12 +114,18 @@ impl TestDatabases {
         changed
     }
 
-    /// Runs SQL as the superuser, on the service's own tables.
+    /// Runs SQL as the superuser, on the service's own tables. Triggers and foreign keys don't look at it: it lays out rows in
+    /// whatever state a release, a restored backup or a fault could have left them. CHECKs do.
     ///
     /// # Panics
     /// Where that fails.
     pub async fn execute(&self, service: &str, sql: &str) {
-        self.server.execute(self.name(service), &format!("SET search_path = app; {sql}")).await;
+        self.server
+            .execute(
+                self.name(service),
+                &format!("SET search_path = app; SET session_replication_role = replica; {sql}"),
+            )
+            .await;
     }
 
     /// A URL to a service's database, of the role that its components' statements run as.

@@ -10,6 +10,7 @@
 //! pending, declined ──▶ requires_action ◀──▶ processing, and from these two to all that follows pending
 //! requires_action, declined ──▶ pending: the customer takes another payment method
 //! declined ──▶ captured, refund_pending, needs_attention: the customer paid it at the provider
+//! needs_attention ──▶ refunded: a person gave the money back
 //! ```
 //!
 //! `pending` is written before the provider is called. The provider's intent is created without charging anybody, and its
@@ -91,6 +92,9 @@ pub const TRANSITIONS: &[(Status, Status)] = &[
     // A bank may send a refund back that it has taken.
     (Refunded, NeedsAttention),
 ];
+
+/// The steps that a person takes where a program can't, as docs/payments.md tells.
+pub const BY_A_PERSON: &[(Status, Status)] = &[(NeedsAttention, Refunded)];
 
 impl Status {
     /// Every status.

@@ -69,6 +69,11 @@ pub enum ProviderError {
         /// For the log.
         cause: String,
     },
+    /// The provider refuses a refund for good: the charge is disputed, or somebody else has given a part of it back.
+    Refused {
+        /// The provider's word for why.
+        code: String,
+    },
     /// Repeating the call does not help: a person has to look at it.
     Failed {
         /// For the log.
@@ -99,6 +104,7 @@ impl fmt::Display for ProviderError {
         match self {
             Self::Later { cause, .. } => write!(f, "the provider can't answer now: {cause}"),
             Self::Spent { cause } => write!(f, "the provider failed, and keeps the answer: {cause}"),
+            Self::Refused { code } => write!(f, "the provider refuses the refund: {code}"),
             Self::Failed { cause } => write!(f, "the provider failed: {cause}"),
         }
     }
@@ -119,7 +125,7 @@ impl From<ProviderError> for Problem {
         match error {
             ProviderError::Later { cause, retry_after_seconds } => unavailable(cause, retry_after_seconds),
             ProviderError::Spent { cause } => unavailable(cause, None),
-            ProviderError::Failed { cause } => Self::internal(cause),
+            ProviderError::Refused { .. } | ProviderError::Failed { .. } => Self::internal(error.to_string()),
         }
     }
 }

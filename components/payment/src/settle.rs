@@ -221,10 +221,15 @@ impl Step<'_> {
         let (intent, units) = self.intent()?;
         let refund = Refund { order_id: self.order_id, intent: intent.into(), units: units.clone() };
         let given = match self.provider.refund(refund, self.payment.refund_attempt).await {
-            Err(error @ ProviderError::Spent { .. }) => match self.provider.find_refund(intent, &units).await? {
-                Some(given) => given,
-                None => return self.raise_refund(error).await,
-            },
+            Err(error @ (ProviderError::Spent { .. } | ProviderError::Refused { .. })) => {
+                match (self.provider.find_refund(intent, &units).await?, error) {
+                    (Some(given), _) => given,
+                    (None, ProviderError::Refused { code }) => {
+                        return record::refused(self.order_id, self.payment.id, &code).run(self.relay).await;
+                    }
+                    (None, error) => return self.raise_refund(error).await,
+                }
+            }
             other => other?,
         };
         record::given(self.order_id, self.payment.id, self.payment.amount, &given).run(self.relay).await

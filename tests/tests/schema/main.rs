@@ -4,6 +4,7 @@
 mod inventory;
 mod order;
 mod payment;
+mod steps;
 mod waiting;
 
 use towpath_component_testing::database::{self, Database};

@@ -175,6 +175,21 @@ async fn an_attempt_is_raised_once_by_whoever_saw_it() {
 }
 
 #[tokio::test]
+async fn a_refund_that_the_provider_never_took_goes_to_a_person() {
+    let mut database = Database::migrated("payment").await;
+    let client = &mut database.client;
+    let order = Uuid::now_v7();
+    let id = going_back(client, order).await;
+    let refused: Params<'_, 4> = [&id, &NOTHING, &"charge_disputed", &"refund_failed"];
+    assert_eq!(client.execute(store::REFUND_LOST, &refused).await.expect("lost"), 1);
+    assert_eq!(seen(client, order).await.1.as_deref(), Some("needs_attention"));
+    let row = client.query_one("SELECT status, provider_reference, ask_at FROM refunds", &[]).await.expect("a refund");
+    assert_eq!((row.get("status"), row.get::<_, Option<&str>>("provider_reference")), ("failed", None));
+    assert_eq!(row.get::<_, Option<SystemTime>>("ask_at"), None, "there is nothing to ask about");
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn a_refund_is_asked_about_until_it_ends_and_one_that_fails_goes_to_a_person() {
     let mut database = Database::migrated("payment").await;
     let client = &mut database.client;
@@ -400,7 +415,6 @@ async fn the_schema_refuses_what_the_rules_do_not_know() {
     for (change, what) in [
         ("status = 'lost'", "an unknown status"),
         ("status = 'succeeded'", "refunded by nobody"),
-        ("status = 'failed', provider_code = 'x'", "refused by nobody"),
         ("status = 'failed', provider_reference = 're'", "a person has to know why"),
         ("ask_at = now()", "the provider doesn't know it"),
         ("attempt = 0", "attempts count from 1"),
@@ -435,6 +449,20 @@ async fn what_the_page_tells_a_person_to_run_settles_the_payment() {
         client.batch_execute(&sql).await.expect("the page's SQL runs");
         assert_eq!(seen(client, order).await.1.as_deref(), Some("refunded"));
         assert_eq!(refunds(client, order).await, 1);
+    }
+    // The sandbox's books, whether it took the refund or refused it.
+    let told = page.split("-c \"INSERT INTO").nth(1).and_then(|rest| rest.split('"').next()).expect("the page's SQL");
+    for (charge, refund) in [("pi_1", Some("re_1")), ("pi_2", None)] {
+        let create: Params<'_, 5> = [&charge, &failed, &500_i64, &"EUR", &"pm_card_visa"];
+        client.execute(store::SANDBOX_CREATE, &create).await.expect("an intent");
+        client.execute(store::LEDGER_CHARGE, &[&charge, &charge, &NOTHING]).await.expect("a charge");
+        if let Some(refund) = refund {
+            client.execute(store::LEDGER_REFUND, &[&refund, &refund, &charge, &"failed"]).await.expect("a refund");
+        }
+        let sql = format!("INSERT INTO{}", told.replace("PROVIDER_REFERENCE", charge));
+        client.batch_execute(&sql).await.expect("the page's SQL runs");
+        let back = "SELECT count(*) FROM sandbox_ledger WHERE charge = $1 AND status = 'succeeded'";
+        assert_eq!(client.query_one(back, &[&charge]).await.expect("a count").get::<_, i64>(0), 1, "{charge}");
     }
     database.drop().await;
 }

@@ -238,6 +238,9 @@ impl<'a> Judge<'a> {
         }
         let ours = payment.refund.as_ref();
         let named = ours.and_then(|ours| ours.reference.as_deref());
+        if named == Some(BY_HAND) {
+            return;
+        }
         for refund in refunds.iter().filter(|refund| refund.is_live() && named != Some(&refund.reference)) {
             let in_flight = self.is_young(Some(payment), Some(refund.created));
             let what =
@@ -245,9 +248,6 @@ impl<'a> Judge<'a> {
             self.differs(of(&refund.reference), Kind::MissingHere, in_flight, what);
         }
         let (Some(ours), Some(named)) = (ours, named) else { return };
-        if named == BY_HAND {
-            return;
-        }
         let Some(theirs) = refunds.iter().find(|refund| refund.reference == named) else {
             let in_flight = self.is_young(Some(payment), None);
             let what = format!("is {} here: {}", ours.status, sum(ours.amount, &ours.currency));

@@ -186,10 +186,14 @@ pub const CODES: &[(&str, Means)] = &[
     // Our balance at Stripe is too low for a refund. It goes through once somebody tops it up.
     ("balance_insufficient", Means::Spent),
     ("bank_account_declined", Means::Declined(AskCustomer, DECLINED)),
+    ("bank_account_restricted", Means::Declined(Final, "invalid_account")),
+    ("bank_account_unusable", Means::Declined(Final, "invalid_account")),
     ("card_decline_rate_limit_exceeded", Means::Declined(TryLater, "card_decline_rate_limit_exceeded")),
-    // By a call whose key Stripe has forgotten: the look-up finds the refund.
     ("charge_already_refunded", Means::Spent),
     ("charge_disputed", Means::OurFault),
+    ("charge_exceeds_source_limit", Means::Declined(TryLater, "charge_exceeds_source_limit")),
+    ("charge_exceeds_transaction_limit", Means::Declined(Final, "amount_too_large")),
+    ("charge_not_refundable", Means::OurFault),
     ("country_unsupported", Means::Declined(Final, "country_unsupported")),
     ("debit_not_authorized", Means::Declined(AskCustomer, "debit_not_authorized")),
     ("idempotency_key_in_use", Means::Later),
@@ -199,6 +203,7 @@ pub const CODES: &[(&str, Means)] = &[
     ("invalid_charge_amount", Means::Declined(Final, "invalid_amount")),
     ("livemode_mismatch", Means::OurFault),
     ("lock_timeout", Means::Later),
+    ("no_account", Means::Declined(AskCustomer, "invalid_account")),
     ("parameter_invalid_empty", Means::OurFault),
     ("parameter_invalid_integer", Means::OurFault),
     ("parameter_invalid_string_blank", Means::OurFault),
@@ -236,8 +241,14 @@ pub const CODES: &[(&str, Means)] = &[
     ("testmode_charges_only", Means::OurFault),
     ("tls_version_unsupported", Means::OurFault),
     ("token_already_used", Means::Declined(AskCustomer, "invalid_payment_method")),
+    ("token_card_network_invalid", Means::Declined(AskCustomer, "card_not_supported")),
     ("token_in_use", Means::Later),
 ];
+
+/// Codes by which Stripe refuses a refund for good. Where the charge is refunded already, by a call whose key Stripe has
+/// forgotten, a look-up finds the refund; somebody else may have given it back in parts.
+pub const REFUSED_REFUNDS: &[&str] =
+    &["charge_already_refunded", "charge_disputed", "charge_not_refundable", "refund_disputed_payment"];
 
 /// What a refusal means: by its status, and what it says.
 #[must_use]
@@ -253,6 +264,8 @@ pub fn verdict(status: u16, fault: &Fault) -> Verdict {
         return means.1.verdict(code);
     }
     match (status, fault.param.as_deref()) {
+        // A bank's word, in an error of another type than the bank's.
+        (400 | 404, _) if code.is_some_and(|code| DECLINES.iter().any(|(known, ..)| *known == code)) => by_bank(fault),
         (400 | 404, Some("payment_method")) => declined("invalid_payment_method", code),
         (400, Some("currency")) => declined("currency_not_supported", code),
         (400, Some("amount")) => declined("invalid_amount", code),

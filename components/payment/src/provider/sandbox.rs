@@ -17,7 +17,9 @@
 //! | `slow` | does what it is asked, and answers too late: the same call again, or a look, tells at once |
 //! | `500` | answers 500, does nothing, and keeps that answer: this key never gets another one |
 //! | `429` | answers 429: nothing happens, and nothing is kept |
+//! | `409` | answers 409 to every call that has a key, as if another one were at work under it: nothing happens |
 //! | `asks` | asks every customer to authenticate |
+//! | `refunds` | has a bank work on every refund; what becomes of them, `sandbox_ledger` is told |
 
 pub mod rules;
 

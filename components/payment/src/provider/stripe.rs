@@ -9,7 +9,7 @@ use towpath_sdk::{Id, peer::encode};
 
 use super::{
     Answer, Charge, ProviderError, Refund,
-    outcomes::{DECLINED, Decline, Fault, Verdict, verdict},
+    outcomes::{DECLINED, Decline, Fault, REFUSED_REFUNDS, Verdict, verdict},
     units::Units,
 };
 
@@ -328,18 +328,21 @@ fn differs(amount: Option<i64>, currency: Option<&str>, asked: &Units) -> Option
 /// Reads the answer to [`Call::Refund`] or [`Call::LookAtRefund`].
 ///
 /// # Errors
-/// Where it isn't final. A refund that Stripe refuses for good is [`ProviderError::Failed`].
+/// Where it isn't final. A refund that Stripe refuses for good is [`ProviderError::Refused`].
 pub fn read_refund(answer: &Answer, asked: &Units) -> Result<Given, ProviderError> {
     if answer.status != 200 {
-        refused(answer)?;
-        // A refund that is declined is refused for good too.
-        return Err(ProviderError::failed(fault(&answer.body).describe(answer.status)));
+        if let Some(code) = fault(&answer.body).code.filter(|code| REFUSED_REFUNDS.contains(&code.as_str())) {
+            return Err(ProviderError::Refused { code });
+        }
+        // What would decline a charge refuses a refund, such as more than what is left of the charge.
+        let Decline { reason, provider_code } = refused(answer)?;
+        return Err(ProviderError::Refused { code: provider_code.unwrap_or(reason) });
     }
     given(parse(&answer.body)?, asked)
 }
 
 /// Reads the answer to [`Call::ListRefunds`]: the refund that counts, if there is one. One that failed doesn't: what came
-/// back can be refunded again.
+/// back can be refunded again. Neither does a part of the charge, which somebody gave back in Stripe's dashboard.
 ///
 /// # Errors
 /// Where there is no answer.
@@ -348,7 +351,11 @@ pub fn read_refunds(answer: &Answer, asked: &Units) -> Result<Option<Given>, Pro
         return Err(later(answer, fault(&answer.body).describe(answer.status)));
     }
     let List { data, has_more } = parse(&answer.body)?;
-    let found = data.into_iter().find(|refund| !matches!(refund.status.as_deref(), Some("failed" | "canceled")));
+    let counts = |refund: &RefundObject| {
+        !matches!(refund.status.as_deref(), Some("failed" | "canceled"))
+            && differs(refund.amount, refund.currency.as_deref(), asked).is_none()
+    };
+    let found = data.into_iter().find(counts);
     if found.is_none() && has_more {
         return Err(ProviderError::failed("the intent has more than 100 refunds"));
     }

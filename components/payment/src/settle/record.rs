@@ -119,6 +119,15 @@ pub(super) fn given(order_id: Id, payment_id: Id, amount: Money, given: &Given) 
     }
 }
 
+/// Records that the provider refuses the refund: there is none, and a person has to look at it.
+pub(super) fn refused(order_id: Id, payment_id: Id, code: &str) -> Record {
+    let params = [payment_id.into(), json!(null), json!(code), REFUND_FAILED.into()];
+    Record {
+        unit: UnitOfWork::new().step(store::REFUND_LOST, params).expect(1, MOVED_ON),
+        person: Some(person(order_id, payment_id, REFUND_FAILED, code)),
+    }
+}
+
 fn person(order_id: Id, payment_id: Id, reason: &str, cause: &str) -> Person {
     Person { order_id, payment_id, reason: reason.into(), cause: cause.into() }
 }
@@ -242,6 +251,11 @@ mod tests {
         assert_eq!((pending.steps[0].sql.as_str(), pending.events.len()), (store::REFUND_TAKEN, 0));
         let succeeded = unit(GivenState::Succeeded);
         assert_eq!((succeeded.steps[0].sql.as_str(), succeeded.events.len()), (store::REFUNDED, 1));
+        let refused = refused(Id::new(), payment.id, "charge_disputed");
+        assert_eq!(refused.person.as_ref().map(|person| person.cause.as_str()), Some("charge_disputed"));
+        let refused = refused.into_request();
+        assert_eq!((refused.steps[0].sql.as_str(), &refused.steps[0].params[1]), (store::REFUND_LOST, &Value::Null));
+        assert!(refused.events.is_empty(), "nothing went back");
         let failed = unit(GivenState::Failed { code: "lost_or_stolen_card".into() });
         assert_eq!((failed.steps[0].sql.as_str(), failed.events.len()), (store::REFUND_LOST, 0));
     }

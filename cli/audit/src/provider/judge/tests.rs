@@ -66,7 +66,13 @@ fn what_both_say_alike_is_no_difference() {
     let failed = Payment { refund: Some(returned("failed", Some("re_1"))), ..payment("needs_attention") };
     assert_eq!(of(Some(failed), Some(intent("succeeded")), vec![refund("re_1", "failed", 500)]), []);
     let by_hand = Payment { refund: Some(returned("succeeded", Some(BY_HAND))), ..payment("refunded") };
-    assert_eq!(of(Some(by_hand), Some(intent("succeeded")), vec![refund("re_1", "failed", 500)]), []);
+    for in_the_dashboard in ["failed", "pending", "succeeded"] {
+        let refunds = vec![refund("re_0", "failed", 500), refund("re_1", in_the_dashboard, 500)];
+        assert_eq!(of(Some(by_hand.clone()), Some(intent("succeeded")), refunds), [], "{in_the_dashboard}");
+    }
+    let twice = vec![refund("re_0", "succeeded", 500), refund("re_1", "succeeded", 500)];
+    let found = of(Some(by_hand), Some(intent("succeeded")), twice);
+    assert_eq!(found, [(Kind::RefundSum, "pi_1".into(), false)], "a hand gives back no more than was charged");
 }
 
 #[test]

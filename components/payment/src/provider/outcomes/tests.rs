@@ -23,6 +23,8 @@ fn every_decline_code_declines_with_what_the_customer_may_know() {
         assert_eq!(verdict(402, &declined), Verdict::Declined(expected), "{code}");
         // Stripe gives some as the code alone.
         assert_eq!(reason(verdict(402, &fault("card_error", Some(code)))).as_deref(), Some(told), "{code}");
+        // And some as an error of another type.
+        assert_eq!(reason(verdict(400, &fault("invalid_request_error", Some(code)))).as_deref(), Some(told), "{code}");
     }
 }
 

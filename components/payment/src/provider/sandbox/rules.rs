@@ -10,7 +10,7 @@ use crate::provider::{
     stripe::Call,
     units::{Units, Unpayable},
 };
-use cards::{Card, PENDING_REFUND, PENDING_REFUND_FAILS, REFUND_FAILS, card};
+use cards::{Card, DISPUTED, PENDING_REFUND, PENDING_REFUND_FAILS, REFUND_FAILS, card};
 
 /// The state of an intent, as Stripe names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,10 @@ pub enum Mode {
     Limits,
     /// It asks every customer to authenticate.
     Asks,
+    /// Every key is in use: another call is at work under it.
+    InUse,
+    /// A bank works on every refund.
+    Refunds,
 }
 
 impl Mode {
@@ -108,6 +112,8 @@ impl Mode {
             Some("500") => Self::Fails,
             Some("429") => Self::Limits,
             Some("asks") => Self::Asks,
+            Some("409") => Self::InUse,
+            Some("refunds") => Self::Refunds,
             _ => Self::Normal,
         }
     }
@@ -243,14 +249,15 @@ pub fn decide(call: &Call, seen: &Seen, fresh: &str) -> Decision {
             let answer = refuses(500, json!({"type": "api_error", "message": "as it was told"}));
             return Decision { answer, change: Change::Nothing, keep };
         }
-        Mode::Normal | Mode::Slow | Mode::Gone | Mode::Asks => {}
+        Mode::InUse if keep.is_some() => return only(in_use()),
+        Mode::Normal | Mode::Slow | Mode::Gone | Mode::Asks | Mode::InUse | Mode::Refunds => {}
     }
     let (answer, change) = match call {
         Call::Create { charge, .. } => create(charge, fresh),
         Call::Confirm { payment_method, .. } => on_intent(seen, |intent| confirm(intent, payment_method, seen.mode)),
         Call::Cancel { .. } => on_intent(seen, cancel),
         Call::Look { .. } => on_intent(seen, look),
-        Call::Refund { .. } => on_intent(seen, |intent| refund(intent, seen.refund.is_some(), fresh)),
+        Call::Refund { .. } => on_intent(seen, |intent| refund(intent, seen, fresh)),
         Call::LookAtRefund { .. } => match &seen.refund {
             Some(entry) => on_intent(seen, |intent| look_at_refund(intent, entry)),
             None => (missing("refund"), Change::Nothing),
@@ -359,16 +366,21 @@ pub fn after(intent: &Intent, outcome: Outcome) -> Option<(IntentStatus, Option<
     })
 }
 
-fn refund(intent: &Intent, refunded: bool, fresh: &str) -> (Answer, Change) {
+fn refund(intent: &Intent, seen: &Seen, fresh: &str) -> (Answer, Change) {
     if intent.status != IntentStatus::Succeeded {
         return (unexpected_state(intent), Change::Nothing);
     }
-    if refunded {
+    if seen.refund.is_some() {
         let error = json!({"type": "invalid_request_error", "code": "charge_already_refunded", "message": "no"});
+        return (refuses(400, error), Change::Nothing);
+    }
+    if intent.payment_method == DISPUTED {
+        let error = json!({"type": "invalid_request_error", "code": "charge_disputed", "message": "no"});
         return (refuses(400, error), Change::Nothing);
     }
     let status = match intent.payment_method.as_str() {
         PENDING_REFUND | PENDING_REFUND_FAILS => RefundStatus::Pending,
+        _ if seen.mode == Mode::Refunds => RefundStatus::Pending,
         _ => RefundStatus::Succeeded,
     };
     let entry = RefundEntry { reference: format!("sandbox_re_{fresh}"), status };

@@ -222,10 +222,23 @@ fn a_refund_says_where_it_stands() {
     assert_eq!(state(failed), Ok(GivenState::Failed { code: "lost_or_stolen_card".into() }));
     assert!(is_failed(state(json!({"id": "re_1", "status": "succeeded", "amount": 1, "currency": "eur"}))));
     let read = |status, body: Value| read_refund(&answer(status, &body), &asked());
-    let again = json!({"error": {"type": "invalid_request_error", "code": "charge_already_refunded"}});
-    assert!(is_spent(read(400, again)), "the list of refunds tells which");
     assert!(is_failed(read(404, json!({"error": {"code": "resource_missing"}}))));
     assert!(is_spent(read(500, Value::Null)));
+}
+
+#[test]
+fn a_refund_that_stripe_refuses_for_good_needs_a_person_and_is_no_fault_of_ours() {
+    let read = |error: Value| read_refund(&answer(400, &json!({ "error": error })), &asked());
+    let refused = |code: &str| Err(ProviderError::Refused { code: code.into() });
+    for code in REFUSED_REFUNDS {
+        assert_eq!(read(json!({"type": "invalid_request_error", "code": code})), refused(code));
+    }
+    // Somebody has given a part of it back: "Refund amount (19.99) is greater than unrefunded amount on charge (9.99)".
+    assert_eq!(read(json!({"type": "invalid_request_error", "param": "amount"})), refused("invalid_amount"));
+    // Whatever payment itself got wrong stays its own fault.
+    assert!(is_failed(read(json!({"type": "invalid_request_error", "code": "parameter_unknown", "param": "amount"}))));
+    // Our balance is too low: that passes.
+    assert!(is_spent(read(json!({"type": "invalid_request_error", "code": "balance_insufficient"}))));
 }
 
 #[test]
@@ -236,6 +249,10 @@ fn the_refund_that_counts_is_found() {
     assert_eq!(read(json!([refund("re_1", "failed")])), Ok(None));
     let found = read(json!([refund("re_2", "canceled"), refund("re_1", "pending")]));
     assert_eq!(found, Ok(Some(Given { reference: "re_1".into(), state: GivenState::Pending })));
+    let part = json!({"id": "re_0", "status": "succeeded", "amount": 999, "currency": "eur"});
+    assert_eq!(read(json!([part])), Ok(None), "somebody gave a part of it back");
+    let whole = read(json!([part, refund("re_1", "succeeded")]));
+    assert_eq!(whole, Ok(Some(Given { reference: "re_1".into(), state: GivenState::Succeeded })));
     assert!(is_later(read_refunds(&answer(503, &Value::Null), &asked())));
 }
 

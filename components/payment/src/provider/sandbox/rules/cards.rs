@@ -19,6 +19,7 @@ pub(super) const PAYING: &[&str] = &[
     PENDING_REFUND,
     REFUND_FAILS,
     PENDING_REFUND_FAILS,
+    DISPUTED,
 ];
 
 /// A refund of it is pending first, and succeeds then.
@@ -27,6 +28,9 @@ pub(super) const PENDING_REFUND: &str = "pm_card_pendingRefund";
 pub(super) const REFUND_FAILS: &str = "pm_card_refundFail";
 /// A refund of it is pending first, and fails then. Stripe has no such name.
 pub(super) const PENDING_REFUND_FAILS: &str = "pm_sandbox_pendingRefundFail";
+
+/// It pays, and its holder disputes the charge: a refund of it is refused.
+pub(super) const DISPUTED: &str = "pm_card_createDispute";
 
 /// Payment methods that are declined, with Stripe's decline code. Stripe has most of them with and without `visa_`.
 pub(super) const DECLINED: &[(&str, &str)] = &[

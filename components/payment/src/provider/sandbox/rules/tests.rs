@@ -256,6 +256,10 @@ fn a_key_in_use_and_too_many_requests_are_for_later() {
     let seen = Seen { mode: Mode::Limits, ..intent("pm_card_visa", IntentStatus::Unconfirmed) };
     let limited = decision(&confirm("pm_card_visa"), &seen);
     assert_eq!((limited.answer.status, limited.keep, limited.change), (429, None, Change::Nothing));
+    for call in [create("pm_card_visa"), confirm("pm_card_visa"), refund()] {
+        let busy = decision(&call, &Seen { mode: Mode::InUse, ..intent("pm_card_visa", IntentStatus::Unconfirmed) });
+        assert_eq!((busy.answer, busy.keep, busy.change), (in_use(), None, Change::Nothing));
+    }
     let later = read_intent(&limited.answer, &asked());
     assert!(matches!(later, Err(ProviderError::Later { retry_after_seconds: Some(2), .. })));
 }
@@ -297,11 +301,31 @@ fn refunds_succeed_at_once_or_later_or_fail_by_the_name_of_the_card() {
 }
 
 #[test]
+fn a_bank_works_on_every_refund_while_the_sandbox_is_told_so() {
+    let seen = Seen { mode: Mode::Refunds, ..intent("pm_card_visa", IntentStatus::Succeeded) };
+    let pending = read_refund(&decision(&refund(), &seen).answer, &asked());
+    assert_eq!(pending.map(|given| given.state), Ok(GivenState::Pending));
+    let looked = decision(
+        &Call::LookAtRefund { reference: "re".into() },
+        &Seen { mode: Mode::Refunds, ..refunded("pm_card_visa", RefundStatus::Pending) },
+    );
+    assert_eq!(looked.change, Change::Nothing, "nobody but the bank ends it");
+}
+
+#[test]
+fn a_disputed_charge_is_not_refunded() {
+    let refused = decision(&refund(), &intent(DISPUTED, IntentStatus::Succeeded));
+    assert_eq!(refused.change, Change::Nothing);
+    let expected = Err(ProviderError::Refused { code: "charge_disputed".into() });
+    assert_eq!(read_refund(&refused.answer, &asked()), expected);
+}
+
+#[test]
 fn a_second_refund_finds_the_first() {
     let seen = refunded("pm_card_visa", RefundStatus::Succeeded);
     let again = decision(&refund(), &seen);
     assert_eq!(again.change, Change::Nothing);
-    assert!(matches!(read_refund(&again.answer, &asked()), Err(ProviderError::Spent { .. })));
+    assert!(matches!(read_refund(&again.answer, &asked()), Err(ProviderError::Refused { .. })));
     let list = decision(&Call::ListRefunds { intent: "pi".into() }, &seen);
     let expected = Given { reference: "re".into(), state: GivenState::Succeeded };
     assert_eq!(read_refunds(&list.answer, &asked()), Ok(Some(expected)));
