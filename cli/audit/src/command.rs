@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use towpath_stack::home::Home;
 use towpath_stack::running::Running;
-use towpath_stack::secrets::Secrets;
 
-use super::provider::{Account, Comparison, Difference, KEY_SECRET, KEY_VARIABLE};
+use super::provider::{Account, Comparison, Difference};
 use super::{Answered, Databases, Report, Rules, Scope, once, settled};
 
 /// Reads the databases and checks the five invariants of docs/invariants.md.
@@ -73,7 +72,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 async fn against_provider(args: &Args, home: &Home) -> Result<ExitCode> {
     let running = Running::of(home)?;
-    let (payments, stripe) = (running.postgres_admin_url("payment"), account(home)?);
+    let (payments, stripe) = (running.postgres_admin_url("payment"), Account::of(home)?);
     let folder = home.path();
     let compare = |grace| Comparison { payments: &payments, stripe: stripe.as_ref(), folder, grace };
     let progress = |line: &str| eprintln!("{line}");
@@ -121,15 +120,6 @@ async fn against_provider(args: &Args, home: &Home) -> Result<ExitCode> {
     }
     let differs = summaries.iter().any(|summary| summary.differences > 0);
     Ok(if differs { ExitCode::from(1) } else { ExitCode::SUCCESS })
-}
-
-/// The account at Stripe, if this stack has one. Its key is no argument: everybody on the machine can read those.
-fn account(home: &Home) -> Result<Option<Account>> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let secrets = Secrets::load(home)?;
-    let key = variable(KEY_VARIABLE).or_else(|| secrets.given(KEY_SECRET).map(str::to_owned));
-    let url = variable("SPIN_VARIABLE_STRIPE_URL").unwrap_or_else(|| "https://api.stripe.com".into());
-    Ok(key.map(|key| Account { url, key }))
 }
 
 fn print(report: &Report, json: bool) -> Result<()> {

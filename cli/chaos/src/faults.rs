@@ -1,5 +1,6 @@
 //! The catalogue: every way to break a stack that `towpath chaos` knows.
 
+mod bank;
 mod clock;
 mod component;
 mod continuity;
@@ -26,6 +27,7 @@ pub(crate) fn all(stage: &Stage) -> Vec<Box<dyn Fault>> {
     all.extend(stall::all(stage));
     all.extend(replicas::all(stage));
     all.extend(provider::all());
+    all.extend(bank::all());
     all.push(Box::new(redis::Emptied));
     all.extend(partitions::all());
     all.extend(postgres::all());

@@ -16,6 +16,8 @@ pub(crate) enum Group {
     KafkaAway,
     /// The payment provider fails.
     Provider,
+    /// A customer or a bank takes its time, or never comes back, and webhooks come as they like.
+    Bank,
     /// Redis forgets everything.
     RedisEmptied,
     /// A component fails on one event.
@@ -38,6 +40,7 @@ impl Group {
             Self::Cut => "cut",
             Self::KafkaAway => "kafka-away",
             Self::Provider => "provider",
+            Self::Bank => "bank",
             Self::RedisEmptied => "redis-emptied",
             Self::Component => "component",
             Self::Partitions => "partitions",

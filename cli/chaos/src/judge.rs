@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::evidence::{Evidence, Seen};
 use super::fault::Blast;
 use super::group::Group;
+use super::quiet::Compared;
 use super::record::Witness;
 
 /// One promise, and what breaks it.
@@ -79,6 +80,7 @@ pub(crate) struct Case<'a> {
     pub(crate) evidence: &'a Evidence,
     pub(crate) watched: &'a Seen,
     pub(crate) audit: &'a towpath_audit::Report,
+    pub(crate) provider: &'a Compared,
 }
 
 /// Looks at all of them.
@@ -86,6 +88,7 @@ pub(crate) fn judge(case: &Case<'_>) -> Vec<Promise> {
     let mut promises =
         vec![keys::answered(case.witness, &case.evidence.placed), keys::once(case.witness, &case.evidence.placed)];
     promises.extend(case.audit.invariants.iter().map(invariant));
+    promises.push(provider(case.provider));
     promises.extend([
         events::published(case.evidence),
         events::ordered(case.evidence),
@@ -116,6 +119,19 @@ fn invariant(invariant: &towpath_audit::Invariant) -> Promise {
     promise
 }
 
+/// What `audit --provider` finds.
+fn provider(Compared { compared, differences }: &Compared) -> Promise {
+    let promised = "the payment provider says the same of every payment and refund";
+    let mut promise = Promise::new(promised, usize::try_from(*compared).unwrap_or(usize::MAX), "payments");
+    // What payment is still going to ask about is no fault.
+    for difference in differences.iter().filter(|difference| !difference.in_flight) {
+        let order = difference.order_id.map(|order| order.to_string());
+        let ids = order.into_iter().chain([difference.reference.clone()]);
+        promise.broken_by(ids, "the same on both sides", difference.to_string());
+    }
+    promise
+}
+
 /// What the faults themselves looked at while they lasted.
 fn faults(windows: &[Window]) -> Promise {
     let mut promise = Promise::new("what must hold during each fault held", windows.len(), "faults");
@@ -129,6 +145,8 @@ fn faults(windows: &[Window]) -> Promise {
 
 #[cfg(test)]
 mod tests {
+    use towpath_audit::provider::{Difference, Kind};
+
     use super::*;
 
     #[test]
@@ -140,6 +158,23 @@ mod tests {
         assert_eq!((promise.checked, promise.of), (3, "orders"));
         assert_eq!(promise.broken[0].ids, ["o"]);
         assert_eq!(promise.broken[0].seen, "has no lines");
+    }
+
+    #[test]
+    fn what_the_provider_says_otherwise_is_told() {
+        assert_eq!(provider(&Compared { compared: 3, differences: vec![] }).broken, []);
+        let difference = Difference {
+            provider: "sandbox",
+            kind: Kind::Status,
+            order_id: None,
+            payment_id: None,
+            reference: "pi_1".into(),
+            what: "is captured here, canceled at the provider".into(),
+            in_flight: false,
+        };
+        let promise = provider(&Compared { compared: 3, differences: vec![difference] });
+        assert_eq!((promise.checked, &promise.broken[0].ids), (3, &vec!["pi_1".to_owned()]));
+        assert!(promise.broken[0].seen.contains("canceled at the provider"), "{promise:?}");
     }
 
     #[test]

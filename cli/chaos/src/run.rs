@@ -62,12 +62,13 @@ impl Run {
         let lasted = record.now();
         drop(machine);
         let (windows, witness) = (struck?, record.witness());
-        let (audit, evidence) = tokio::select! {
+        let (audit, provider, evidence) = tokio::select! {
             settled = self.settle(&name, &baseline, &windows, &witness) => settled?,
             () = signals.next() => bail!("stopped before there was anything to judge"),
         };
         let watched = watch.end().await?;
-        let case = Case { witness: &witness, windows: &windows, evidence: &evidence, watched: &watched, audit: &audit };
+        let (witness, evidence, watched, audit, provider) = (&witness, &evidence, &watched, &audit, &provider);
+        let case = Case { witness, windows: &windows, evidence, watched, audit, provider };
         let promises = judge(&case);
         Ok(Report::of(settings.clone(), lasted, &case, promises))
     }
@@ -102,15 +103,16 @@ impl Run {
         baseline: &Baseline,
         windows: &[Window],
         witness: &super::record::Witness,
-    ) -> Result<(towpath_audit::Report, Evidence)> {
+    ) -> Result<(towpath_audit::Report, quiet::Compared, Evidence)> {
         let kafka = self.stage.running()?.kafka;
         let letters = replay(&self.stage, &baseline.letters, windows).await?;
         say("waiting until every order has come to its end");
         let audit = quiet::orders(&self.stage, witness).await?;
+        let provider = quiet::provider(&self.stage).await?;
         let mut evidence = quiet::evidence(&self.stage, name, baseline).await?;
         evidence.letters = letters;
         evidence.letters_left = letters_since(&kafka, &baseline.letters).await?;
-        Ok((audit, evidence))
+        Ok((audit, provider, evidence))
     }
 }
 
@@ -120,6 +122,10 @@ async fn is_well(stage: &Stage) -> Result<()> {
     let report = towpath_audit::settled(&databases, &Scope::all(), &[], BEFORE).await.context("before the run")?;
     if !report.is_clean() {
         bail!("this stack breaks promises before anything is done to it:\n{report}Begin with one that doesn't.");
+    }
+    let compared = quiet::provider(stage).await.context("before the run")?;
+    if let Some(difference) = compared.differences.iter().find(|difference| !difference.in_flight) {
+        bail!("before anything is done to this stack, payments are not what their provider says:\n{difference}");
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use towpath_stack::home::Home;
+use towpath_stack::secrets::Secrets;
 use uuid::Uuid;
 
 use super::judge::{Intent, Refund};
@@ -45,6 +47,20 @@ pub struct Account {
     pub url: String,
     /// The secret key.
     pub key: String,
+}
+
+impl Account {
+    /// The one of this stack, if it has one. Its key is no argument: everybody on the machine can read those.
+    ///
+    /// # Errors
+    /// Where the home's secrets can't be read.
+    pub fn of(home: &Home) -> Result<Option<Self>> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let secrets = Secrets::load(home)?;
+        let key = variable(KEY_VARIABLE).or_else(|| secrets.given(KEY_SECRET).map(str::to_owned));
+        let url = variable("SPIN_VARIABLE_STRIPE_URL").unwrap_or_else(|| "https://api.stripe.com".into());
+        Ok(key.map(|key| Self { url, key }))
+    }
 }
 
 impl fmt::Debug for Account {

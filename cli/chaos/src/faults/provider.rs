@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::future::BoxFuture;
 use rand::rngs::StdRng;
+use tokio_postgres::Client;
 
 use crate::fault::{Blast, Fault, Struck};
 use crate::group::Group;
@@ -18,6 +19,8 @@ use crate::stage::Stage;
 /// Longer than one pause between two deliveries that are held back.
 const AWAY: Duration = Duration::from_secs(20);
 const SLOW: Duration = Duration::from_secs(30);
+/// Longer than a call takes between what it sees and what it writes.
+const CALL: Duration = Duration::from_secs(1);
 /// The longest pause between two deliveries, and a call that still waits for its answer.
 const AFTERWARDS: Duration = Duration::from_secs(12);
 
@@ -29,20 +32,18 @@ const TELL: &str = "
 const END: &str = "UPDATE app.sandbox_behaviour SET mode = 'normal', until = '-infinity' WHERE mode = $1";
 const CHARGES: &str = "SELECT count(*) FROM app.sandbox_ledger";
 
-/// Customers come back from their banks, and nobody tells payment: half of them have authenticated.
-const AUTHENTICATE: &str = "
-    WITH ended AS (
-        UPDATE app.sandbox_intents
-        SET status = CASE hashtext(reference) % 2 WHEN 0 THEN 'succeeded' ELSE 'requires_payment_method' END
-        WHERE status = 'requires_action'
-        RETURNING reference, order_id, amount, currency, status
-    )
-    INSERT INTO app.sandbox_ledger (key, kind, reference, order_id, amount, currency, declined)
-    SELECT 'challenge-' || reference, 'charge', reference, order_id, amount, currency,
-           CASE status WHEN 'succeeded' THEN NULL ELSE 'authentication_failure' END
-    FROM ended
-    ON CONFLICT (reference) DO UPDATE SET key = excluded.key, declined = excluded.declined
-    WHERE sandbox_ledger.declined IS NOT NULL";
+/// It misbehaves from now on; how many entries its books have.
+pub(in crate::faults) async fn tell(database: &Client, mode: &str, lasts: Duration) -> Result<i64> {
+    let told = database.query_opt(TELL, &[&mode, &lasts.as_secs_f64()]).await?;
+    Ok(told.context("the row of app.sandbox_behaviour is missing: put it back")?.get(0))
+}
+
+/// It behaves again, and every call that has seen it misbehave is over.
+pub(in crate::faults) async fn end(database: &Client, mode: &str) -> Result<()> {
+    database.execute(END, &[&mode]).await?;
+    tokio::time::sleep(CALL).await;
+    Ok(())
+}
 
 /// The sandbox is in one of its modes.
 struct Misbehaves {
@@ -57,11 +58,7 @@ pub(super) fn all() -> Vec<Box<dyn Fault>> {
         ("slow", "the payment provider takes the money, and its answers are lost", SLOW),
         ("500", "the payment provider answers 500, and keeps these answers under their keys", AWAY),
         ("429", "the payment provider answers 429 with Retry-After", AWAY),
-        (
-            "asks",
-            "every customer has to authenticate at the payment provider, and no webhook tells what came of it",
-            AWAY,
-        ),
+        ("409", "the payment provider says of every key that another call is at work under it", AWAY),
     ];
     modes.into_iter().map(|(mode, about, lasts)| Box::new(Misbehaves { mode, about, lasts }) as _).collect()
 }
@@ -90,17 +87,10 @@ impl Fault for Misbehaves {
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
         Box::pin(async move {
             let database = stage.database(Service::Payment).await?;
-            let told = database.query_opt(TELL, &[&self.mode, &self.lasts.as_secs_f64()]).await?;
-            let before: i64 = told.context("the row of app.sandbox_behaviour is missing: put it back")?.get(0);
+            let before = tell(&database, self.mode, self.lasts).await?;
             tokio::time::sleep(self.lasts).await;
             let after: i64 = database.query_one(CHARGES, &[]).await?.get(0);
-            database.execute(END, &[&self.mode]).await?;
-            if self.mode == "asks" {
-                let ended = database.execute(AUTHENTICATE, &[]).await?;
-                return Ok(Struck::noted(format!(
-                    "{ended} customers came back from their banks without a word to payment"
-                )));
-            }
+            end(&database, self.mode).await?;
             let (mode, seconds, entries) = (self.mode, self.lasts.as_secs(), after - before);
             Ok(Struck::noted(format!("the provider was {mode} for {seconds} s, and made {entries} entries meanwhile")))
         })
