@@ -1,13 +1,17 @@
 //! Stripe's requests and answers against [stripe-mock](https://github.com/stripe/stripe-mock), which checks every
 //! parameter against Stripe's own description of its interface.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use towpath_audit::provider::{Account, Comparison};
 use towpath_payment::provider::{
     Answer, Charge, ProviderError, Refund,
     stripe::{Ask, Call, Created, VERSION, key, read_created, read_intent, read_refund, read_refunds},
     units::Units,
 };
 use towpath_sdk::{Id, Money};
+use towpath_tests::TestDatabases;
 
 /// The running stripe-mock.
 fn url() -> String {
@@ -97,6 +101,25 @@ async fn every_call_of_a_refund_is_understood() {
         currency: first["currency"].as_str().expect("a currency").into(),
     };
     assert!(read_refunds(&list, &units).is_ok(), "{}", json(&list));
+}
+
+/// What `audit --provider` asks, and whether it reads what Stripe's description says that lists look like.
+#[tokio::test]
+async fn the_lists_of_the_audit_are_understood() {
+    let databases = TestDatabases::migrated().await;
+    let account = Account { url: url(), key: "sk_test_123".into() };
+    let (payments, folder) = (databases.for_audit().payment, std::env::temp_dir());
+    let comparison = Comparison { payments: &payments, stripe: Some(&account), folder: &folder, grace: Duration::ZERO };
+    let summaries = comparison.run(&mut |difference| panic!("{difference}"), &|_| ()).await.expect("it is listed");
+    let [stripe] = summaries.as_slice() else { panic!("{summaries:?}") };
+    assert!(stripe.intents > 0 && stripe.refunds > 0, "{stripe:?}");
+    assert_eq!(stripe.foreign, stripe.intents + stripe.refunds, "none of its fixtures is of an order");
+    // The pages behind the first one are asked for as Stripe describes, too.
+    for list in ["payment_intents", "refunds"] {
+        let path = format!("/v1/{list}?limit=100&starting_after=x_123");
+        let answer = send(Ask { method: "GET", path, key: None, body: String::new() }).await;
+        assert_eq!((answer.status, &json(&answer)["object"]), (200, &"list".into()), "{list}");
+    }
 }
 
 #[tokio::test]
