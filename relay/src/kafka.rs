@@ -11,6 +11,7 @@ mod outside;
 mod producing;
 mod record;
 mod rights;
+mod taken_apart;
 mod threads;
 pub mod topics;
 
@@ -22,4 +23,5 @@ pub(crate) use producing::{Producer, Renewed, Reports};
 pub use record::{Record, RecordHeader};
 pub(crate) use record::{Taken, reads_headers, send};
 pub(crate) use rights::{Rights, is_denied};
+pub(crate) use taken_apart::TakenApart;
 pub(crate) use threads::{blocking, dispose, on_a_thread};

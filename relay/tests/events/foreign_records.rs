@@ -15,7 +15,7 @@ use towpath_relay::events::dead_letters::{self, Filter, Letter, Reason, headers}
 use towpath_relay::kafka::topics;
 
 use crate::kafka::{PATIENCE, admin, foreign};
-use crate::raw_produce::{produce_raw, produce_unreadable};
+use crate::raw_produce::{produce_raw, produce_torn, produce_unreadable};
 use crate::subscriber::{Heard, Subscriber};
 use crate::support::{Setup, TestRelay, eventually, kafka_client};
 use crate::{TOPIC, subscribing};
@@ -236,6 +236,46 @@ async fn a_record_that_the_client_cannot_read_is_a_letter_and_what_stands_behind
         if again.replays == 1 && again.refers_to == letters[0].refers_to { Ok(()) } else { Err(again) }
     })
     .await;
+    drop(relay);
+}
+
+#[tokio::test]
+async fn a_record_of_which_the_client_says_nothing_is_a_letter_too() {
+    let subscriber = Subscriber::start().await;
+    // One key waits for its component all the time: what stands behind it is none of its business.
+    subscriber.answer(|heard: Heard| async move {
+        let waits = heard.header("towpath-event-key") == "waits";
+        if waits { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }.into_response()
+    });
+    let setup = subscribing(&subscriber.url, "").await;
+    let relay = start(&setup, setup.config("relay")).await;
+    let (kafka, topic) = (setup.servers.kafka.clone(), setup.topic(TOPIC));
+    let attributes = foreign("strange", "z");
+    let headers: Vec<(&[u8], &[u8])> =
+        attributes.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+    let whole = async |partition, key: &[u8]| produce_raw(&kafka, &topic, partition, key, &headers, b"{}").await;
+    let torn = async |partition, keys: &[&[u8]], torn| {
+        produce_torn(&kafka, &topic, partition, &headers, keys, torn).await;
+    };
+    // The first record of its partition; one among others; one within its batch; one behind an event that waits.
+    torn(0, &[b"k"], 0).await;
+    whole(0, b"k").await;
+    whole(1, b"k").await;
+    torn(1, &[b"k"], 0).await;
+    whole(1, b"k").await;
+    torn(2, &[b"k", b"l", b"k"], 1).await;
+    whole(2, b"k").await;
+    whole(3, b"waits").await;
+    torn(3, &[b"k"], 0).await;
+    whole(3, b"k").await;
+    subscriber.accepts(6).await;
+    let letters = open(&setup, 5).await;
+    for letter in &letters {
+        assert_eq!((letter.reason, letter.attempts), (Some(Reason::Unreadable), 0), "{letter:?}");
+    }
+    let places: BTreeSet<_> = letters.iter().filter_map(|letter| letter.refers_to.clone()).collect();
+    let found: Vec<_> = places.iter().map(|place| (place.partition, place.offset)).collect();
+    assert_eq!(found, [(0, 0), (1, 1), (2, 1), (2, 2), (3, 1)]);
     drop(relay);
 }
 

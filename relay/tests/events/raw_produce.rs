@@ -13,7 +13,7 @@ const UNCOMPRESSED: i16 = 0;
 const GZIP: i16 = 1;
 
 /// Writes one record into a partition that Kafka can read and its client can't: compressed with gzip whose header has a flag
-/// that is reserved, which zlib refuses and Java doesn't look at.
+/// that is reserved, which zlib refuses and Java doesn't look at. The client says so.
 pub(crate) async fn produce_unreadable(
     brokers: &str,
     topic: &str,
@@ -23,15 +23,36 @@ pub(crate) async fn produce_unreadable(
     value: &[u8],
 ) {
     const RESERVED: u8 = 0x20;
-    let record = record(key, headers, value);
-    let length = u16::try_from(record.len()).expect("a short record");
-    // One block, the last, that holds the bytes as they are.
-    let mut gzip = vec![0x1f, 0x8b, 8, RESERVED, 0, 0, 0, 0, 0, 255, 1];
+    send(brokers, topic, partition, GZIP, 1, &gzip(&record(0, key, headers, value), RESERVED)).await;
+}
+
+/// Writes a batch of records into a partition that Kafka can read and its client can't: compressed as two members of gzip, the
+/// first of which ends within a record. Java unpacks both, the client the first one; it says nothing, and asks again for ever.
+pub(crate) async fn produce_torn(
+    brokers: &str,
+    topic: &str,
+    partition: i32,
+    headers: &[(&[u8], &[u8])],
+    keys: &[&[u8]],
+    torn: usize,
+) {
+    let records: Vec<_> = (0_i64..).zip(keys).map(|(delta, key)| record(delta, key, headers, b"{}")).collect();
+    let whole: usize = records[..torn].iter().map(Vec::len).sum();
+    let all = records.concat();
+    let (first, second) = all.split_at(whole + records[torn].len() / 2);
+    let members = [gzip(first, 0), gzip(second, 0)].concat();
+    send(brokers, topic, partition, GZIP, keys.len(), &members).await;
+}
+
+/// A member of gzip with one block, the last, that holds the bytes as they are.
+fn gzip(bytes: &[u8], flags: u8) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("few bytes");
+    let mut gzip = vec![0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 255, 1];
     gzip.extend([length, !length].map(u16::to_le_bytes).concat());
-    gzip.extend(&record);
-    gzip.extend(crc(0xedb8_8320, &record).to_le_bytes());
+    gzip.extend(bytes);
+    gzip.extend(crc(0xedb8_8320, bytes).to_le_bytes());
     gzip.extend(u32::from(length).to_le_bytes());
-    send(brokers, topic, partition, GZIP, &gzip).await;
+    gzip
 }
 
 /// Writes one record into a partition.
@@ -43,24 +64,24 @@ pub(crate) async fn produce_raw(
     headers: &[(&[u8], &[u8])],
     value: &[u8],
 ) {
-    send(brokers, topic, partition, UNCOMPRESSED, &record(key, headers, value)).await;
+    send(brokers, topic, partition, UNCOMPRESSED, 1, &record(0, key, headers, value)).await;
 }
 
-/// Sends a batch of one record.
-async fn send(brokers: &str, topic: &str, partition: i32, codec: i16, record: &[u8]) {
+/// Sends a batch of so many records.
+async fn send(brokers: &str, topic: &str, partition: i32, codec: i16, count: usize, records: &[u8]) {
     let mut batch = Vec::new();
     // From the attributes to the end: what the checksum covers.
     let mut covered = Vec::new();
     covered.extend(codec.to_be_bytes());
-    covered.extend(0_i32.to_be_bytes());
+    covered.extend((count as i32 - 1).to_be_bytes());
     let now = jiff::Timestamp::now().as_millisecond();
     covered.extend(now.to_be_bytes());
     covered.extend(now.to_be_bytes());
     covered.extend((-1_i64).to_be_bytes());
     covered.extend((-1_i16).to_be_bytes());
     covered.extend((-1_i32).to_be_bytes());
-    covered.extend(1_i32.to_be_bytes());
-    covered.extend(record);
+    covered.extend((count as i32).to_be_bytes());
+    covered.extend(records);
     batch.extend(0_i64.to_be_bytes());
     batch.extend((covered.len() as i32 + 9).to_be_bytes());
     batch.extend((-1_i32).to_be_bytes());
@@ -104,10 +125,11 @@ async fn exchange(brokers: &str, topic: &str, request: &[u8]) -> i16 {
     i16::from_be_bytes(answer[error..error + 2].try_into().expect("two bytes"))
 }
 
-fn record(key: &[u8], headers: &[(&[u8], &[u8])], value: &[u8]) -> Vec<u8> {
+/// The record that stands so far behind the first of its batch.
+fn record(delta: i64, key: &[u8], headers: &[(&[u8], &[u8])], value: &[u8]) -> Vec<u8> {
     let mut body = vec![0];
     varint(&mut body, 0);
-    varint(&mut body, 0);
+    varint(&mut body, delta);
     bytes(&mut body, key);
     bytes(&mut body, value);
     varint(&mut body, headers.len() as i64);

@@ -13,10 +13,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::KafkaConfig;
-use crate::kafka::{self, Log, REQUEST_TIMEOUT, Record, Taken, blocking};
+use crate::kafka::{self, REQUEST_TIMEOUT, Record, Taken, TakenApart, blocking};
 
 /// How long reading one record may take.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The client has told where it stands so often since it failed: it stands there.
+const TOLD: u64 = 2;
 
 /// Where a record stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,8 +64,13 @@ pub(crate) enum Found {
     Record(Taken),
     /// Nothing, or a later record: Kafka has deleted it.
     Nothing,
-    /// Something that Kafka's client can't read, with the reason.
-    Unreadable(String),
+    /// Something that Kafka's client can't read.
+    Unreadable {
+        /// Where it stands: here, or behind a gap.
+        at: i64,
+        /// Why.
+        detail: String,
+    },
 }
 
 /// Reads a record. One with more than `most` bytes is left where it is.
@@ -75,7 +82,6 @@ pub(crate) async fn read(kafka: &KafkaConfig, origin: &Origin, most: usize) -> R
     let origin = origin.clone();
     blocking(move || match read_from(&consumer, &origin, most) {
         Err(error) if is_gone(&error) => Ok(Found::Nothing),
-        Err(error) if kafka::is_unreadable(&error) => Ok(Found::Unreadable(error.to_string())),
         read => read,
     })
     .await
@@ -109,18 +115,21 @@ pub(super) async fn still_there(
     .await
 }
 
-fn consumer(kafka: &KafkaConfig) -> Result<BaseConsumer<Log>, KafkaError> {
+fn consumer(kafka: &KafkaConfig) -> Result<BaseConsumer<TakenApart>, KafkaError> {
     let mut config = kafka::reader(kafka, "dlq");
     // A record that is gone is not to be taken for the one that stands there now.
     config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
-    config.create_with_context(Log::new("dlq"))
+    TakenApart::set(&mut config);
+    config.create_with_context(TakenApart::new("dlq"))
 }
 
-fn read_from(consumer: &BaseConsumer<Log>, origin: &Origin, most: usize) -> Result<Found, KafkaError> {
+fn read_from(consumer: &BaseConsumer<TakenApart>, origin: &Origin, most: usize) -> Result<Found, KafkaError> {
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(origin.offset))?;
     consumer.assign(&from)?;
     let began = Instant::now();
+    // What the client says that it can't read, and how often it had told then where it stands.
+    let mut failed: Option<(String, u64)> = None;
     while began.elapsed() < PATIENCE {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
@@ -129,9 +138,24 @@ fn read_from(consumer: &BaseConsumer<Log>, origin: &Origin, most: usize) -> Resu
                 return Ok(if is_there { Found::Record(read) } else { Found::Nothing });
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::Nothing),
-            Some(Err(error)) if is_gone(&error) || kafka::is_unreadable(&error) => return Err(error),
+            Some(Err(error)) if is_gone(&error) => return Err(error),
+            Some(Err(error)) if kafka::is_unreadable(&error) => {
+                let (_, told) = consumer.context().at();
+                failed.get_or_insert((error.to_string(), told));
+            }
             // A broker that is away is waited for.
             Some(Err(_)) | None => {}
+        }
+        let (at, told) = consumer.context().at();
+        match (&failed, consumer.context().fails_at()) {
+            (Some((detail, before)), _) if told - before >= TOLD => {
+                return Ok(Found::Unreadable { at: at.unwrap_or(origin.offset), detail: detail.clone() });
+            }
+            (None, Some(at)) => {
+                let detail = "Kafka's client finds no whole record in what Kafka sends";
+                return Ok(Found::Unreadable { at, detail: detail.to_owned() });
+            }
+            _ => {}
         }
     }
     Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))

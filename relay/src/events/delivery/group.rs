@@ -70,7 +70,7 @@ pub(super) struct Group {
     /// Whether Kafka lets the consumer do its work, and when it last didn't.
     rights: Rights,
     denied_at: Mutex<Option<Instant>>,
-    /// The client can't read what stands in a partition.
+    /// The client can't read what stands in a partition: it says so, or it fetches nothing.
     pub(super) unreadable: Notify,
     /// Where the poll loop has to go on.
     seeks: Mutex<Vec<(Place, i64)>>,
@@ -217,7 +217,7 @@ impl Group {
     pub(super) fn progress(&self, place: &Place) -> Option<InPartition> {
         let partition = self.partition(place)?;
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).get(place).copied();
-        let busy = partition.weight() > 0 || self.paused().contains(place);
+        let busy = self.is_full() || self.paused().contains(place);
         Some(InPartition { next, low_water: partition.low_water(), busy })
     }
 

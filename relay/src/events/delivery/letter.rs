@@ -121,8 +121,10 @@ pub(super) async fn refers_to(
     };
     let taken = match found {
         Found::Record(taken) => taken,
-        Found::Nothing => return unfit(Reason::Deleted, format!("Kafka has deleted the record {origin}")),
-        Found::Unreadable(detail) => return unfit(Reason::Unreadable, detail),
+        Found::Unreadable { at, detail } if at == origin.offset => return unfit(Reason::Unreadable, detail),
+        Found::Nothing | Found::Unreadable { .. } => {
+            return unfit(Reason::Deleted, format!("Kafka has deleted the record {origin}"));
+        }
     };
     let (record, mut content) = content::of(taken, &group.routes, group.largest);
     if let Content::Reference(another) = &content {

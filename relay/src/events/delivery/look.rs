@@ -1,7 +1,8 @@
 //! The watchdog's look at a consumer: does its loop come round, has it partitions, does somebody work each lane, does it fetch
 //! what there is, does Kafka have what it has done?
 //!
-//! A lane that waits for its component is no standstill: its events are in the buffer, and nothing behind them is expected.
+//! A lane that waits for its component is no standstill: its events are in the buffer, and what stands behind them is fetched
+//! until that is full.
 //! Each wait of a lane's worker ends by itself, so that it is enough to see that there is one.
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ const MAX_TURN: Duration = Duration::from_secs(3);
 const FOUND_AFTER: Duration = Duration::from_secs(20);
 /// How often the offsets in Kafka are looked at.
 const OFFSETS_EVERY: Duration = Duration::from_secs(5);
+/// A client that fetches nothing for this long may have met a record that it can't read.
+const UNREAD_AFTER: Duration = Duration::from_secs(4);
 
 pub(super) struct Eye {
     group: Arc<Group>,
@@ -115,6 +118,10 @@ impl Eye {
             let since = self.left_out.map_or_else(Instant::now, |(_, since)| since);
             self.left_out = (left_out > 0).then_some((left_out, since));
             self.compare(&offsets);
+            let unread = |still: &Still| still.what == What::Fetching && still.since.elapsed() >= UNREAD_AFTER;
+            if self.still.values().any(unread) {
+                self.group.unreadable.notify_one();
+            }
             if self.still.is_empty() && self.left_out.is_none() {
                 self.group.works();
             }
@@ -206,7 +213,7 @@ pub(super) struct InPartition {
     pub(super) next: Option<i64>,
     /// Everything before it is done.
     pub(super) low_water: Option<i64>,
-    /// Events that are fetched and not done, or the partition is paused: it need not fetch.
+    /// The buffer is full, or the partition is paused: it need not fetch.
     pub(super) busy: bool,
 }
 
@@ -240,7 +247,13 @@ mod tests {
         let cases = [
             ("all is fetched, done and committed", seen(Some(7), 8), relay(8, Some(7), false), None),
             ("events wait in Kafka", seen(Some(7), 12), relay(8, Some(7), false), Some((8, What::Fetching))),
-            ("a lane waits for its component", seen(Some(7), 12), relay(9, Some(7), true), None),
+            ("the buffer is full", seen(Some(7), 12), relay(9, Some(7), true), None),
+            (
+                "a lane waits for its component, and what is behind it is not fetched",
+                seen(Some(7), 12),
+                relay(9, Some(7), false),
+                Some((9, What::Fetching)),
+            ),
             (
                 "Kafka knows less than was done",
                 seen(Some(7), 12),

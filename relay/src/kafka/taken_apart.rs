@@ -1,0 +1,142 @@
+//! Whether a client can take apart what Kafka sends it.
+//!
+//! Of most records that it can't read a client says so. Of some it says nothing: where what it unpacks ends in the middle of a
+//! record, it takes that for an answer that was cut short, and asks again for ever. Its statistics tell: answers arrive, none of them has
+//! a whole record, and it stands where it stood.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use serde::Deserialize;
+
+use super::client::Log;
+
+/// How often the client tells its statistics, in milliseconds.
+const EVERY_MS: &str = "100";
+/// So many answers without a whole record, at the same place, are enough. Kafka never sends less than one whole batch.
+const TRIES: u64 = 3;
+
+/// The context of a consumer that reads one partition.
+pub(crate) struct TakenApart {
+    log: Log,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The next offset that the client fetches.
+    at: Option<i64>,
+    /// Answers without a whole record: how many before it came there, and how many now.
+    before: u64,
+    now: u64,
+    /// How often it told its statistics.
+    told: u64,
+}
+
+impl TakenApart {
+    /// For a client of this role.
+    pub(crate) fn new(role: &str) -> Self {
+        Self { log: Log::new(role), state: Mutex::default() }
+    }
+
+    /// What a client with this context needs.
+    pub(crate) fn set(config: &mut ClientConfig) {
+        config.set("statistics.interval.ms", EVERY_MS);
+    }
+
+    /// The next offset that the client fetches, and how often it has told that.
+    pub(crate) fn at(&self) -> (Option<i64>, u64) {
+        let state = self.state();
+        (state.at, state.told)
+    }
+
+    /// The offset at which the client stands, since it takes no answer of Kafka apart.
+    pub(crate) fn fails_at(&self) -> Option<i64> {
+        let state = self.state();
+        state.at.filter(|_| state.now - state.before >= TRIES)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn see(&mut self, at: Option<i64>, partial: u64) {
+        self.told += 1;
+        if at != self.at {
+            (self.at, self.before) = (at, partial);
+        }
+        self.now = partial;
+    }
+}
+
+/// What the relay reads of a client's statistics. Names as librdkafka's STATISTICS.md has them.
+#[derive(Deserialize)]
+struct Statistics {
+    brokers: HashMap<String, Broker>,
+    topics: HashMap<String, Topic>,
+}
+
+#[derive(Deserialize)]
+struct Broker {
+    rxpartial: u64,
+}
+
+#[derive(Deserialize)]
+struct Topic {
+    partitions: HashMap<i32, Partition>,
+}
+
+#[derive(Deserialize)]
+struct Partition {
+    next_offset: i64,
+}
+
+impl ClientContext for TakenApart {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let told = match serde_json::from_slice::<Statistics>(statistics) {
+            Ok(told) => told,
+            Err(error) => return tracing::debug!(role = self.log.role, %error, "reading the client's statistics"),
+        };
+        let partitions = told.topics.into_values().flat_map(|topic| topic.partitions);
+        let at = partitions.map(|(_, partition)| partition.next_offset).filter(|next| *next >= 0).max();
+        self.state().see(at, told.brokers.values().map(|broker| broker.rxpartial).sum());
+    }
+}
+
+impl ConsumerContext for TakenApart {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_still_while_answers_come_is_told_from_what_moves() {
+        let context = TakenApart::new("test");
+        let see = |at, partial| {
+            context.state().see(at, partial);
+            context.fails_at()
+        };
+        assert_eq!(see(None, 0), None);
+        assert_eq!(see(Some(5), 7), None, "these were before it came there");
+        assert_eq!(see(Some(5), 9), None);
+        assert_eq!(see(Some(6), 20), None, "it moves");
+        assert_eq!(see(Some(6), 22), None);
+        assert_eq!(see(Some(6), 23), Some(6));
+        assert_eq!(context.at(), (Some(6), 6));
+        assert_eq!(see(Some(7), 23), None);
+    }
+}
