@@ -3,7 +3,7 @@
 //!
 //! `migrate` takes those that PostgreSQL brings from the service's role too, but a managed server doesn't let it; and what an
 //! extension brings is for its owner to grant. PostgreSQL: "System Administration Functions", "Large Objects", `dblink`,
-//! `tablefunc`.
+//! `tablefunc`, `pg_trgm`.
 
 use super::scan::Token;
 
@@ -66,23 +66,53 @@ pub(crate) const OF_POSTGRES: &[&str] = &[
 /// What runs SQL that it is given as text, where it has two arguments; with three it has none.
 const TS_REWRITE: &str = "ts_rewrite";
 
-/// How those of extensions begin: connections of their own (`dblink`), other processes (`pg_background`), SQL given as text
-/// (`tablefunc`, `xml2`).
-const OF_EXTENSIONS: &[&str] = &["dblink", "pg_background", "crosstab", "connectby", "xpath_table"];
+/// What sets a setting of the session where it has one argument (`pg_trgm`).
+const SET_LIMIT: &str = "set_limit";
+
+/// How those of extensions begin: connections of their own (`dblink`, `postgres_fdw`), other processes (`pg_background`), SQL
+/// given as text (`tablefunc`, `xml2`, `citus`), variables of the session (`pg_variables`, `orafce`), indexes that only the session
+/// sees (`hypopg`).
+const OF_EXTENSIONS: &[&str] = &[
+    "dblink",
+    "postgres_fdw_",
+    "pg_background",
+    "crosstab",
+    "connectby",
+    "xpath_table",
+    "run_command_on_",
+    "pgv_",
+    "hypopg_",
+];
+
+/// Schemas of extensions whose functions keep something for the session, or reach other sessions (`orafce`).
+const SCHEMAS_OF_EXTENSIONS: &[&str] =
+    &["dbms_alert", "dbms_output", "dbms_pipe", "dbms_random", "plvsubst", "plvdate"];
 
 /// The first function in a statement that it may not call.
 pub(super) fn find<'t>(tokens: &'t [Token<'_>]) -> Option<&'t str> {
     tokens.iter().enumerate().find_map(|(at, token)| {
         let name = token.identifier()?;
         let called = tokens.get(at + 1) == Some(&Token::Punct(b'('));
-        (called && reaches_beyond(name, &tokens[at + 2..])).then_some(name)
+        let beyond = || reaches_beyond(name, &tokens[at + 2..]) || schema(&tokens[..at]).is_some_and(keeps_something);
+        (called && beyond()).then_some(name)
     })
+}
+
+/// The schema that these tokens end with, before a dot.
+fn schema<'t>(before: &'t [Token<'_>]) -> Option<&'t str> {
+    let [.., schema, Token::Punct(b'.')] = before else { return None };
+    schema.identifier()
+}
+
+fn keeps_something(schema: &str) -> bool {
+    SCHEMAS_OF_EXTENSIONS.contains(&schema)
 }
 
 fn reaches_beyond(name: &str, arguments: &[Token<'_>]) -> bool {
     OF_POSTGRES.contains(&name)
         || OF_EXTENSIONS.iter().any(|family| name.starts_with(family))
         || name == TS_REWRITE && count(arguments) == 2
+        || name == SET_LIMIT && count(arguments) == 1
 }
 
 /// How many arguments there are up to the parenthesis that closes the call.

@@ -168,8 +168,20 @@ fn the_relays_schema_is_out_of_reach() {
 /// Every function that reaches beyond the transaction, in every way to write its name.
 #[test]
 fn functions_that_leave_something_behind_are_refused() {
-    let extensions =
-        ["dblink", "dblink_exec", "dblink_connect_u", "crosstab", "crosstab4", "connectby", "pg_background_launch"];
+    let extensions = [
+        "dblink",
+        "dblink_exec",
+        "dblink_connect_u",
+        "postgres_fdw_disconnect_all",
+        "crosstab",
+        "crosstab4",
+        "connectby",
+        "pg_background_launch",
+        "run_command_on_workers",
+        "pgv_set",
+        "hypopg_create_index",
+        "set_limit",
+    ];
     for name in functions::OF_POSTGRES.iter().copied().chain(extensions) {
         for call in [
             format!("{name}('a')"),
@@ -199,6 +211,8 @@ fn functions_that_leave_something_behind_are_refused() {
             }
         }
     }
+    assert!(refused("select dbms_output.put_line('a'), 1").contains("put_line()"));
+    assert!(refused("select * from \"dbms_pipe\" . receive_message('a')").contains("receive_message()"));
     assert!(refused("select ts_rewrite('a'::tsquery, (select f(1, 2))::text)").contains("ts_rewrite()"));
 }
 
@@ -212,6 +226,7 @@ fn what_only_looks_like_such_a_function_is_allowed() {
         "insert into lo_parts (a) values (1)",
         "select pg_advisory_xact_lock(1), pg_try_advisory_xact_lock_shared(1, 2), pg_sleep(0.1)",
         "select ts_rewrite(a, 'b'::tsquery, f('c', 'd'))",
+        "select set_limit(customer, 5), put_line(1), dbms_output from t",
         "select name, setting from pg_settings for update",
         "select * from pg_catalog.pg_settings",
         "update t set a = (select setting from pg_settings limit 1)",
