@@ -130,6 +130,20 @@ async fn a_relay_that_takes_over_goes_on_with_the_held_keys() {
     assert_eq!(numbers(&setup, SMALL).await["bad"], [0, 1, 2]);
 }
 
+/// The database's clock was ahead when the key was held, and has come back.
+#[tokio::test]
+async fn a_clock_that_was_ahead_delays_no_held_key() {
+    let setup = with_a_small_topic("heldahead").await;
+    let relay = setup.start_with(small(&setup, "relay")).await;
+    say_as("heldahead", &relay, &[event(&setup, SMALL, "bad", 0, 9000)]).await;
+    held(&setup, "heldahead", 1, 1).await;
+    let admin = setup.admin("heldahead").await;
+    mend(&setup).await;
+    let ahead = "UPDATE towpath.held_key SET retry_at = clock_timestamp() + interval '5 minutes'";
+    admin.batch_execute(ahead).await.expect("it was ahead");
+    held(&setup, "heldahead", 0, 0).await;
+}
+
 /// Somebody made the topic smaller than relay.toml says: together the events are too large, one by one they aren't.
 #[tokio::test]
 async fn events_that_are_too_large_only_together_are_all_published() {

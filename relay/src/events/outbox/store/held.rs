@@ -14,7 +14,7 @@ const SETTLE: &str = "SELECT towpath.held_settle($1, $2, $3, $4, $5, $6, $7)";
 const RELEASE: &str = "SELECT towpath.held_release($1, $2, $3)";
 
 /// Of a key whose first event was refused the first alone, of the others up to the limit: of the keys that have been due
-/// for the longest. A key that is due later than in ten minutes was held while the database's clock was ahead.
+/// for the longest. A key that is due later than any wait lasts was held while the database's clock was ahead.
 const READ: &str = concat!(
     "SELECT ",
     waiting!(),
@@ -24,7 +24,7 @@ const READ: &str = concat!(
         FROM (
             SELECT d.topic, d.key, d.refused FROM towpath.held_key AS d
             WHERE d.shard = ANY ($1)
-                AND (d.retry_at <= clock_timestamp() OR d.retry_at > clock_timestamp() + interval '10 minutes')
+                AND (d.retry_at <= clock_timestamp() OR d.retry_at > clock_timestamp() + interval '2 minutes')
             ORDER BY d.retry_at LIMIT $5
         ) AS k
         CROSS JOIN LATERAL (
