@@ -39,3 +39,26 @@ async fn readyz(State(relay): State<Arc<Relay>>) -> Response {
     let readiness = Readiness::of(&relay).await;
     json(readiness.code(), &readiness)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn a_part_that_has_ended_for_good_is_told_and_a_part_that_ends_by_itself_is_not() {
+        let text = "[redis]\nurl = \"redis://127.0.0.1\"\n[services.alpha]\ntoken = \"0123456789abcdef\"";
+        let config = Config::parse("test", text, Path::new("."), &|_| None).unwrap_or_else(|faults| panic!("{faults}"));
+        let relay = Relay::new(config).expect("a relay");
+        let alpha = &relay.services["alpha"];
+        Arc::clone(alpha).logged("outbox", async { Ok(()) }).await;
+        assert_eq!(healthz(State(Arc::clone(&relay))).await.status(), StatusCode::OK);
+        Arc::clone(alpha).logged("outbox", async { panic!("a word") }).await;
+        let said = healthz(State(Arc::clone(&relay))).await;
+        assert_eq!(said.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let text = axum::body::to_bytes(said.into_body(), 1 << 10).await.expect("a text");
+        assert!(text.ends_with(b"alpha.outbox: it panicked: a word\n"), "{text:?}");
+    }
+}

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+use towpath_fault_proxy::{Proxy, Tcp};
+
 use crate::kafka::{key_and_number, records, records_now};
-use crate::support::{Setup, eventually};
-use crate::{TOPIC, assert_same, by_key, event, in_order, publishing, say, say_numbers};
+use crate::support::{Servers, ServiceSetup, Setup, eventually};
+use crate::{TOPIC, assert_same, by_key, event, in_order, publishing, say, say_numbers, say_numbers_as};
 
 const KEYS: usize = 24;
 /// Nothing takes half as long but waiting for it to end.
@@ -53,6 +56,68 @@ async fn two_relays_share_and_a_dead_ones_shards_are_taken_over_within_two_lease
     assert!(died.elapsed() < LEASE * 2, "it took {:?}", died.elapsed());
     assert_same(&seen, &in_order(KEYS, 20));
     shared(&setup, &[16]).await;
+}
+
+/// Both have expired when the database is there again, and each is the first to see the other so.
+#[tokio::test]
+async fn relays_that_come_out_of_a_long_outage_retire_nobody() {
+    const NAME: &str = "outlasting";
+    const LEASE: Duration = Duration::from_secs(2);
+    let server = Servers::from_env().postgres;
+    let address = reqwest::Url::parse(&server).expect("a URL").socket_addrs(|| Some(5432)).expect("an address")[0];
+    let proxy = Proxy::<Tcp>::before(&address.to_string()).await.expect("a port");
+    let service = ServiceSetup::new(NAME).database().publishes(TOPIC);
+    let setup =
+        Setup::new().service(service).declare(TOPIC).toml(&format!("[limits]\nlease_ms = {}", LEASE.as_millis()));
+    let setup = setup.databases().await;
+    let behind = |instance: &str| {
+        let mut config = setup.config(instance);
+        let postgres = config.services.get_mut(NAME).and_then(|service| service.postgres.as_mut()).expect("a database");
+        for url in [&mut postgres.url, &mut postgres.relay_url] {
+            *url = proxy.instead_of(url.expose()).parse().expect("a URL");
+        }
+        config
+    };
+    // A publisher that begins anew has another number behind the name of its relay.
+    let sql = "SELECT regexp_replace(holder, '[.][^.]*$', ''), count(*) FROM towpath.shard_lease GROUP BY 1";
+    let admin = setup.admin(NAME).await;
+    let holders = async || -> BTreeMap<Option<String>, i64> {
+        let rows = admin.query(sql, &[]).await.expect("the leases");
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let (first, second) = (setup.start_with(behind("first")).await, setup.start_with(behind("second")).await);
+    let before = eventually("they share", async || {
+        let holders = holders().await;
+        let share = !holders.contains_key(&None) && holders.values().all(|shards| *shards == 8);
+        if share { Ok(holders) } else { Err(holders) }
+    })
+    .await;
+    for time in 1..=3 {
+        proxy.shut();
+        let expired = "SELECT bool_and(expires_at < clock_timestamp()) FROM towpath.publisher";
+        eventually("both have expired", async || {
+            let expired: bool = admin.query_one(expired, &[]).await.expect("the publishers").get(0);
+            if expired { Ok(()) } else { Err(()) }
+        })
+        .await;
+        proxy.open();
+        let relay = if time % 2 == 0 { &first } else { &second };
+        eventually("the relay reaches its database", async || {
+            let said = relay.transaction(NAME, json!({"steps": [{"sql": "SELECT 1"}]})).await;
+            if said.status == 200 { Ok(()) } else { Err(said) }
+        })
+        .await;
+        say_numbers_as(NAME, &setup, relay, KEYS, time - 1, 1).await;
+        records(&setup.servers.kafka, &setup.topic(TOPIC), KEYS * time).await;
+        eventually("each has what it had", async || {
+            let holders = holders().await;
+            if holders == before { Ok(()) } else { Err(holders) }
+        })
+        .await;
+    }
+    let taken = first.metric(&format!("towpath_relay_outbox_takeovers_total{{service=\"{NAME}\"}}")).await;
+    assert!(taken == 0.0, "{taken} takeovers");
+    assert_same(&published(&setup, KEYS * 3).await, &in_order(KEYS, 3));
 }
 
 #[tokio::test]
