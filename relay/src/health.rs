@@ -6,7 +6,7 @@
 //!
 //! | dependency | what is looked at |
 //! |---|---|
-//! | `postgres.S` | the service's role and the relay's role log in, and have the grants and tables that units of work need |
+//! | `postgres.S` | the service's role and the relay's role log in, and have the grants and tables that units of work need; the server has room, where it said to somebody that it has none |
 //! | `replica.S` | the service's role logs in at the replica |
 //! | `component.S` | the component's address takes connections; for a service with subscriptions or timers |
 //! | `kafka` | a broker answers a client that logs in with `[kafka.properties]` |

@@ -18,6 +18,7 @@
 pub mod codec;
 mod database;
 mod declared;
+mod distress;
 mod errors;
 mod eye;
 mod grants;

@@ -1,5 +1,6 @@
 //! The database of one service: a pool of connections per role.
 
+use super::distress::Distress;
 use super::pool::{Pool, Use, pool};
 use crate::config::{Limits, PostgresConfig};
 
@@ -16,13 +17,12 @@ pub struct Database {
 
 impl Database {
     pub(crate) fn new(config: &PostgresConfig, limits: &Limits, instance: &str) -> anyhow::Result<Self> {
-        let replica = config.replica_url.as_ref();
+        let (replica, distress) = (config.replica_url.as_ref(), Distress::default());
+        let reads = |url| pool(url, config.replica_pool_size, limits, instance, Use::Reads, &Distress::default());
         Ok(Self {
-            app: pool(&config.url, config.pool_size, limits, instance, Use::Units)?,
-            relay: pool(&config.relay_url, config.relay_pool_size, limits, instance, Use::Relay)?,
-            replica: replica
-                .map(|url| pool(url, config.replica_pool_size, limits, instance, Use::Reads))
-                .transpose()?,
+            app: pool(&config.url, config.pool_size, limits, instance, Use::Units, &distress)?,
+            relay: pool(&config.relay_url, config.relay_pool_size, limits, instance, Use::Relay, &distress)?,
+            replica: replica.map(reads).transpose()?,
         })
     }
 

@@ -7,6 +7,7 @@ use anyhow::Context;
 use tokio::task::AbortHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use super::distress::Distress;
 use super::pool::NoConnection;
 use super::{Pool, grants, migrate};
 
@@ -27,6 +28,7 @@ enum Whose {
 pub(crate) struct Eye {
     config: tokio_postgres::Config,
     whose: Whose,
+    distress: Distress,
     kept: Option<Kept>,
 }
 
@@ -34,6 +36,8 @@ struct Kept {
     client: Client,
     connection: AbortHandle,
     since: Instant,
+    /// How often the pools had been refused a connection by then.
+    refusals: u64,
     /// When grants and tables were right.
     checked_at: Option<Instant>,
 }
@@ -61,7 +65,8 @@ impl Eye {
     }
 
     fn new(pool: &Pool, whose: Whose) -> Self {
-        Self { config: pool.manager().config().clone(), whose, kept: None }
+        let (config, distress) = (pool.manager().config().clone(), pool.manager().distress().clone());
+        Self { config, whose, distress, kept: None }
     }
 
     /// Whether the role logs in at a server that takes its work, and has what that needs.
@@ -69,13 +74,23 @@ impl Eye {
     /// # Errors
     /// Why not. Nothing of it is secret.
     pub(crate) async fn look(&mut self) -> anyhow::Result<()> {
-        let usable = |kept: &Kept| kept.since.elapsed() < LOGIN_EVERY && !kept.client.is_closed();
-        let mut kept = match self.kept.take().filter(usable) {
+        let refusals = self.distress.refusals();
+        if self.kept.as_ref().is_none_or(|kept| kept.refusals == refusals) {
+            self.kept.take_if(|kept| kept.since.elapsed() >= LOGIN_EVERY || kept.client.is_closed());
+        } else {
+            // A pool was refused a connection, so this asks for one too, and gives its own up only then: the server may have no
+            // place but that.
+            self.kept = Some(self.log_in(refusals).await?);
+        }
+        let mut kept = match self.kept.take() {
             Some(kept) => kept,
-            None => self.log_in().await?,
+            None => self.log_in(refusals).await?,
         };
         // A connection that failed, or whose look was cut off, is not kept.
         self.meet(&kept.client).await?;
+        if self.whose == Whose::Relay {
+            self.distress.look(&kept.client).await?;
+        }
         if kept.checked_at.is_none_or(|at| at.elapsed() >= CHECK_EVERY) {
             self.check(&kept.client).await?;
             kept.checked_at = Some(Instant::now());
@@ -84,12 +99,12 @@ impl Eye {
         Ok(())
     }
 
-    async fn log_in(&self) -> anyhow::Result<Kept> {
+    async fn log_in(&self, refusals: u64) -> anyhow::Result<Kept> {
         let (client, connection) = self.config.connect(NoTls).await?;
         let connection = tokio::spawn(async move {
             let _ = connection.await;
         });
-        Ok(Kept { client, connection: connection.abort_handle(), since: Instant::now(), checked_at: None })
+        Ok(Kept { client, connection: connection.abort_handle(), since: Instant::now(), refusals, checked_at: None })
     }
 
     /// The server answers. Only a replica may be a standby, as for the connections of the pools.

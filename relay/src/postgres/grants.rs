@@ -49,9 +49,12 @@ pub(crate) async fn missing(client: &Client) -> Result<Vec<String>, Error> {
 /// denied: it isn't found.
 const DENIED: [&str; 4] = ["42501", "42P01", "42883", "3F000"];
 
+/// A failure, as its caller is told it. What is wrong with the server is noted for `/readyz`.
+///
 /// A statement that PostgreSQL denied is the caller's fault, unless the role has lost grants: then it is nobody's who calls, and
 /// works again once they are given back.
 pub(crate) async fn judged(pool: &Pool, limits: &Limits, failure: Failure) -> Failure {
+    pool.manager().distress().note_failure(&failure);
     if !failure.problem.sqlstate.as_deref().is_some_and(|sqlstate| DENIED.contains(&sqlstate)) {
         return failure;
     }

@@ -8,6 +8,7 @@ use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use super::distress::Distress;
 use super::prepared::Statements;
 use crate::config::{Limits, PostgresUrl};
 
@@ -63,9 +64,10 @@ pub(super) fn pool(
     limits: &Limits,
     instance: &str,
     purpose: Use,
+    distress: &Distress,
 ) -> anyhow::Result<Pool> {
     let wait = Duration::from_millis(limits.pool_wait_ms);
-    let manager = Manager::new(url, limits, instance, purpose);
+    let manager = Manager::new(url, limits, instance, purpose, distress.clone());
     // Waiting for a new connection takes no longer than waiting for one to come back.
     let connect = wait.min(Duration::from_millis(limits.connect_timeout_ms));
     let pool = Pool::builder(manager)
@@ -83,10 +85,11 @@ pub struct Manager {
     config: tokio_postgres::Config,
     statements: usize,
     purpose: Use,
+    distress: Distress,
 }
 
 impl Manager {
-    fn new(url: &PostgresUrl, limits: &Limits, instance: &str, purpose: Use) -> Self {
+    fn new(url: &PostgresUrl, limits: &Limits, instance: &str, purpose: Use, distress: Distress) -> Self {
         let mut config = url.config().clone();
         let own = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config
@@ -95,12 +98,17 @@ impl Manager {
             .keepalives_idle(Duration::from_secs(15))
             .tcp_user_timeout(Duration::from_secs(15))
             .options(own + &settings(limits));
-        Self { config, statements: limits.prepared_statements, purpose }
+        Self { config, statements: limits.prepared_statements, purpose, distress }
     }
 
     /// What it connects with.
     pub(super) fn config(&self) -> &tokio_postgres::Config {
         &self.config
+    }
+
+    /// What was met at this database.
+    pub(super) fn distress(&self) -> &Distress {
+        &self.distress
     }
 
     async fn connect(&self) -> Result<Connection, NoConnection> {
@@ -159,7 +167,7 @@ impl managed::Manager for Manager {
     type Error = NoConnection;
 
     async fn create(&self) -> Result<Connection, NoConnection> {
-        self.connect().await
+        self.connect().await.inspect_err(|_| self.distress.refused())
     }
 
     /// Asks the server nothing, so nothing can hang here.

@@ -33,7 +33,8 @@ impl RelayRole {
         session.opens();
         let rows = timeout(self.timeout, session.client().query_typed(sql, parameters))
             .await
-            .with_context(|| format!("PostgreSQL didn't answer within {:?}", self.timeout))??;
+            .with_context(|| format!("PostgreSQL didn't answer within {:?}", self.timeout))?
+            .inspect_err(|error| self.pool.manager().distress().note(error))?;
         session.closed();
         Ok(rows)
     }

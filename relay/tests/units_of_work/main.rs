@@ -16,6 +16,7 @@ mod order;
 mod postgres_server;
 mod primary;
 mod role;
+mod room;
 mod rules;
 mod schema_change;
 mod silence;
