@@ -19,13 +19,16 @@ use std::time::Duration;
 use crate::config::KafkaConfig;
 use crate::kafka::topics::{self, Topics};
 use crate::kafka::{self, Renewed};
-use crate::panics::outlive;
 use crate::relay::Relay;
+use crate::watchdog::Watchdog;
+use crate::watchdog::parts::{Grows, Turns, watched};
 
 /// Dead letters go out in batches that any topic takes, so that Kafka refuses none for the sake of others.
 const DEAD_LETTER_BATCH: &str = "16384";
 /// A dead letter that isn't acknowledged within this is sent again by its lane.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one look at the topics may take, with the wait before it.
+const TOPICS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts publishers and deliveries, where relay.toml has a `[kafka]`. Waits for no server.
 pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
@@ -33,9 +36,8 @@ pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
     let topics = Topics::default();
     start_topics(relay, topics.clone());
     let life = &relay.lifecycle;
-    let (counted, known, stop) = (Arc::clone(relay), topics.clone(), life.stop_background.clone());
-    let count = move || dead_letters::watch(Arc::clone(&counted), known.clone(), stop.clone());
-    life.background.spawn(life.forced.clone().run_until_cancelled_owned(outlive("dead letters", count)));
+    let count = dead_letters::watch(Arc::clone(relay), topics.clone(), life.stop_background.clone());
+    life.background.spawn(life.forced.clone().run_until_cancelled_owned(count));
     // A stop has one deadline for everything, and what comes after deliveries needs a part of it.
     let drain = relay.config.relay.shutdown_deadline / 2;
     for service in relay.services.values() {
@@ -55,17 +57,23 @@ pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
 }
 
 fn start_topics(relay: &Arc<Relay>, topics: Topics) {
-    let life = relay.lifecycle.clone();
-    let relay = Arc::clone(relay);
-    relay.lifecycle.clone().background.spawn(async move {
-        let longer = |topics::KeptLonger { service, topic, said }| {
-            if let Some(service) = relay.services.get(&service) {
-                service.kept_longer().insert(topic, said);
-            }
-        };
-        let make = || topics::keep_trying(&relay.config, &topics, &relay.health, &life.stop_calling, longer);
-        let _ = life.forced.run_until_cancelled(outlive("topics", make)).await;
-    });
+    let (turns, making) = (Turns::default(), Arc::clone(relay));
+    let turned = turns.clone();
+    let look = Grows::new("it doesn't come round", move || Some(turned.count()));
+    let make = move || make_topics(Arc::clone(&making), topics.clone(), turns.clone());
+    let watchdog = Watchdog::of_all(&relay.standstills, "topics", TOPICS_PATIENCE);
+    let life = &relay.lifecycle;
+    life.background.spawn(life.forced.clone().run_until_cancelled_owned(watched(watchdog, look, make)));
+}
+
+async fn make_topics(relay: Arc<Relay>, topics: Topics, turns: Turns) {
+    let longer = |topics::KeptLonger { service, topic, said }| {
+        if let Some(service) = relay.services.get(&service) {
+            service.kept_longer().insert(topic, said);
+        }
+    };
+    let told = topics::Told { topics: &topics, health: &relay.health, turns: &turns };
+    topics::keep_trying(&relay.config, told, &relay.lifecycle.stop_calling, longer).await;
 }
 
 fn dead_letter_producer(relay: &Relay, kafka: &KafkaConfig) -> anyhow::Result<Arc<Renewed>> {

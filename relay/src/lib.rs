@@ -31,6 +31,7 @@ mod watchdog;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::BoxFuture;
@@ -42,12 +43,18 @@ use tokio_util::task::TaskTracker;
 use crate::api::Full;
 use crate::config::Config;
 use crate::panics::outlive;
+use crate::redis::look;
 use crate::telemetry::metrics;
+use crate::watchdog::Watchdog;
+use crate::watchdog::parts::{Grows, Turns, watched};
 
 pub use failure::Failure;
 pub use lifecycle::Lifecycle;
 pub use relay::Relay;
 pub use service::Service;
+
+/// How long a part that serves all services may stand still: longer than anything that it waits for.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Statements that must cost the same however many rows are there: tests count what they touch.
 #[doc(hidden)]
@@ -89,19 +96,29 @@ fn spawn_background(relay: &Arc<Relay>) {
     let spawn = |part: BoxFuture<'static, ()>| {
         life.background.spawn(life.forced.clone().run_until_cancelled_owned(part));
     };
-    let (redis, stopped) = (relay.redis.clone(), stop());
-    spawn(outlive("redis", move || redis.clone().keep(stopped.clone())).boxed());
-    let (wakeups, redis, stopped) = (relay.wakeups.clone(), relay.redis.clone(), stop());
-    spawn(outlive("wake-ups out", move || wakeups.clone().send(redis.clone(), stopped.clone())).boxed());
-    let (wakeups, redis, stopped) = (relay.wakeups.clone(), relay.redis.clone(), stop());
-    spawn(outlive("wake-ups in", move || wakeups.clone().receive(redis.clone(), stopped.clone())).boxed());
+    let watchdog = |part| Watchdog::of_all(&relay.standstills, part, PATIENCE);
+    let (redis, wakeups) = (&relay.redis, &relay.wakeups);
+    let (kept, stopped) = (redis.clone(), stop());
+    let make = move || kept.clone().keep(stopped.clone());
+    spawn(watched(watchdog("redis"), look::ConnectionEye::new(redis), make).boxed());
+    let (sending, sent, stopped) = (wakeups.clone(), redis.clone(), stop());
+    let make = move || sending.clone().send(sent.clone(), stopped.clone());
+    spawn(watched(watchdog("wake-ups out"), look::at_sending(redis, wakeups), make).boxed());
+    let (hearing, heard, stopped) = (wakeups.clone(), redis.clone(), stop());
+    let make = move || hearing.clone().receive(heard.clone(), stopped.clone());
+    spawn(watched(watchdog("wake-ups in"), look::HearingEye::new(redis, wakeups), make).boxed());
     for service in relay.services.values() {
         let (cache, stopped) = (service.cache.clone(), stop());
-        spawn(outlive("cache", move || cache.clone().catch_up(stopped.clone())).boxed());
+        let make = move || cache.clone().catch_up(stopped.clone());
+        let watchdog = watchdog("cache").of(&service.name);
+        spawn(watched(watchdog, look::at_invalidating(redis, &service.cache), make).boxed());
     }
     health::watchers(relay, &life.stop_background).into_iter().for_each(&spawn);
-    let stopped = stop();
-    spawn(outlive("metrics", move || stopped.clone().run_until_cancelled_owned(metrics::upkeep()).map(|_| ())).boxed());
+    let (turns, stopped) = (Turns::default(), stop());
+    let turned = turns.clone();
+    let look = Grows::new("histograms are not drained", move || Some(turned.count()));
+    let make = move || stopped.clone().run_until_cancelled_owned(metrics::upkeep(turns.clone()));
+    spawn(watched(watchdog("metrics"), look, make).map(|_| ()).boxed());
 }
 
 /// Health is served until the end of a stop, so that `/readyz` shows it.

@@ -8,6 +8,7 @@
 
 pub mod cache;
 mod connection;
+pub(crate) mod look;
 pub(crate) mod rate_limit;
 mod wakeups;
 

@@ -14,6 +14,7 @@ use crate::health::Board;
 use crate::lifecycle::Lifecycle;
 use crate::redis::{Redis, Wakeups};
 use crate::service::Service;
+use crate::standstill::Standstills;
 
 /// One relay process.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Relay {
     pub lifecycle: Lifecycle,
     /// What the last look at each dependency has seen.
     pub(crate) health: Board,
+    /// Parts that serve all services and stand still.
+    pub(crate) standstills: Arc<Standstills>,
     /// When it was made.
     pub(crate) started: Instant,
 }
@@ -48,8 +51,9 @@ impl Relay {
             let service = Service::new(service, &config.relay.instance, &redis, &wakeups, &lifecycle)?;
             services.insert(name.clone(), Arc::new(service));
         }
-        let health = Board::default();
-        Ok(Arc::new(Self { config, services, redis, wakeups, lifecycle, health, started: Instant::now() }))
+        let (health, standstills) = (Board::default(), Arc::default());
+        let started = Instant::now();
+        Ok(Arc::new(Self { config, services, redis, wakeups, lifecycle, health, standstills, started }))
     }
 
     /// The service that a bearer token belongs to. Takes the same time whichever it is, and where it is none.

@@ -56,7 +56,7 @@ pub struct Service {
     /// Whether its events flow since the relay started.
     pub(crate) road: Road,
     /// Its parts that stand still.
-    pub(crate) standstills: Standstills,
+    pub(crate) standstills: Arc<Standstills>,
     /// The stages of a stop.
     pub(crate) lifecycle: Lifecycle,
     ended: OnceLock<String>,
@@ -120,7 +120,7 @@ impl Service {
             dead_letters: AtomicU64::new(0),
             kept_longer: Mutex::default(),
             road: Road::of(config),
-            standstills: Standstills::default(),
+            standstills: Arc::default(),
             lifecycle: lifecycle.clone(),
             ended: OnceLock::new(),
             token_digests: [Some(&config.token), config.token_secondary.as_ref()]

@@ -4,16 +4,30 @@
 //! what counts is what changes in PostgreSQL and Kafka. So a watchdog beside each part looks there every second, or less often where
 //! its patience is long ([`until_stuck`](Watchdog::until_stuck)). A part that stands still for longer than its patience, while the servers that
 //! it needs answer, is replaced: its owner drops the client and makes another. That is logged with its cause and counted,
-//! and `/readyz` shows it until the part moves again: `degraded`, and after [`MAX_REPLACEMENTS`] of them `unready`.
+//! and `/readyz` shows it until the part moves again: `degraded`, and for a service's part `unready` after [`MAX_REPLACEMENTS`].
 //!
 //! | part | what should move | who looks |
 //! |---|---|---|
 //! | `outbox` | the oldest event of each shard leaves; the lease is renewed | `events/outbox/look.rs` |
 //! | `consumer` | the loop comes round; there are partitions; offsets move; each lane has a worker | `events/delivery/look.rs` |
+//! | `letters` | a dead letter is acknowledged | `events/delivery/letter/look.rs` |
 //! | `timer` | a timer that is due is called (retention is one too) | `timers/look.rs` |
 //!
-//! A wake-up that is lost is covered by the outbox' sweep, and a sweep that doesn't run shows in the oldest events. A part that
+//! So are the parts that serve all services ([`parts`]):
+//!
+//! | part | what should move | who looks |
+//! |---|---|---|
+//! | `redis` | the connection answers while Redis answers another one | `redis/look.rs` |
+//! | `wake-ups in` | what the relay publishes to itself is heard | `redis/look.rs` |
+//! | `wake-ups out` | wake-ups that wait are sent while Redis is there | `redis/look.rs` |
+//! | `cache` | tags that wait are invalidated while Redis is there | `redis/look.rs` |
+//! | `dead letters` | all letters that Kafka has are counted | `events/dead_letters/watch/look.rs` |
+//! | `topics`, `metrics` | the loop comes round | [`parts::Grows`] |
+//!
+//! Looks at dependencies grow old where nobody looks any more, and `/readyz` says so (`health/board.rs`). A wake-up that is lost is covered by the outbox' sweep, and a sweep that doesn't run shows in the oldest events. A part that
 //! panics begins anew too ([`crate::panics`]); that counts as a replacement ([`failed`](Watchdog::failed)).
+
+pub(crate) mod parts;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,6 +36,7 @@ use std::time::{Duration, Instant};
 use metrics::counter;
 
 use crate::service::Service;
+use crate::standstill::Standstills;
 use crate::telemetry::metrics as names;
 
 /// After so many replacements that did not help, `/readyz` is 503.
@@ -67,10 +82,12 @@ pub(crate) trait Look: Send {
     fn look(&mut self) -> impl Future<Output = Seen> + Send;
 }
 
-/// The watchdog of one part of a service. It outlives the clients that it has replaced.
+/// The watchdog of one part. It outlives the clients that it has replaced.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
-    service: Arc<Service>,
+    /// Whose part it is; empty where it serves all.
+    service: Arc<str>,
+    standstills: Arc<Standstills>,
     /// As the metric calls it.
     part: &'static str,
     /// As `/readyz` calls it.
@@ -79,9 +96,16 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// For the part that `/readyz` and the metric call by this name.
-    pub(crate) fn new(service: Arc<Service>, part: &'static str, patience: Duration) -> Self {
-        Self { service, part, name: part.into(), patience: Patience::new(patience) }
+    /// For the part of a service that `/readyz` and the metric call by this name.
+    pub(crate) fn new(service: &Service, part: &'static str, patience: Duration) -> Self {
+        let (service, standstills) = (Arc::clone(&service.name), Arc::clone(&service.standstills));
+        Self { service, standstills, part, name: part.into(), patience: Patience::new(patience) }
+    }
+
+    /// For a part that serves all services.
+    pub(crate) fn of_all(standstills: &Arc<Standstills>, part: &'static str, patience: Duration) -> Self {
+        let standstills = Arc::clone(standstills);
+        Self { service: "".into(), standstills, part, name: part.into(), patience: Patience::new(patience) }
     }
 
     /// For one of several such parts of the service: `/readyz` calls it `part.name`.
@@ -114,16 +138,16 @@ impl Watchdog {
     }
 
     fn replace(&self, cause: &str, stood: Duration) {
-        let (service, part, replaced) = (&*self.service.name, &*self.name, self.patience.replaced);
-        self.service.standstills.note(self.name.clone(), cause, replaced);
+        let (service, part, replaced) = (&*self.service, &*self.name, self.patience.replaced);
+        self.standstills.note(self.name.clone(), cause, replaced);
         counter!(names::REPLACED, "service" => service.to_owned(), "part" => self.part).increment(1);
         let stood_ms = stood.as_millis() as u64;
         tracing::error!(service, part, cause, stood_ms, replaced, "a part of the relay stands still; replacing it");
     }
 
     fn moves(&self) {
-        let stood = self.service.standstills.clear(&self.name).unwrap_or_default();
-        let (service, part) = (&*self.service.name, &*self.name);
+        let stood = self.standstills.clear(&self.name).unwrap_or_default();
+        let (service, part) = (&*self.service, &*self.name);
         tracing::info!(service, part, stood_s = stood.as_secs(), "a part of the relay moves again");
     }
 }

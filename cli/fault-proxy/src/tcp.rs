@@ -2,6 +2,8 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 use crate::Protocol;
 
 /// Any protocol: whatever the client sends at once is a request.
@@ -9,10 +11,11 @@ use crate::Protocol;
 pub enum Tcp {}
 
 impl Protocol for Tcp {
-    type Request = ();
+    /// What was sent.
+    type Request = Bytes;
     type State = ();
 
-    fn request((): &mut (), bytes: &[u8]) -> io::Result<Option<(usize, ())>> {
-        Ok((!bytes.is_empty()).then_some((bytes.len(), ())))
+    fn request((): &mut (), bytes: &[u8]) -> io::Result<Option<(usize, Bytes)>> {
+        Ok((!bytes.is_empty()).then(|| (bytes.len(), Bytes::copy_from_slice(bytes))))
     }
 }

@@ -91,7 +91,7 @@ async fn a_server_that_is_not_told_keeps_its_side_open() {
     for (fate, told) in [(Fate::Lost, true), (Fate::LostUnnoticed, false)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Proxy::<Tcp>::before(&listener.local_addr().unwrap().to_string()).await.unwrap();
-        proxy.rule(move |()| fate.clone());
+        proxy.rule(move |_| fate.clone());
         let mut client = TcpStream::connect(proxy.address()).await.unwrap();
         client.write_all(b"hello").await.unwrap();
         let (mut server, _) = listener.accept().await.unwrap();
@@ -124,7 +124,7 @@ async fn an_answer_is_lost_after_its_request_arrived() {
 async fn an_unanswered_request_is_whole() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::<Tcp>::before(&listener.local_addr().unwrap().to_string()).await.unwrap();
-    proxy.once(0, Fate::UnansweredForGood, |()| true);
+    proxy.once(0, Fate::UnansweredForGood, |_| true);
     let mut client = TcpStream::connect(proxy.address()).await.unwrap();
     client.write_all(b"all of it").await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();

@@ -82,7 +82,9 @@ pub(crate) async fn deliver(
     if stop.run_until_cancelled(topics.until_known(&needed)).await.is_none() {
         return Ok(());
     }
-    let mut watchdog = Watchdog::new(Arc::clone(&service), "consumer", session * 2);
+    let mut watchdog = Watchdog::new(&service, "consumer", session * 2);
+    let letters = renew_letters(&service, &kafka, &dead_letters, session * 2);
+    tokio::pin!(letters);
     while !stop.is_cancelled() {
         let group = Arc::new(Group::new(
             Arc::clone(&service),
@@ -105,6 +107,7 @@ pub(crate) async fn deliver(
             ended = thread => ended.map_err(|cause| format!("{cause:#}")).and_then(|ended| ended.map_err(|error| error.to_string())),
             () = watchdog.until_stuck(&mut eye) => Ok(()),
             () = unreadable::skip(&group) => Ok(()),
+            () = &mut letters => Ok(()),
         };
         // The thread that stands still is left alone: it ends once it comes round, and has nothing to deliver until then.
         group.abandon();
@@ -124,6 +127,18 @@ pub(crate) async fn deliver(
         }
     }
     Ok(())
+}
+
+/// Has what writes dead letters made anew where it stands still. Never returns.
+async fn renew_letters(service: &Service, kafka: &KafkaConfig, producer: &Arc<Renewed>, patience: Duration) {
+    let heard = service.config.subscriptions.iter();
+    let topics = heard.map(|subscription| topics::dead_letters(&subscription.topic, &service.name)).collect();
+    let mut eye = letter::Eye::new(producer, kafka, &service.name, topics);
+    let mut watchdog = Watchdog::new(service, "letters", patience);
+    loop {
+        watchdog.until_stuck(&mut eye).await;
+        producer.renew();
+    }
 }
 
 /// The topics that deliveries to a service read and write.

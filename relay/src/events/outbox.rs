@@ -115,7 +115,7 @@ pub(crate) async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topi
     let mut predecessor = None;
     let mut failed = 0_u32;
     let mut eye = Eye::new(role.clone(), &kafka, &setup, &service.config.publish, stop.clone());
-    let mut watchdog = Watchdog::new(Arc::clone(&service), "outbox", Duration::from_millis(service.limits().lease_ms));
+    let mut watchdog = Watchdog::new(&service, "outbox", Duration::from_millis(service.limits().lease_ms));
     loop {
         let publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone(), role.clone());
         publisher.show(&mut eye);

@@ -101,6 +101,18 @@ impl Outside {
         .await
     }
 
+    /// Where these partitions end, up to where they can be read.
+    pub(crate) async fn ends(
+        &mut self,
+        places: Vec<(String, i32)>,
+    ) -> Result<BTreeMap<(String, i32), i64>, KafkaError> {
+        self.look(move |client| {
+            let ends = bounds(client, &places, Offset::End)?;
+            Ok(ends.into_iter().filter_map(|(place, end)| Some((place, end?))).collect())
+        })
+        .await
+    }
+
     async fn partitions(&mut self, topics: Vec<String>) -> Result<usize, KafkaError> {
         self.look(move |client| {
             let mut count = 0;

@@ -4,9 +4,10 @@
 //! millisecond of these, since it rounds what is left of its time down to no wait at all: a hundredth of a core for each
 //! producer that has nothing to do. This one polls for so long that it doesn't matter.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use metrics::counter;
@@ -118,11 +119,33 @@ impl Producer {
     }
 }
 
-/// A producer that is made anew once its client has failed for good, such as for want of a right that it has since been given.
+/// A producer that is made anew once its client has failed for good, such as for want of a right that it has since been given, or
+/// once it is told to be.
 pub(crate) struct Renewed {
     config: ClientConfig,
     role: &'static str,
     producer: Mutex<Producer>,
+    /// Since when each record waits to be acknowledged.
+    waiting: Mutex<BTreeMap<u64, Instant>>,
+}
+
+/// A record waits to be acknowledged, until this is dropped.
+pub(crate) struct Awaited<'a> {
+    number: u64,
+    renewed: &'a Renewed,
+}
+
+impl Awaited<'_> {
+    /// The client heard something of it: it waits anew.
+    pub(crate) fn begins_anew(&self) {
+        self.renewed.waiting().insert(self.number, Instant::now());
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.renewed.waiting().remove(&self.number);
+    }
 }
 
 impl Renewed {
@@ -132,7 +155,36 @@ impl Renewed {
     /// Where the configuration is wrong.
     pub(crate) fn new(config: ClientConfig, role: &'static str) -> Result<Self, KafkaError> {
         let producer = Mutex::new(Producer::new(&config, role)?);
-        Ok(Self { config, role, producer })
+        Ok(Self { config, role, producer, waiting: Mutex::default() })
+    }
+
+    /// A record begins to wait.
+    pub(crate) fn awaits(&self) -> Awaited<'_> {
+        let mut waiting = self.waiting();
+        let number = waiting.last_key_value().map_or(0, |(last, _)| last + 1);
+        waiting.insert(number, Instant::now());
+        Awaited { number, renewed: self }
+    }
+
+    /// Since when the one waits that has waited longest.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.waiting().values().min().copied()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes another producer. What waits in this one fails, and is sent again by whoever waits for it.
+    pub(crate) fn renew(&self) {
+        let another = match Producer::new(&self.config, self.role) {
+            Ok(another) => another,
+            Err(error) => return tracing::debug!(%error, role = self.role, "making a producer"),
+        };
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *producer, another);
+        // Whoever waits has a clone of it.
+        before.client().purge(PurgeConfig::default().queue().inflight().non_blocking());
     }
 
     /// The producer of now.

@@ -4,16 +4,15 @@
 //! record, it takes that for an answer that was cut short, and asks again for ever. Its statistics tell: answers arrive, none of them has
 //! a whole record, and it stands where it stood.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
-use serde::Deserialize;
 
 use super::client::Log;
+use super::statistics::Statistics;
 
 /// How often the client tells its statistics, in milliseconds.
 const EVERY_MS: &str = "100";
@@ -75,28 +74,6 @@ impl State {
     }
 }
 
-/// What the relay reads of a client's statistics. Names as librdkafka's STATISTICS.md has them.
-#[derive(Deserialize)]
-struct Statistics {
-    brokers: HashMap<String, Broker>,
-    topics: HashMap<String, Topic>,
-}
-
-#[derive(Deserialize)]
-struct Broker {
-    rxpartial: u64,
-}
-
-#[derive(Deserialize)]
-struct Topic {
-    partitions: HashMap<i32, Partition>,
-}
-
-#[derive(Deserialize)]
-struct Partition {
-    next_offset: i64,
-}
-
 impl ClientContext for TakenApart {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.log.log(level, facility, message);
@@ -107,13 +84,9 @@ impl ClientContext for TakenApart {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        let told = match serde_json::from_slice::<Statistics>(statistics) {
-            Ok(told) => told,
-            Err(error) => return tracing::debug!(role = self.log.role, %error, "reading the client's statistics"),
-        };
-        let partitions = told.topics.into_values().flat_map(|topic| topic.partitions);
-        let at = partitions.map(|(_, partition)| partition.next_offset).filter(|next| *next >= 0).max();
-        self.state().see(at, told.brokers.values().map(|broker| broker.rxpartial).sum());
+        let Some(told) = Statistics::read(statistics) else { return };
+        let partial = told.partial();
+        self.state().see(told.next().into_values().max(), partial);
     }
 }
 

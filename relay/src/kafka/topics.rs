@@ -31,6 +31,7 @@ use crate::config::own_topics::{self, LETTER_BYTES};
 use crate::config::{Config, KafkaConfig, ServiceConfig, TopicConfig};
 use crate::health::Board;
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
+use crate::watchdog::parts::Turns;
 
 use super::lazy::Lazy;
 use known::Seen;
@@ -87,23 +88,35 @@ pub struct KeptLonger {
     pub said: String,
 }
 
+/// Who is told of the topics.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    /// What this relay knows of them.
+    pub(crate) topics: &'a Topics,
+    /// What `/readyz` says.
+    pub(crate) health: &'a Board,
+    /// Counts the looks.
+    pub(crate) turns: &'a Turns,
+}
+
 /// Creates missing topics until all are there, or `stop` is cancelled. A topic that Kafka refuses stays alone: `topics` and
 /// `/readyz` say so until it is there.
 ///
 /// `longer` is told of each topic that keeps events for longer than an inbox remembers them.
 pub(crate) async fn keep_trying(
     config: &Config,
-    topics: &Topics,
-    health: &Board,
+    told: Told<'_>,
     stop: &CancellationToken,
     longer: impl Fn(KeptLonger),
 ) {
+    let Told { topics, health, turns } = told;
     let Some(kafka) = &config.kafka else { return };
     let mut open = wanted(config, kafka);
     let mut failures = BACKOFF.failures();
     let mut last_cause = String::new();
     let mut admin = admin(kafka);
     loop {
+        turns.turn();
         let (seen, cause) = match look(config, &mut admin, &open).await {
             Ok(looked) => {
                 looked.longer.into_iter().for_each(&longer);

@@ -210,6 +210,11 @@ impl Cache {
         }
     }
 
+    /// How often Redis has invalidated some of what is late, while some is.
+    pub(super) fn invalidated_while_some_is_late(&self) -> Option<u64> {
+        self.late.done_while_some_is_late()
+    }
+
     /// Invalidates the tags that are late, until told to stop.
     pub(crate) async fn catch_up(self, stop: CancellationToken) {
         self.late.catch_up(self.redis, stop).await;

@@ -193,6 +193,25 @@ impl Redis {
         }
     }
 
+    /// Whether a call gets through now. Counts as no call.
+    pub(super) async fn gets_through(&self) -> bool {
+        let ping = async {
+            let (mut connection, _) = self.connection().await?;
+            Ok::<(), RedisFailure>(::redis::cmd("PING").query_async(&mut connection).await?)
+        };
+        matches!(timeout(self.timeout, ping).await, Ok(Ok(())))
+    }
+
+    /// Whether Redis answers a connection of its own.
+    pub(super) async fn answers(&self) -> bool {
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout));
+        let ask = async {
+            let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            ::redis::cmd("PING").query_async::<()>(&mut connection).await
+        };
+        matches!(timeout(self.timeout, ask).await, Ok(Ok(())))
+    }
+
     fn note(&self, failure: &RedisFailure) {
         let (reason, suspicious) = match failure {
             RedisFailure::Away => ("away", false),

@@ -18,10 +18,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{RECONNECT, Redis, Request};
+use super::connection::{RECONNECT, Redis, RedisFailure, Request};
 use crate::backoff::Failures;
 use crate::config::Config;
 use crate::telemetry::metrics::WAKEUPS;
+use crate::watchdog::parts::Turns;
 
 /// Wake-ups that wait for Redis; further ones stay within the process.
 const QUEUE: usize = 4096;
@@ -50,6 +51,10 @@ struct Inner {
     waiters: Mutex<HashMap<String, Vec<Arc<Notify>>>>,
     outgoing: mpsc::Sender<Outgoing>,
     queue: tokio::sync::Mutex<mpsc::Receiver<Outgoing>>,
+    /// Batches that were sent, or that Redis didn't take.
+    sent: Turns,
+    /// What this relay said to itself and heard.
+    echoes: Turns,
 }
 
 struct Outgoing {
@@ -76,6 +81,8 @@ impl Wakeups {
             waiters: Mutex::default(),
             outgoing,
             queue: tokio::sync::Mutex::new(queue),
+            sent: Turns::default(),
+            echoes: Turns::default(),
         }))
     }
 
@@ -145,6 +152,7 @@ impl Wakeups {
             if let Err(failure) = redis.call::<()>(Request::Commands(&pipeline)).await {
                 tracing::debug!(cause = %failure, "sending wake-ups to other relays failed");
             }
+            self.0.sent.turn();
         }
     }
 
@@ -170,6 +178,7 @@ impl Wakeups {
         for service in &self.0.services {
             timeout(limit, sink.subscribe(format!("{}{service}", self.0.prefix))).await??;
         }
+        timeout(limit, sink.subscribe(self.echo_channel())).await??;
         failures.reset();
         self.wake_all_here();
         loop {
@@ -182,6 +191,9 @@ impl Wakeups {
     }
 
     fn hear(&self, message: &::redis::Msg) {
+        if message.get_channel_name() == self.echo_channel() {
+            return self.0.echoes.turn();
+        }
         let Some(service) = message.get_channel_name().strip_prefix(&self.0.prefix) else { return };
         match serde_json::from_slice::<Message>(message.get_payload_bytes()) {
             Ok(message) if message.from == self.0.instance => {}
@@ -191,6 +203,28 @@ impl Wakeups {
             }
             Err(cause) => tracing::debug!(%cause, "a wake-up can't be read"),
         }
+    }
+
+    /// Where this relay says something to itself. No service has a slash in its name.
+    fn echo_channel(&self) -> String {
+        format!("{}/{}", self.0.prefix, self.0.instance)
+    }
+
+    /// Says something to itself, through Redis.
+    pub(super) async fn echo(&self, redis: &Redis) -> Result<(), RedisFailure> {
+        let mut publish = ::redis::cmd("PUBLISH");
+        redis.call(Request::Command(publish.arg(self.echo_channel()).arg(""))).await
+    }
+
+    /// How often it heard that.
+    pub(super) fn echoes(&self) -> u64 {
+        self.0.echoes.count()
+    }
+
+    /// How many batches went out, while some wait.
+    pub(super) fn sent_while_some_wait(&self) -> Option<u64> {
+        let waits = self.0.outgoing.capacity() < self.0.outgoing.max_capacity();
+        waits.then(|| self.0.sent.count())
     }
 
     fn wake_here(&self, service: &str, keys: &[String]) {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::watchdog::parts::Turns;
+
 macro_rules! metrics {
     ($($group:literal { $($kind:ident $name:ident $text:literal $unit:ident [$($label:literal)*] $doc:literal;)* })*) => {
         $($(#[doc = $doc] pub(crate) const $name: &str = $text;)*)*
@@ -79,7 +81,7 @@ metrics! {
         counter REBALANCES "towpath_relay_rebalances_total" Count ["service"] "Rebalances that assigned partitions to this relay.";
         counter DEAD_LETTERS "towpath_relay_dead_letters_total" Count ["service" "reason"] "Events that became dead letters. `reason` is `refused`, `failed`, `malformed`, `too_large`, `deleted` or `unreadable`.";
         gauge DEAD_LETTERS_OPEN "towpath_relay_dead_letters_open" Count ["service"] "Dead letters that nobody has replayed or dropped.";
-        counter REPLACED "towpath_relay_replaced_total" Count ["service" "part"] "Parts that stood still, ended or panicked, and were replaced. `part` is `outbox`, `consumer`, `lane` (one key's deliveries) or `timer`. Parts that serve all services have no `service`: `redis`, `wake-ups in`, `wake-ups out`, `cache`, `topics`, `dead letters`, `listener`, `metrics`.";
+        counter REPLACED "towpath_relay_replaced_total" Count ["service" "part"] "Parts that stood still, ended or panicked, and were replaced. `part` is `outbox`, `consumer`, `lane` (one key's deliveries), `letters` (what writes dead letters) or `timer`. Parts that serve all services have no `service`: `redis`, `wake-ups in`, `wake-ups out`, `cache`, `topics`, `dead letters` (what counts them), `listener`, `metrics`.";
         counter TIMER_CALLS "towpath_relay_timer_calls_total" Count ["service" "timer" "result"] "Calls of the component for a timer. `result` is `accepted` or `failed`.";
     }
 }
@@ -108,9 +110,10 @@ pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
 }
 
 /// Drains histograms until dropped.
-pub(crate) async fn upkeep() {
+pub(crate) async fn upkeep(turns: Turns) {
     loop {
         tokio::time::sleep(UPKEEP_EVERY).await;
+        turns.turn();
         if let Some(recorder) = recorder() {
             recorder.run_upkeep();
         }

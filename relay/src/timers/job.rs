@@ -52,7 +52,7 @@ pub(super) async fn keep_running(
         lease: Duration::from_millis(service.limits().lease_ms),
     };
     let patience = every + (schedule.lease * 2).max(MIN_PATIENCE);
-    let mut watchdog = Watchdog::new(Arc::clone(service), "timer", patience).of(name);
+    let mut watchdog = Watchdog::new(service, "timer", patience).of(name);
     let is_ready = Arc::new(AtomicBool::new(true));
     let mut eye = Eye::new(schedule.clone(), Arc::clone(&is_ready), stop.clone());
     while !stop.is_cancelled() {

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use towpath_fault_proxy::{Fate, Kafka, Proxy, Tcp};
 
-use crate::support::{Answer, ServiceSetup, Setup, TestRelay, answer, eventually, free_port};
+use crate::support::{Answer, Servers, ServiceSetup, Setup, TestRelay, answer, eventually, free_port};
 
 /// Nothing takes so long but what never comes.
 const FOR_EVER: Duration = Duration::from_secs(60);
@@ -79,6 +81,59 @@ async fn metrics_are_described_and_labelled() {
     }
     assert!(!text.contains(&setup.token("alpha")));
     relay.stop().await;
+}
+
+/// The connections stand, new ones are taken, and nothing comes through any more: no answer, and no end.
+#[tokio::test]
+async fn a_frozen_line_is_named_within_seconds_and_heals() {
+    let servers = Servers::from_env();
+    let [postgres, redis] = [(&servers.postgres, 5432), (&servers.redis, 6379)]
+        .map(|(url, port)| Url::parse(url).unwrap().socket_addrs(|| Some(port)).unwrap()[0].to_string());
+    let postgres = Proxy::<Tcp>::before(&postgres).await.unwrap();
+    let redis = Proxy::<Tcp>::before(&redis).await.unwrap();
+    let kafka = Proxy::<Kafka>::before(&servers.kafka).await.unwrap();
+    let mut setup = Setup::new()
+        .redis(&redis.instead_of(&servers.redis))
+        .kafka(&kafka.address())
+        .service(ServiceSetup::new("alpha").database().publishes("things"))
+        .declare("things");
+    setup.servers.postgres = postgres.instead_of(&servers.postgres);
+    let mut setup = setup.databases().await;
+    let relay = setup.start().await;
+    let is_ready = async || {
+        eventually("the relay is ready", async || {
+            let said = relay.readiness().await;
+            if said["status"] == "ready" { Ok(()) } else { Err(said) }
+        })
+        .await;
+    };
+    let unit = json!({"events": [{"topic": setup.topic("things"), "key": "k", "type": "thing.happened"}]});
+    is_ready().await;
+    assert_eq!(relay.transaction("alpha", unit.clone()).await.status, 200);
+    for name in ["postgres.alpha", "redis", "kafka"] {
+        match name {
+            "redis" => redis.rule(|_| Fate::Ignored),
+            "kafka" => kafka.rule(|_| Fate::Ignored),
+            _ => postgres.rule(|_| Fate::Ignored),
+        }
+        eventually(name, async || {
+            let said = relay.readiness().await;
+            let seen = &said["dependencies"][name];
+            if seen["up"] == false && seen["detail"].is_string() { Ok(()) } else { Err(said) }
+        })
+        .await;
+        postgres.pass();
+        redis.pass();
+        kafka.pass();
+        is_ready().await;
+        // Connections of before are frozen for good; none of them stays in use.
+        for _ in 0..4 {
+            assert_eq!(relay.transaction("alpha", unit.clone()).await.status, 200, "{name}");
+        }
+    }
+    relay.stop().await;
+    // What removes the databases blocks this thread, and the proxy with it.
+    setup.servers.postgres = servers.postgres;
 }
 
 /// Whoever asks costs no more than one who asks: a probe takes no connection of a pool and makes none of its own.

@@ -29,6 +29,7 @@ mod topics;
 mod trap;
 mod traps;
 mod watchdog;
+mod watched;
 mod weight;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,16 @@ async fn replaced(relay: &TestRelay, service: &str, part: &str) -> f64 {
     relay.metric(&format!("towpath_relay_replaced_total{{service=\"{service}\",part=\"{part}\"}}")).await
 }
 
+/// Waits until a part that serves all services stands still, and `/readyz` says so. Answers what it says.
+pub(crate) async fn noticed_of_all(relay: &TestRelay, part: &str) -> Value {
+    eventually("what stands still is noticed", async || {
+        let readiness = relay.readiness().await;
+        let told = readiness["standing"][part].clone();
+        if told["replaced"].as_u64().is_some_and(|times| times > 0) { Ok(told) } else { Err(readiness) }
+    })
+    .await
+}
+
 /// Waits until a part was replaced. Answers what `/readyz` says of it, under this name.
 pub(crate) async fn noticed(relay: &TestRelay, service: &str, part: &str, name: &str) -> Value {
     eventually("what stands still is replaced", async || {

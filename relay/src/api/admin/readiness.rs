@@ -35,7 +35,7 @@ pub(super) struct Readiness {
     /// that means, and what to change. No reason to take the relay out of use.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     kept_longer: BTreeMap<String, String>,
-    /// What stands still, such as `order.deliveries`, if anything does.
+    /// What stands still, such as `order.deliveries` or `redis`, if anything does.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     standing: BTreeMap<String, Told>,
 }
@@ -55,12 +55,15 @@ impl Readiness {
         let mut dependencies = relay.health.read().await;
         let redis = relay.redis.trouble().map_or(Ok(()), |cause| Err(cause.to_string()));
         dependencies.insert("redis".into(), redis.into());
-        let standing: BTreeMap<String, Told> = relay.services.values().flat_map(|service| told(service)).collect();
+        let mut standing: BTreeMap<String, Told> = relay.services.values().flat_map(|service| told(service)).collect();
+        let helpers = relay.standstills.all();
         let mut starting = Vec::new();
         if relay.config.kafka.is_some() && relay.started.elapsed() < MAX_START {
             starting.extend(relay.services.values().flat_map(|service| service.road.closed(&service.name)));
         }
-        let status = status(&dependencies, &starting, &standing, relay.lifecycle.stop_calling.is_cancelled());
+        let stops = relay.lifecycle.stop_calling.is_cancelled();
+        let status = status(&dependencies, &starting, &standing, &helpers, stops);
+        standing.extend(helpers);
         if status != Status::Starting {
             starting.clear();
         }
@@ -78,11 +81,12 @@ impl Readiness {
     }
 }
 
-/// What follows from what is known. Pure.
+/// What follows from what is known. `helpers` are the parts that serve all services: without them requests and events go on. Pure.
 fn status(
     dependencies: &BTreeMap<String, Dependency>,
     starting: &[String],
     standing: &BTreeMap<String, Told>,
+    helpers: &BTreeMap<String, Told>,
     stops: bool,
 ) -> Status {
     let of = |kind: &'static str| dependencies.iter().filter(move |(name, _)| name.starts_with(kind));
@@ -98,7 +102,7 @@ fn status(
         Status::Starting
     } else if no_database || stuck {
         Status::Unready
-    } else if standing.is_empty() && all_up {
+    } else if standing.is_empty() && helpers.is_empty() && all_up {
         Status::Ready
     } else {
         Status::Degraded
@@ -143,8 +147,10 @@ mod tests {
             (Status::Stopping, &["postgres.a", "postgres.b"], &[], None, true),
         ] {
             let standing = replaced.map(told).into_iter().collect();
-            let found = status(&seen(down), starting, &standing, stops);
+            let found = status(&seen(down), starting, &standing, &BTreeMap::new(), stops);
             assert_eq!(found, expected, "{down:?} {starting:?} {standing:?}");
         }
+        let helpers = BTreeMap::from([told(MAX_REPLACEMENTS)]);
+        assert_eq!(status(&seen(&[]), &[], &BTreeMap::new(), &helpers, false), Status::Degraded);
     }
 }

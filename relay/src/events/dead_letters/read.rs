@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -96,10 +97,14 @@ fn send_whole(
 }
 
 /// A consumer that belongs to no group. `fetch_wait_ms`: how long a broker may hold a fetch back that finds nothing.
-pub(super) fn consumer(kafka: &KafkaConfig, fetch_wait_ms: &str) -> Result<BaseConsumer<Log>, KafkaError> {
+fn consumer(kafka: &KafkaConfig, fetch_wait_ms: &str) -> Result<BaseConsumer<Log>, KafkaError> {
+    config(kafka, fetch_wait_ms).create_with_context(Log::new("dlq"))
+}
+
+pub(super) fn config(kafka: &KafkaConfig, fetch_wait_ms: &str) -> ClientConfig {
     let mut config = kafka::reader(kafka, "dlq");
     config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", fetch_wait_ms);
-    config.create_with_context(Log::new("dlq"))
+    config
 }
 
 /// Whether there is no such topic.

@@ -1,39 +1,62 @@
-//! Counts the open dead letters of every service, for the metric and for `/readyz`. Holds none of them ([`Tally`]).
+//! Counts the open dead letters of every service, for the metric and for `/readyz`. Holds none of them ([`Tally`]). A watchdog
+//! looks whether all that Kafka has are counted ([`look`]).
+
+mod look;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
-use rdkafka::consumer::Consumer;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::book::READ;
-use super::read::{Place, consumer, places};
+use super::read::{Place, config, places};
 use super::tally::Tally;
 use crate::config::KafkaConfig;
 use crate::kafka::topics::Topics;
-use crate::kafka::{Record, on_a_thread};
+use crate::kafka::{Log, Record, Statistics, on_a_thread};
 use crate::relay::Relay;
 use crate::telemetry::metrics::DEAD_LETTERS_OPEN;
+use crate::watchdog::Watchdog;
+use crate::watchdog::parts::watched;
+use look::Eye;
 
 const POLL: Duration = Duration::from_millis(500);
 /// How long a broker may hold a fetch back while there is no letter. The end of a topic is told by a fetch that finds none.
 const FETCH_WAIT_MS: &str = "500";
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long letters may stay uncounted.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often the client tells how far it has fetched, in milliseconds.
+const TOLD_EVERY_MS: &str = "2000";
 
-/// Follows the dead letter topics until `stop`. Begins once it is known of each whether Kafka has it.
+/// Follows the dead letter topics until `stop`, whatever becomes of the client that does.
 pub(crate) async fn watch(relay: Arc<Relay>, topics: Topics, stop: CancellationToken) {
+    let Some(kafka) = &relay.config.kafka else { return };
+    let watchdog = Watchdog::of_all(&relay.standstills, "dead letters", PATIENCE);
+    let letters = places(&relay.config, None, None).into_iter().map(|place| (place.letters, 0)).collect();
+    let read = Read::default();
+    let eye = Eye::new(kafka, letters, topics.clone(), read.clone(), stop.clone());
+    let make = move || follow(Arc::clone(&relay), topics.clone(), read.clone(), stop.clone());
+    watched(watchdog, eye, make).await;
+}
+
+/// Follows them until `stop`. Begins once it is known of each whether Kafka has it.
+async fn follow(relay: Arc<Relay>, topics: Topics, read: Read, stop: CancellationToken) {
     let Some(kafka) = relay.config.kafka.clone() else { return };
     let places = places(&relay.config, None, None);
     let letters: Vec<String> = places.iter().map(|place| place.letters.clone()).collect();
     if places.is_empty() || stop.run_until_cancelled(topics.until_known(&letters)).await.is_none() {
         return;
     }
-    let watcher = Arc::new(Watcher { relay, kafka, places, stop: stop.clone() });
+    let watcher = Arc::new(Watcher { relay, kafka, places, read, stop: stop.clone() });
     while !stop.is_cancelled() {
         let watching = Arc::clone(&watcher);
         match on_a_thread("dead-letters".into(), move |abandoned| watching.follow(&abandoned)).await {
@@ -49,12 +72,54 @@ struct Watcher {
     relay: Arc<Relay>,
     kafka: KafkaConfig,
     places: Vec<Place>,
+    read: Read,
     stop: CancellationToken,
 }
 
+/// The next offset of each topic that is counted. Cheap to clone.
+#[derive(Clone, Default)]
+struct Read(Arc<Mutex<BTreeMap<(String, i32), i64>>>);
+
+impl Read {
+    fn note(&self, next: BTreeMap<(String, i32), i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    fn next(&self, place: &(String, i32)) -> Option<i64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(place).copied()
+    }
+}
+
+/// The context of the client that reads. It tells its statistics on the thread that polls.
+struct Counting {
+    log: Log,
+    read: Read,
+}
+
+impl ClientContext for Counting {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Some(told) = Statistics::read(statistics) {
+            self.read.note(told.next());
+        }
+    }
+}
+
+impl ConsumerContext for Counting {}
+
 impl Watcher {
     fn follow(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
-        let consumer = consumer(&self.kafka, FETCH_WAIT_MS)?;
+        let mut config = config(&self.kafka, FETCH_WAIT_MS);
+        config.set("statistics.interval.ms", TOLD_EVERY_MS);
+        let counting = Counting { log: Log::new("dlq"), read: self.read.clone() };
+        let consumer: BaseConsumer<Counting> = config.create_with_context(counting)?;
         let mut from = TopicPartitionList::new();
         for place in &self.places {
             from.add_partition_offset(&place.letters, 0, Offset::Beginning)?;

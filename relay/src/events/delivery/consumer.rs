@@ -2,7 +2,6 @@
 //! deliveries to end. It waits for nothing else, in particular for no answer of Kafka, so it never stops polling.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,14 +12,13 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Place, bare_list, list};
 use super::intake;
 use crate::component::LEFT_TO_OTHERS_AFTER;
 use crate::config::KafkaConfig;
-use crate::kafka::{self, Log, Taken, topics};
+use crate::kafka::{self, Log, Statistics, Taken, topics};
 use crate::telemetry::metrics as names;
 
 /// How long a poll waits for an event. The loop looks at commits and back pressure this often.
@@ -109,41 +107,9 @@ impl ClientContext for Callbacks {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        match serde_json::from_slice::<Fetched>(statistics) {
-            Ok(fetched) => self.group.note_next(fetched.next()),
-            Err(error) => {
-                tracing::debug!(service = &*self.group.service.name, %error, "reading the client's statistics")
-            }
+        if let Some(told) = Statistics::read(statistics) {
+            self.group.note_next(told.next());
         }
-    }
-}
-
-/// What the relay reads of a client's statistics, which say much more: how far it has fetched. Names as librdkafka's STATISTICS.md
-/// has them.
-#[derive(Deserialize)]
-struct Fetched {
-    topics: HashMap<String, FetchedTopic>,
-}
-
-#[derive(Deserialize)]
-struct FetchedTopic {
-    partitions: HashMap<i32, FetchedPartition>,
-}
-
-#[derive(Deserialize)]
-struct FetchedPartition {
-    next_offset: i64,
-}
-
-impl Fetched {
-    /// The next offset of each partition of which one is known.
-    fn next(self) -> BTreeMap<Place, i64> {
-        let mut next = BTreeMap::new();
-        for (topic, seen) in self.topics {
-            let known = seen.partitions.into_iter().filter(|(_, partition)| partition.next_offset >= 0);
-            next.extend(known.map(|(partition, seen)| ((topic.clone(), partition), seen.next_offset)));
-        }
-        next
     }
 }
 

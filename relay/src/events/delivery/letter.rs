@@ -3,6 +3,8 @@
 //! No size keeps a letter from being written. It holds its event where Kafka takes that; where Kafka says that it is too large
 //! for the topic, the letter refers to the event's record, and is small whatever the event is.
 
+mod look;
+
 use std::time::Duration;
 
 use metrics::counter;
@@ -16,6 +18,8 @@ use crate::events::dead_letters::{self, Cause, Form, Found, Origin, Reason, head
 use crate::kafka::{self, Record};
 use crate::telemetry::metrics as names;
 
+pub(super) use look::Eye;
+
 /// How long one try to produce a dead letter may take.
 const PRODUCE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -24,6 +28,7 @@ pub(super) async fn give_up(group: &Group, partition: &Partition, record: &Recor
     let base = group.routes.base(&record.topic);
     let mut form = form.clone();
     let mut tries = 0;
+    let awaited = group.dead_letters.awaits();
     loop {
         if !group.membership.certain(&partition.aborted).await || !partition.begin(record.offset) {
             return Fate::Left;
@@ -38,7 +43,12 @@ pub(super) async fn give_up(group: &Group, partition: &Partition, record: &Recor
                 form = Form::Reference { origin: Origin::of(record), bytes: record.content_bytes() };
                 continue;
             }
-            Some(Ok(Err(error))) => error.to_string(),
+            Some(Ok(Err(error))) => {
+                if !is_silence(&error) {
+                    awaited.begins_anew();
+                }
+                error.to_string()
+            }
             Some(Err(_)) => format!("no acknowledgement within {PRODUCE_TIMEOUT:?}"),
         };
         tries += 1;
@@ -139,6 +149,13 @@ pub(super) async fn refers_to(
         _ => {}
     }
     Some((here(record), content))
+}
+
+/// Whether nothing was heard of a record: it waited too long, or the producer was made anew.
+fn is_silence(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{MessageTimedOut, PurgeInflight, PurgeQueue};
+    matches!(error, KafkaError::Canceled)
+        || matches!(error, KafkaError::MessageProduction(MessageTimedOut | PurgeInflight | PurgeQueue))
 }
 
 /// Whether Kafka, or its client, doesn't take a record of this size.

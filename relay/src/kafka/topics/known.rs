@@ -30,6 +30,11 @@ impl Topics {
         matches!(self.0.borrow().get(topic), Some(Seen::Refused(_)))
     }
 
+    /// Whether Kafka has this topic, as far as is known.
+    pub(crate) fn is_there(&self, topic: &str) -> bool {
+        self.0.borrow().get(topic) == Some(&Seen::There)
+    }
+
     /// Waits until this topic is there.
     pub(crate) async fn until_there(&self, topic: &str) {
         self.until(|known| known.get(topic) == Some(&Seen::There)).await;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::redis::connection::{Redis, RedisFailure, Request};
+use crate::watchdog::parts::Turns;
 
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// Versions that one command deletes.
@@ -33,6 +34,8 @@ struct Late {
     recent: Mutex<Recent>,
     /// How much is due, for look-ups that must not wait for its lock.
     count: AtomicUsize,
+    /// What Redis has done of it.
+    done: Turns,
     more: Notify,
 }
 
@@ -90,6 +93,11 @@ impl Invalidations {
         self.0.count.load(Ordering::Acquire) == 0
     }
 
+    /// How often Redis has done a part of what is late, while some is.
+    pub(super) fn done_while_some_is_late(&self) -> Option<u64> {
+        (!self.is_empty()).then(|| self.0.done.count())
+    }
+
     /// Remembers tags that Redis could not delete.
     pub(super) fn add(&self, prefix: &str, late: impl IntoIterator<Item = String>) {
         self.change(|due| due.add(prefix, late, MAX_TAGS));
@@ -132,7 +140,7 @@ impl Invalidations {
 
     async fn catch_up_some(&self, redis: &Redis) -> Result<(), RedisFailure> {
         if let Some(everything) = self.change(|due| due.everything.clone()) {
-            unlink_all(redis, &everything.0).await?;
+            unlink_all(redis, &everything.0, &self.0.done).await?;
             // It may have become so again meanwhile, and then what was looked at first is to be looked at again.
             self.change(|due| due.everything.take_if(|now| *now == everything));
         }
@@ -141,6 +149,7 @@ impl Invalidations {
             return Ok(());
         }
         unlink(redis, &batch).await?;
+        self.0.done.turn();
         self.change(|due| due.keys.retain(|key| batch.binary_search(key).is_err()));
         Ok(())
     }
@@ -159,7 +168,7 @@ async fn unlink(redis: &Redis, keys: &[String]) -> Result<(), RedisFailure> {
 }
 
 /// Deletes every key with this prefix. What is made meanwhile may go too: that costs a miss.
-async fn unlink_all(redis: &Redis, prefix: &str) -> Result<(), RedisFailure> {
+async fn unlink_all(redis: &Redis, prefix: &str, done: &Turns) -> Result<(), RedisFailure> {
     let mut cursor = 0_u64;
     loop {
         let mut scan = ::redis::cmd("SCAN");
@@ -168,6 +177,7 @@ async fn unlink_all(redis: &Redis, prefix: &str) -> Result<(), RedisFailure> {
         if !keys.is_empty() {
             unlink(redis, &keys).await?;
         }
+        done.turn();
         cursor = next;
         if cursor == 0 {
             return Ok(());
