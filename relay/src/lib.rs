@@ -11,6 +11,7 @@ mod docs;
 pub mod events;
 mod failure;
 mod health;
+mod heavy;
 pub mod kafka;
 mod key_places;
 mod keys;

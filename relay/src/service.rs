@@ -41,6 +41,8 @@ pub struct Service {
     pub requests: Arc<Semaphore>,
     /// The bytes that bodies of its requests may still take.
     pub(crate) bodies: Arc<Semaphore>,
+    /// The turn of its large bodies to be read.
+    pub(crate) reading: Arc<Semaphore>,
     /// Places for its waiting queries.
     pub(crate) waiting: Arc<Semaphore>,
     /// The connection to Redis.
@@ -114,6 +116,7 @@ impl Service {
             ),
             requests: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
             bodies: Arc::new(Semaphore::new(config.limits.bodies_bytes)),
+            reading: Arc::new(Semaphore::new(1)),
             waiting: Arc::new(Semaphore::new(config.limits.waiting_queries)),
             redis: redis.clone(),
             wakeups: wakeups.clone(),

@@ -16,6 +16,7 @@ use towpath_wire::{Code, repeated_members};
 
 use crate::config::Limits;
 use crate::failure::{Failure, Result};
+use crate::heavy;
 use crate::relay::Relay;
 use crate::service::Service;
 
@@ -37,7 +38,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Relay>> for Json<T> {
         let limits =
             request.extensions().get::<BodyLimits>().cloned().unwrap_or_else(|| BodyLimits::of(&relay.config.limits));
         let (bytes, held) = read(request.into_body(), &limits).await?;
-        Ok(Self { value: parse(&bytes)?, held })
+        let value = match &limits.all {
+            Some(all) => heavy::in_turn(&all.reading, bytes.len(), || parse(&bytes)).await,
+            None => heavy::aside(bytes.len(), || parse(&bytes)),
+        };
+        Ok(Self { value: value?, held })
     }
 }
 
@@ -46,14 +51,25 @@ impl<T: DeserializeOwned> FromRequest<Arc<Relay>> for Json<T> {
 pub(super) struct BodyLimits {
     bytes: usize,
     time: Duration,
-    /// What all bodies of the service may still take.
-    all: Option<(Arc<Semaphore>, usize)>,
+    all: Option<All>,
+}
+
+/// What all bodies of a service share.
+#[derive(Clone, Debug)]
+struct All {
+    /// What they may still take.
+    bytes: Arc<Semaphore>,
+    /// What they may take.
+    most: usize,
+    /// The turn of large ones to be read.
+    reading: Arc<Semaphore>,
 }
 
 impl BodyLimits {
     pub(super) fn of_service(service: &Service) -> Self {
         let limits = service.limits();
-        Self { all: Some((Arc::clone(&service.bodies), limits.bodies_bytes)), ..Self::of(limits) }
+        let (bytes, reading) = (Arc::clone(&service.bodies), Arc::clone(&service.reading));
+        Self { all: Some(All { bytes, most: limits.bodies_bytes, reading }), ..Self::of(limits) }
     }
 
     fn of(limits: &Limits) -> Self {
@@ -62,10 +78,11 @@ impl BodyLimits {
 
     /// Takes the bytes of a body before they come.
     fn hold(&self, body: &Body) -> Result<Held> {
-        let Some((all, most)) = &self.all else { return Ok(Held(None)) };
-        let length = body.size_hint().upper().map_or(self.bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let Some(All { bytes, most, .. }) = &self.all else { return Ok(Held(None)) };
+        let announced = body.size_hint().upper();
+        let length = announced.map_or(self.bytes, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let length = u32::try_from(length.min(self.bytes).min(*most)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(all).try_acquire_many_owned(length).map_err(|_| {
+        let permit = Arc::clone(bytes).try_acquire_many_owned(length).map_err(|_| {
             let detail =
                 format!("The bodies of this service's requests take {most} bytes already (limits.bodies_bytes)");
             Failure::new(Code::Overloaded, detail)

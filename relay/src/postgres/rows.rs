@@ -13,7 +13,8 @@ use super::prepared::Prepared;
 use super::session::Session;
 use crate::config::Limits;
 use crate::failure::Failure;
-use crate::postgres::codec::{self, TextParameter, Undecodable, Unfit};
+use crate::heavy;
+use crate::postgres::codec::{self, Form, TextParameter, Undecodable, Unfit};
 
 /// The parameters of a statement, each checked. Where one doesn't fit, and statements were prepared for an earlier
 /// request, the statement is prepared again first: since then its column may have become wider, or of another type.
@@ -27,15 +28,22 @@ pub(crate) async fn encode<'a>(
     values: &'a [Box<RawValue>],
 ) -> Result<(Arc<Prepared>, Vec<TextParameter<'a>>), Trouble> {
     session.carries(values.iter().map(|value| value.get().len()).sum());
-    match encode_for(prepared, values) {
+    match heavy::aside(work(prepared, values), || encode_for(prepared, values)) {
         Ok(parameters) => Ok((Arc::clone(prepared), parameters)),
         Err(_) if session.reuses_statements() => {
             let prepared = session.prepare_again(sql).await?;
-            let parameters = encode_for(&prepared, values).map_err(Trouble::Failed)?;
+            let parameters =
+                heavy::aside(work(&prepared, values), || encode_for(&prepared, values)).map_err(Trouble::Failed)?;
             Ok((prepared, parameters))
         }
         Err(failure) => Err(Trouble::Failed(failure)),
     }
+}
+
+/// So many bytes are read piece by piece: those of arrays. Documents go to PostgreSQL as they came.
+fn work(prepared: &Prepared, values: &[Box<RawValue>]) -> usize {
+    let with_form = values.iter().zip(&prepared.parameters);
+    with_form.filter(|(_, form)| matches!(form, Form::Array(_))).map(|(value, _)| value.get().len()).sum()
 }
 
 fn encode_for<'a>(prepared: &Prepared, values: &'a [Box<RawValue>]) -> Result<Vec<TextParameter<'a>>, Failure> {
@@ -84,7 +92,8 @@ pub(crate) async fn collect(
             let detail = "The statements return more than a request may";
             return Err(Trouble::Failed(Failure::limit("result_bytes", limits.result_bytes, detail)));
         }
-        rows.push(prepared.decoder.row(&row).map_err(unreadable)?);
+        let decoded = heavy::aside(row.raw_size_bytes(), || prepared.decoder.row(&row));
+        rows.push(decoded.map_err(unreadable)?);
     }
     let affected = stream.rows_affected().unwrap_or(rows.len() as u64);
     Ok(StepResult { affected, columns: prepared.columns.clone(), rows })
