@@ -14,7 +14,7 @@ use crate::components::Components;
 use crate::engine::{ComponentContext, InstanceLimits, Instances, Runtime};
 use crate::manifest::{self, Fault, Faults, Manifest, RouteConfig, Target};
 use crate::outbound::{AllowedHosts, Network, Outbound};
-use crate::routes::{Pattern, Router, plain_segments};
+use crate::routes::{Captures, Pattern, Router, plain_segments};
 use crate::spin_headers::RouteHeaders;
 use crate::variables::Variables;
 use crate::waits::Waits;
@@ -27,6 +27,9 @@ pub(crate) struct Application {
     pub(crate) name: String,
     pub(crate) version: Option<String>,
     pub(crate) router: Router<Route>,
+    /// The same routes for deliveries, with places of their own, where none is below the prefix and one for any path takes
+    /// them.
+    twins: Option<Router<Route>>,
     pub(crate) components: Arc<Components>,
     pub(crate) network: Arc<Network>,
     /// The places of requests that wait.
@@ -59,6 +62,8 @@ pub(crate) struct Limits {
     pub(crate) max_waits: usize,
     pub(crate) health_path: String,
     pub(crate) deliveries_prefix: String,
+    /// Whether the options name a listener for deliveries: then a route for any path takes them too.
+    pub(crate) wants_deliveries: bool,
 }
 
 impl Limits {
@@ -67,8 +72,8 @@ impl Limits {
         !prefix.is_empty() && plain_segments(route).starts_with(&prefix)
     }
 
-    fn admission(&self, route: &str) -> Option<Arc<Admission>> {
-        let limited = !self.is_delivery(route) && !self.target_latency.is_zero();
+    fn admission(&self, is_delivery: bool) -> Option<Arc<Admission>> {
+        let limited = !is_delivery && !self.target_latency.is_zero();
         limited.then(|| Arc::new(Admission::new(self.target_latency, self.max_in_flight)))
     }
 }
@@ -99,13 +104,18 @@ impl Application {
         }
         let components = Arc::new(Components::new(handlers));
         network.connect_components(&components);
-        let router = build_routes(manifest, limits);
-        let takes_deliveries = router.iter().any(|(_, route)| route.is_delivery);
-        let deliveries = takes_deliveries.then(|| plain_segments(&limits.deliveries_prefix));
+        let router = build_routes(manifest, limits, |text| limits.is_delivery(text));
+        let below = format!("{}/-", limits.deliveries_prefix.trim_end_matches('/'));
+        let has_own = router.iter().any(|(_, route)| route.is_delivery);
+        let has_twins = !has_own && limits.wants_deliveries && router.find(&below).is_some();
+        let twins = has_twins.then(|| build_routes(manifest, limits, |_| true));
+        let deliveries = plain_segments(&limits.deliveries_prefix);
+        let deliveries = (!deliveries.is_empty() && (has_own || has_twins)).then_some(deliveries);
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
             router,
+            twins,
             components,
             network,
             waits: Arc::new(Waits::new(limits.max_waits)),
@@ -119,13 +129,21 @@ impl Application {
         self.deliveries.is_some()
     }
 
+    /// The route of a delivery.
+    pub(crate) fn find_delivery<'path>(&self, path: &'path str) -> Option<(&Route, Captures<'_, 'path>)> {
+        match &self.twins {
+            Some(twins) => twins.find(path).filter(|_| self.has_deliveries_below(path)),
+            None => self.router.find(path).filter(|(route, _)| route.is_delivery),
+        }
+    }
+
     /// Whether a path, in whatever spelling, is below the prefix of deliveries, and there are any.
     pub(crate) fn has_deliveries_below(&self, path: &str) -> bool {
         self.deliveries.as_ref().is_some_and(|prefix| plain_segments(path).starts_with(prefix))
     }
 }
 
-fn build_routes(manifest: &Manifest, limits: &Limits) -> Router<Route> {
+fn build_routes(manifest: &Manifest, limits: &Limits, is_delivery: impl Fn(&str) -> bool) -> Router<Route> {
     let mut router = Router::default();
     for trigger in &manifest.triggers {
         let RouteConfig::Public(text) = &trigger.route else { continue };
@@ -137,8 +155,8 @@ fn build_routes(manifest: &Manifest, limits: &Limits) -> Router<Route> {
             headers: RouteHeaders::new(text),
             target: trigger.target.clone(),
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
-            is_delivery: limits.is_delivery(text),
-            admission: limits.admission(text),
+            is_delivery: is_delivery(text),
+            admission: limits.admission(is_delivery(text)),
         };
         if router.add(pattern, route).is_some() {
             tracing::warn!(route = text, "route is in the manifest twice: the host uses the last one");

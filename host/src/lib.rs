@@ -21,7 +21,7 @@ mod waits;
 
 use std::future::Future;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Instant;
@@ -52,6 +52,9 @@ pub fn run(options: Options, stop: Work<()>, force: Work<()>) -> Work<anyhow::Re
     Box::pin(serve(options, stop, force))
 }
 
+/// Where it listens for deliveries, unless it is told.
+const DELIVERIES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3100);
+
 async fn serve(options: Options, stop: Work<()>, force: Work<()>) -> anyhow::Result<Stopped> {
     // Listens first: a port that is in use is an error before the components are compiled.
     let listener = if options.check { None } else { Some(listen(options.listen, "--listen").await?) };
@@ -64,7 +67,7 @@ async fn serve(options: Options, stop: Work<()>, force: Work<()>) -> anyhow::Res
     let mut limits = options.server_limits();
     limits.max_connections = descriptors::max_connections(limits.max_connections);
     let deliveries = match application.takes_deliveries() {
-        true => Some(listen(options.deliveries_listen, "--deliveries-listen").await?),
+        true => Some(listen(options.deliveries_listen.unwrap_or(DELIVERIES), "--deliveries-listen").await?),
         false => None,
     };
     let (address, mut server) = (listener.local_addr()?, Server::new(application, limits));

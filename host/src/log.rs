@@ -8,8 +8,9 @@ use tracing_subscriber::fmt;
 
 use crate::options::{LogFormat, Options};
 
-/// The levels without `RUST_LOG`. On finer levels, hyper and wasmtime log every connection and every call.
-const DEFAULT_FILTER: &str = "info";
+/// The levels without `RUST_LOG`. On finer levels, hyper and wasmtime log every connection and every call; h2 warns of what a
+/// client does to its own connection.
+const DEFAULT_FILTER: &str = "info,h2=error";
 
 /// Colours are for a terminal, and for who has not forbidden them (<https://no-color.org>).
 fn colours() -> bool {

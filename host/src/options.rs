@@ -29,10 +29,11 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000", value_parser = address)]
     pub(crate) listen: SocketAddr,
 
-    /// Address to listen on for deliveries of the relay, where the application has routes below --deliveries-prefix; port 0
-    /// picks a free port. It need not be reachable for clients
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3100", value_parser = address)]
-    pub(crate) deliveries_listen: SocketAddr,
+    /// Address to listen on for deliveries of the relay; port 0 picks a free port. It need not be reachable for clients. An
+    /// application without routes below --deliveries-prefix has no such listener, unless this is given and a route for any
+    /// path takes them [default: 127.0.0.1:3100]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) deliveries_listen: Option<SocketAddr>,
 
     /// Listen beyond loopback although this variable has a value that the manifest allows on loopback alone
     /// (application.tool.towpath-host.loopback_only); name each such variable
@@ -225,6 +226,7 @@ impl Options {
             max_waits: self.edge.max_waits,
             health_path: self.edge.health_path.clone(),
             deliveries_prefix: self.edge.deliveries_prefix.clone(),
+            wants_deliveries: self.deliveries_listen.is_some(),
         }
     }
 

@@ -10,6 +10,8 @@ use wasmtime_wasi_http::{Error, WasiBody};
 pub(crate) enum Problem {
     /// The request is no HTTP.
     MalformedRequest,
+    /// The body is coded in another way than `chunked`, once.
+    UnknownCoding,
     /// The request names no host, or several.
     BadHost,
     /// The request is for another host, on the listener for deliveries.
@@ -47,6 +49,9 @@ impl Problem {
         match self {
             Self::MalformedRequest => {
                 (StatusCode::BAD_REQUEST, "malformed_request", "The request line or a header is not as HTTP wants it.")
+            }
+            Self::UnknownCoding => {
+                (StatusCode::NOT_IMPLEMENTED, "unknown_coding", "The only transfer coding here is chunked, once.")
             }
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "The request must name exactly one host."),
             Self::Misdirected => (
@@ -123,7 +128,7 @@ impl Problem {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
         // On a connection that stays open, a slow client would go on sending its body.
-        if matches!(self, Self::BodyTimeout | Self::Crowded | Self::NoConnection) {
+        if matches!(self, Self::BodyTimeout | Self::Crowded | Self::NoConnection | Self::UnknownCoding) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if matches!(self, Self::Overloaded | Self::Crowded | Self::NoConnection) {

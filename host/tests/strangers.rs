@@ -199,6 +199,51 @@ async fn deliveries_have_a_listener_of_their_own() {
     }
 }
 
+/// The component decides by the head of a delivery: it is asked before a byte of the body is there.
+#[tokio::test]
+async fn a_delivery_is_refused_before_its_body_is_read() {
+    let mut host = Setup::new().args(&["--deliveries-prefix", "/named/", "--max-in-flight", "2"]).start().await;
+    let deliveries = host.deliveries_url().await;
+    let address = deliveries.trim_start_matches("http://");
+    for _ in 0..10 {
+        // This component answers without reading.
+        let head = "POST /named/1/2/hello HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\nx";
+        let mut stream = connect(address);
+        stream.write_all(head.as_bytes()).unwrap();
+        let answer = rest(&stream);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let post = host.client.post(format!("{deliveries}/named/1/2/sum")).body(vec![1; 100_000]);
+    assert_eq!(host.send(post).await, (200, json!({ "length": 100_000 })));
+}
+
+/// An application behind one route for any path: what is below the prefix comes by the listener for deliveries alone.
+#[tokio::test]
+async fn a_route_for_any_path_takes_deliveries_on_their_listener_alone() {
+    const ANY: &str = r#"
+spin_manifest_version = 2
+application = { name = "any" }
+[[trigger.http]]
+route = "/..."
+component = "front"
+[component.front]
+source = "@GUEST@"
+"#;
+    let mut host = Setup::of(ANY).args(&["--max-in-flight", "1", "--target-latency", "0s"]).start().await;
+    let deliveries = host.deliveries_url().await;
+    for path in ["/_relay/sum", "//_relay/sum", "/%5Frelay/sum", "/_RELAY/sum", "/_relay"] {
+        let answer = exchange(host.address(), format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("no_route"), "{path}: {answer}");
+    }
+    assert_eq!(host.get("/hello").await.0, 200, "all else is served to everybody");
+    let waiting = tokio::spawn(host.client.get(format!("{}/wait?ms=60000", host.url)).send());
+    host.waiting("front", 1).await;
+    assert_eq!(host.get("/hello").await.0, 503, "the place of clients is taken");
+    assert_eq!(host.send(host.client.get(format!("{deliveries}/_relay/hello"))).await.0, 200);
+    waiting.abort();
+    assert_eq!(host.send(host.client.get(format!("{deliveries}/hello"))).await.0, 404, "and nothing else there");
+}
+
 #[tokio::test]
 async fn deliveries_are_not_for_web_pages() {
     let limits = ["--deliveries-prefix", "/named/", "--deliveries-hosts", "host.example,other.example"];

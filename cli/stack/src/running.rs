@@ -37,6 +37,8 @@ pub struct Running {
     pub kafka: Kafka,
     /// The relay's API, as `http://127.0.0.1:7070`.
     pub relay: String,
+    /// Where the host takes the relay's deliveries, as `127.0.0.1:3100`.
+    pub deliveries: String,
     /// The relay's health and metrics, as `http://127.0.0.1:7071`.
     pub relay_admin: String,
     /// The same of all pairs, the first first.
@@ -68,6 +70,7 @@ impl Running {
             parts: parts.collect(),
             kafka,
             relay: format!("http://{}", state.ports.address("relay")?),
+            deliveries: state.ports.deliveries(1)?,
             relay_admin: admin(1)?,
             relay_admins: (1..).map_while(|pair| admin(pair).ok()).collect(),
             secrets,

@@ -1,5 +1,7 @@
 //! What the relay delivers: events (CloudEvents 1.0 over HTTP, binary mode) and timers.
 
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -68,7 +70,7 @@ impl Delivery {
     /// 401 without the token; 400 `malformed_event` where it isn't an event; 503 where spin.toml doesn't give the component
     /// its token.
     pub async fn receive(context: &Context, request: &Request) -> Result<Self, Problem> {
-        check_token(request, &Tokens::of(context).await?)?;
+        check_token(request.header("authorization"), &Tokens::of(context).await?)?;
         Self::read(request)
     }
 
@@ -134,7 +136,7 @@ impl TimerCall {
     /// 401 without the token; 400 `malformed_timer` where the call doesn't name a timer; 503 where spin.toml doesn't give the
     /// component its token.
     pub async fn receive(context: &Context, request: &Request) -> Result<Self, Problem> {
-        check_token(request, &Tokens::of(context).await?)?;
+        check_token(request.header("authorization"), &Tokens::of(context).await?)?;
         let text = |name: &str| request.header(name).unwrap_or_default().to_owned();
         let call = Self { name: text(headers::TIMER), due: text(headers::TIMER_DUE) };
         if call.name.is_empty() {
@@ -156,10 +158,18 @@ impl Tokens {
     }
 }
 
+/// Refuses a delivery by its head, before its body is read: who shows no token must not make the component hold anything. A
+/// component that has no token takes no deliveries, and its handler says so.
+pub(crate) async fn check_head(headers: &HeaderMap) -> Result<(), Problem> {
+    let Ok(token) = spin_sdk::variables::get("delivery_token").await else { return Ok(()) };
+    let secondary = spin_sdk::variables::get("delivery_token_secondary").await.unwrap_or_default();
+    check_token(headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()), &Tokens([token, secondary]))
+}
+
 /// Compares digests in constant time, and with every token, so that the time tells neither a token nor its length nor which
 /// one was shown.
-fn check_token(request: &Request, tokens: &Tokens) -> Result<(), Problem> {
-    let shown = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+fn check_token(authorization: Option<&str>, tokens: &Tokens) -> Result<(), Problem> {
+    let shown = authorization.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let shown = Sha256::digest(shown);
     let opens = tokens.0.iter().fold(Choice::from(0), |opens, token| {
         // An empty token in the manifest must not let requests without a token in.
@@ -171,7 +181,7 @@ fn check_token(request: &Request, tokens: &Tokens) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method};
+    use http::Method;
 
     use super::*;
 
@@ -192,7 +202,8 @@ mod tests {
     ];
 
     fn check(request: &Request, tokens: [&str; 2]) -> Result<(), u16> {
-        check_token(request, &Tokens(tokens.map(str::to_owned))).map_err(|problem| problem.status)
+        let shown = request.header("authorization");
+        check_token(shown, &Tokens(tokens.map(str::to_owned))).map_err(|problem| problem.status)
     }
 
     #[test]

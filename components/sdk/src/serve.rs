@@ -9,7 +9,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::{
-    Budget, Id, Problem, Relay, Request, Response, Trace,
+    Budget, Id, Problem, Relay, Request, Response, Trace, delivery,
     outbound::{CollectError, collect},
     peer::Peer,
     request::REQUEST_ID,
@@ -87,6 +87,9 @@ pub async fn serve(
     let max = if delivered { MAX_EVENT_BYTES } else { MAX_BODY_BYTES };
     let (trace, id) = (Trace::of(request.headers()), request_id(request.headers()));
     let answer = async {
+        if delivered {
+            delivery::check_head(request.headers()).await?;
+        }
         let request = read(request, max).await?;
         // From now on: a client that sends its body slowly must not take the time of the calls, or the gateway would pass
         // its request for want of an answer about the rate limit.

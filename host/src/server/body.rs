@@ -60,19 +60,33 @@ impl BodyLimits {
             return Ok((body.map_err(Error::from).boxed_unsync(), None));
         }
         let verdict = Verdict::default();
-        let limited = Limited {
-            body,
-            left: self.max_bytes,
-            max: self.max_bytes,
-            deadline: tokio::time::sleep(self.timeout),
-            verdict: verdict.clone(),
-        };
+        let limited = self.limited(body, &verdict);
         let given_up = CancellationToken::new();
         let first = First::receive(Box::pin(limited), hold(given_up.clone()));
         let first = given_up.run_until_cancelled(first).await.ok_or(Problem::Crowded)?;
         let body = first.map_err(|_| verdict.problem().unwrap_or(Problem::BodyIncomplete))?;
         let verdict = body.rest.is_some().then_some(verdict);
         Ok((body.boxed_unsync(), verdict))
+    }
+
+    /// Passes on the body of a delivery as it comes. The component decides by the head, where the relay's token is, whether it
+    /// reads any of it; the relay sends what it has.
+    pub(super) fn pass(self, body: Incoming) -> Result<(WasiBody, Option<Verdict>), Problem> {
+        if body.size_hint().lower() > self.max_bytes {
+            return Err(Problem::BodyTooLarge);
+        }
+        let verdict = Verdict::default();
+        Ok((self.limited(body, &verdict).boxed_unsync(), Some(verdict)))
+    }
+
+    fn limited(self, body: Incoming, verdict: &Verdict) -> Limited {
+        Limited {
+            body,
+            left: self.max_bytes,
+            max: self.max_bytes,
+            deadline: tokio::time::sleep(self.timeout),
+            verdict: verdict.clone(),
+        }
     }
 }
 

@@ -140,7 +140,10 @@ impl Edge {
         let head_bytes = header_bytes(&parts.headers) as u64;
         route.headers.add(&mut parts.headers, &parts.uri, &captures, client.address.clone());
         let hold = |given_up| self.held.hold(client.owner, head_bytes, given_up);
-        let (body, verdict) = self.body.receive(body, hold).await?;
+        let (body, verdict) = match self.door {
+            Door::Public => self.body.receive(body, hold).await?,
+            Door::Deliveries => self.body.pass(body)?,
+        };
         let (place, waits) = self.take_place(route, path, &mut parts.headers)?;
         let working = self.start_work(route, path)?;
         let ended = CancellationToken::new();
@@ -171,12 +174,12 @@ impl Edge {
     /// The route of a path, among those that this listener serves.
     fn find<'path>(&self, path: &'path str) -> Result<(&Route, Captures<'_, 'path>), Problem> {
         let application = &self.application;
-        let found = application.router.find(path).ok_or(Problem::NoRoute)?;
-        let is_served = match self.door {
-            Door::Deliveries => found.0.is_delivery,
-            Door::Public => !found.0.is_delivery && !application.has_deliveries_below(path),
+        let found = match self.door {
+            Door::Deliveries => application.find_delivery(path),
+            Door::Public if application.has_deliveries_below(path) => None,
+            Door::Public => application.router.find(path).filter(|(route, _)| !route.is_delivery),
         };
-        if is_served { Ok(found) } else { Err(Problem::NoRoute) }
+        found.ok_or(Problem::NoRoute)
     }
 
     /// A place for a request, and whether it is one for requests that wait. Where those are taken, the component is not
@@ -242,7 +245,17 @@ impl Edge {
         let line = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         let bytes = line + header_bytes(headers);
         let fits = headers.len() <= self.max_headers && bytes <= self.max_header_bytes;
-        if fits { Ok(()) } else { Err(Problem::HeadersTooLarge) }
+        if !fits {
+            return Err(Problem::HeadersTooLarge);
+        }
+        // hyper takes `gzip, chunked` and `chunked, chunked` as well, and would pass on what it didn't decode.
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        match (codings.next(), codings.next()) {
+            (None, _) => Ok(()),
+            (Some(coding), None) if is_chunked(coding) => Ok(()),
+            _ => Err(Problem::UnknownCoding),
+        }
     }
 
     fn well_known(&self, name: &str, method: &Method) -> Result<Response<WasiBody>, Problem> {

@@ -1,8 +1,10 @@
 //! The edge itself.
 
 use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use towpath_client::ApiError;
-use towpath_tests::{Shop, Stack, assert_refused};
+use towpath_tests::{DEADLINE, Shop, Stack, assert_refused};
 
 #[tokio::test]
 async fn the_edge_is_alive() {
@@ -64,6 +66,29 @@ async fn nobody_outside_reaches_what_is_the_relays() {
             let answer = call.send().await.expect("an answer");
             assert!(matches!(answer.status(), 401 | 403 | 404), "{path} {token:?}: {}", answer.status());
         }
+    }
+}
+
+/// On the listener for deliveries the token counts, and nothing is read of who has none.
+#[tokio::test]
+async fn a_delivery_without_the_token_is_refused_before_its_body_comes() {
+    let address = Stack::shared().running().deliveries;
+    for (path, authorization) in [
+        ("/_relay/order/events", ""),
+        ("/_relay/order/events", "authorization: Bearer guess\r\n"),
+        ("/_relay/payment/events", "authorization: Bearer \r\n"),
+        ("/_relay/inventory/events", ""),
+        ("/_relay/order/timers/expire-orders", ""),
+    ] {
+        let mut stream = TcpStream::connect(&address).await.expect("the listener for deliveries");
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{authorization}content-type: application/json\r\n");
+        let half = format!("{head}content-length: 100000\r\n\r\n{{");
+        stream.write_all(half.as_bytes()).await.expect("half a request");
+        let mut status = [0; 12];
+        let answered = tokio::time::timeout(DEADLINE, stream.read_exact(&mut status)).await;
+        answered.expect("an answer without the body").expect("an answer");
+        assert_eq!(&status, b"HTTP/1.1 401", "{path} {authorization}");
     }
 }
 
