@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use towpath_client::{Answer, ApiError, Client, Money, NewProduct};
+use towpath_stack::home::write_atomically;
 
 /// How long an edge that asks to come back later is asked again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +37,7 @@ pub(crate) async fn seed(url: &str, done: PathBuf) -> Result<()> {
             bail!("no stock of {sku} could be added ({}): {}", answer.status(), answer.text());
         }
     }
-    std::fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))
+    write_atomically(&done, "", 0o600)
 }
 
 async fn create(client: &Client, sku: &str, name: &str, amount: i64) -> Result<()> {

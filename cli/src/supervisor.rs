@@ -44,6 +44,7 @@ pub(crate) struct Supervisor {
     parts: Vec<Handle>,
     events: mpsc::UnboundedSender<Event>,
     recorder: JoinHandle<()>,
+    logs: JoinHandle<()>,
     force: watch::Sender<bool>,
     control: Server,
     _lock: Lock,
@@ -61,7 +62,8 @@ impl Supervisor {
         let recorder =
             Recorder { home: home.clone(), state: plan.state, parts: parts.clone(), screen, events: incoming };
         let recorder = tokio::spawn(recorder.follow());
-        Ok((Self { parts, events, recorder, force, control, _lock: lock }, plan.tasks))
+        let logs = tokio::spawn(logs::rotation::keep(home.logs(), events.clone()));
+        Ok((Self { parts, events, recorder, logs, force, control, _lock: lock }, plan.tasks))
     }
 
     /// Starts everything and waits until all of it is ready.
@@ -101,6 +103,7 @@ impl Supervisor {
             }
         }
         self.phase(Phase::Stopped).await;
+        self.logs.abort();
         self.recorder.abort();
     }
 

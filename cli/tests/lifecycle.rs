@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +20,44 @@ fn parts() -> Vec<String> {
     let services = towpath_stack::testing::services();
     let databases = services.databases().map(|service| format!("postgres-{service}"));
     databases.chain(["kafka", "redis", "relay", "relay-2", "host", "host-2"].map(str::to_owned)).collect()
+}
+
+/// Fails where the system lets another user read, write or enter something of a stack. The folders on the way to PostgreSQL's data
+/// may be passed through, for it may run as a user of its own; they can't be listed.
+fn nothing_is_for_others(home: &Home) {
+    let passed = [home.path().to_owned(), home.path().join("data")];
+    let mut found = Vec::new();
+    for folder in passed.iter().cloned().chain(["run", "logs"].map(|name| home.path().join(name))) {
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            // What is deleted meanwhile is for nobody.
+            let Ok(mode) = entry.metadata().map(|metadata| metadata.permissions().mode()) else { continue };
+            if mode & 0o077 != 0 && !passed.contains(&entry.path()) {
+                found.push(format!("{mode:o} {}", entry.path().display()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    for folder in &passed {
+        assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o711, "{}", folder.display());
+    }
+    let mode = |name: &str| fs::metadata(home.path().join(name)).unwrap().permissions().mode() & 0o777;
+    for (name, wanted) in [
+        ("logs", 0o700),
+        ("logs/kafka.log", 0o600),
+        ("logs/postgres-order.log", 0o600),
+        ("logs/redis.log", 0o600),
+        ("logs/relay.log", 0o600),
+        ("logs/host.log", 0o600),
+        ("logs/up.log", 0o600),
+        ("run", 0o700),
+        ("run/control.sock", 0o600),
+        ("secrets.env", 0o600),
+        ("data/kafka", 0o700),
+        ("data/redis", 0o700),
+        ("data/postgres-order", 0o700),
+    ] {
+        assert_eq!(mode(name), wanted, "{name} has {:o}", mode(name));
+    }
 }
 
 fn kill(pid: i64) {
@@ -71,6 +109,8 @@ async fn a_stack_lives_through_its_deaths() {
     let order = order(&home).await;
     assert_eq!(client(&home, 0).order(order).await.unwrap().status, "confirmed", "both replicas serve the same");
 
+    nothing_is_for_others(&home);
+
     // A second `up` starts nothing.
     let pids = pids_of(&parts);
     home.towpath(&UP).expect(0, &["already runs under", "postgres-order"]);
@@ -92,6 +132,14 @@ async fn a_stack_lives_through_its_deaths() {
     let log = home.towpath(&["logs", "postgres-order", "-n", "1000"]).expect(0, &[]);
     assert!(log.stdout.contains("database system is ready to accept connections"), "{}", log.stdout);
     home.towpath(&["migrate"]).expect(0, &[]);
+    // Thirty megabytes of a server's log become two files of ten at most.
+    let loud = "DO $$ BEGIN FOR n IN 1..30 LOOP RAISE WARNING '%', repeat('x', 1 << 20); END LOOP; END $$";
+    home.towpath(&["psql", "order", "--", "-qc", loud]).expect(0, &[]);
+    let bytes = |name: &str| fs::metadata(home.path().join("logs").join(name)).map_or(0, |metadata| metadata.len());
+    while bytes("postgres-order.log") > 10 << 20 || bytes("postgres-order.log.1") == 0 {
+        std::thread::yield_now();
+    }
+    assert!(bytes("postgres-order.log.1") <= 10 << 20, "{}", bytes("postgres-order.log.1"));
     home.towpath(&["dlq", "list"]).expect(0, &["No dead letters."]);
     home.towpath(&["dlq", "show", "order.events.payment.dlq/7"]).expect(1, &["no open letter"]);
     home.towpath(&["outbox", "list"]).expect(0, &["No key is held"]);

@@ -11,6 +11,7 @@ use towpath_stack::home::Home;
 use towpath_stack::terminal::print;
 
 use crate::supervisor::logs::last_lines;
+use crate::supervisor::logs::rotation::older;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -90,13 +91,13 @@ impl Followed {
         self.open_anew_if_moved();
         let Some(file) = &mut self.file else { return Ok(Vec::new()) };
         if file.metadata()?.len() < self.position {
+            // It was emptied. What came before that and wasn't read stands in the copy.
+            if let Ok(mut older) = File::open(older(&self.path)) {
+                read_from(&mut older, self.position, &mut self.partial)?;
+            }
             self.position = 0;
         }
-        file.seek(SeekFrom::Start(self.position))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        self.position += bytes.len() as u64;
-        self.partial.append(&mut bytes);
+        self.position += read_from(file, self.position, &mut self.partial)?;
         let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else { return Ok(Vec::new()) };
         let rest = self.partial.split_off(end + 1);
         let text = String::from_utf8_lossy(&std::mem::replace(&mut self.partial, rest)).into_owned();
@@ -114,6 +115,12 @@ impl Followed {
             self.file = File::open(&self.path).ok();
         }
     }
+}
+
+/// Reads a file from there to its end. Returns how much that was.
+fn read_from(file: &mut File, position: u64, bytes: &mut Vec<u8>) -> Result<u64> {
+    file.seek(SeekFrom::Start(position))?;
+    Ok(file.read_to_end(bytes)? as u64)
 }
 
 #[cfg(test)]
@@ -137,9 +144,10 @@ mod tests {
         assert_eq!(log.new_lines().unwrap(), Vec::<String>::new());
         std::fs::write(&path, "three\n").unwrap();
         assert_eq!(log.new_lines().unwrap(), ["three"]);
-        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"4\n").unwrap();
-        assert_eq!(log.new_lines().unwrap(), ["4"]);
+        // It is emptied into the file beside it, with a line that nobody has read yet.
+        std::fs::write(older(&path), "three\nfour\n").unwrap();
+        std::fs::write(&path, "5\n").unwrap();
+        assert_eq!(log.new_lines().unwrap(), ["four", "5"]);
     }
 
     #[test]

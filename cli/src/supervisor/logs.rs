@@ -1,41 +1,39 @@
 //! The log files of parts. Each child appends to its file itself, so nothing is lost when the supervisor dies.
-use std::fs::{self, File, OpenOptions};
+pub(crate) mod rotation;
+
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// A log that is larger when its part starts is moved aside (`NAME.log.1`).
-const ROTATE_ABOVE: u64 = 20 * 1024 * 1024;
 /// How much of the end is read to find the last lines.
 const TAIL_BYTES: u64 = 64 * 1024;
 
 /// Opens a part's log for its next run, and tells where that run begins in it.
 pub(crate) fn open(path: &Path, name: &str) -> Result<(File, u64)> {
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > ROTATE_ABOVE) {
-        let mut aside = path.as_os_str().to_os_string();
-        aside.push(".1");
-        fs::rename(path, aside).with_context(|| format!("cannot move {} aside", path.display()))?;
-    }
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
+    rotation::bound(path)?;
+    let mut file = append(path)?;
     let now = jiff::Zoned::now().strftime("%F %T%:z").to_string();
     writeln!(file, "--- towpath starts {name} at {now}")?;
     let from = file.seek(SeekFrom::End(0))?;
     Ok((file, from))
 }
 
-/// The last lines that were written after `from`.
+/// Opens a log to write to its end, wherever that is when something is written: it may be emptied meanwhile.
+pub(crate) fn append(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    opened.with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// The last lines that were written after `from`. A log that is shorter was emptied since then, and all of it came after.
 pub(crate) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES)).min(length)))?;
+        let from = if from > length { 0 } else { from };
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES))))?;
         let mut bytes = Vec::new();
         file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -58,6 +56,7 @@ fn shortened(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use towpath_stack::testing::TempDir;
 
@@ -79,13 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn a_large_log_is_moved_aside() {
+    fn a_log_that_was_emptied_meanwhile_still_has_its_last_lines() {
         let folder = TempDir::new();
         let path = folder.path().join("x.log");
-        File::create(&path).unwrap().set_len(ROTATE_ABOVE + 1).unwrap();
-        open(&path, "x").unwrap();
-        assert!(fs::metadata(&path).unwrap().len() < 100);
-        assert_eq!(fs::metadata(folder.path().join("x.log.1")).unwrap().len(), ROTATE_ABOVE + 1);
+        fs::write(&path, "x".repeat(1000)).unwrap();
+        let (mut file, from) = open(&path, "x").unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        writeln!(file, "the last word").unwrap();
+        assert_eq!(last_lines(&path, from, 5), ["the last word"]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! The child says that it is ready with a line on its stdout, a pipe without other use: s6's readiness notification
 //! (<https://skarnet.org/software/s6/notifywhenup.html>). It has written its messages to its log before that line.
-use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use towpath_stack::terminal::say;
 use super::args::Args;
 use crate::commands::INTERRUPTED;
 use crate::progress::Progress;
+use crate::supervisor::logs::append;
 
 /// How often the log is read for new messages.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -31,7 +31,7 @@ pub(super) async fn start(
     progress: &Progress,
 ) -> Result<ExitCode> {
     let log = home.log("up");
-    let file = OpenOptions::new().create(true).append(true).open(&log)?;
+    let file = append(&log)?;
     // A handle of its own to read by: a shared one would share the position.
     let mut messages = std::fs::File::open(&log)?;
     messages.seek(SeekFrom::End(0))?;
