@@ -121,7 +121,7 @@ impl Ports {
 
     /// Writes the ports down: this home's ports are automatic from now on.
     pub fn remember(&self, home: &Home) -> Result<()> {
-        write_atomically(&home.ports_file(), &serde_json::to_string_pretty(self)?, 0o644)
+        write_atomically(&home.ports_file(), &serde_json::to_string_pretty(self)?, 0o600)
     }
 
     fn remembered(home: &Home) -> Self {
