@@ -51,7 +51,7 @@ impl Problem {
                 (StatusCode::BAD_REQUEST, "malformed_request", "The request line or a header is not as HTTP wants it.")
             }
             Self::UnknownCoding => {
-                (StatusCode::NOT_IMPLEMENTED, "unknown_coding", "The only transfer coding here is chunked, once.")
+                (StatusCode::BAD_REQUEST, "unknown_coding", "The only transfer coding here is chunked, once.")
             }
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "The request must name exactly one host."),
             Self::Misdirected => (
