@@ -7,7 +7,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, FutureProducer, FutureRecord, Producer};
-use towpath_kafka_admin::{Acl, Login, Resource};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use towpath_kafka_admin::{Acl, Connection, Login, Resource};
 
 use crate::support::{Component, ServiceSetup, Setup, TestRelay, eventually, kafka_client_as};
 use crate::{TOPIC, event, say, subscribing};
@@ -55,6 +57,33 @@ async fn nobody_writes_the_topic_of_another_service() {
     .await;
     let heard: Vec<_> = component.calls().iter().map(|call| call.json()["n"].clone()).collect();
     assert_eq!(heard, [1, 2]);
+    assert!(relay.stop().await);
+}
+
+/// A broker that takes memory for what a frame announces has none left after four of these.
+#[tokio::test]
+async fn kafka_takes_no_memory_for_what_is_only_announced() {
+    const ANNOUNCED: i32 = 100 << 20;
+    let component = Component::start().await;
+    let setup = subscribing(&component.url, "").await;
+    let relay = setup.start().await;
+    let kafka = &setup.servers.kafka;
+    let login = Login::new(&setup.kafka_user("alpha"), "test");
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        connections.push(("a stranger", TcpStream::connect(kafka).await.expect("Kafka listens")));
+        let service = Connection::open(kafka, &login).await.expect("a login");
+        connections.push(("a service", service.into_stream()));
+    }
+    for (_, connection) in &mut connections {
+        connection.write_i32(ANNOUNCED).await.expect("it is written");
+    }
+    for (who, mut connection) in connections {
+        let closed = tokio::time::timeout(TIMEOUT, connection.read_u8()).await.expect("Kafka hangs up");
+        assert!(closed.is_err(), "{who} is answered");
+    }
+    say(&relay, &[event(&setup, "key-0", 1)]).await;
+    eventually("Kafka serves others", async || if component.calls().len() == 1 { Ok(()) } else { Err(()) }).await;
     assert!(relay.stop().await);
 }
 
