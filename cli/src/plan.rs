@@ -58,7 +58,10 @@ pub(crate) fn stack(
     let mut parts = servers(home, root, choice, surroundings, jars)?;
     let mut tasks = vec![edge::migrate_task(home, surroundings)?, kafka_users::task(surroundings)?];
     for pair in 1..=choice.replicas {
-        parts.push(edge::relay(home, pair, surroundings)?);
+        let mut relay = edge::relay(home, pair, surroundings)?;
+        // A relay that comes first finds no components, and says so.
+        relay.after.extend(choice.runtime.map(|_| replica::named("host", pair)));
+        parts.push(relay);
     }
     let urls = choice.urls(surroundings.ports)?;
     if let Some(runtime) = choice.runtime {

@@ -9,12 +9,15 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{
-    AlterUserScramCredentialsRequest, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest,
-    FindCoordinatorRequest, MetadataRequest,
+    AlterUserScramCredentialsRequest, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeGroupsRequest,
+    DescribeTransactionsRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -119,15 +122,16 @@ impl Admin {
         Ok(self.connection.ask(&request, 9).await?.brokers.len())
     }
 
-    /// Waits until groups and transactions have their coordinators. A new broker makes the topics of both when it is first asked;
-    /// where many ask at once, it logs a warning for all but one.
+    /// Waits until groups and transactions have their coordinators, and these have read what is written of them. A new broker makes the topics of both when it is first asked;
+    /// where many ask at once, or once more while it makes one, it logs a warning for all but the first. Waits too until it gives
+    /// out ids of producers: it has none at first, and a client that asks then logs a warning.
     ///
     /// # Errors
     /// Where there is none in time.
     pub async fn until_coordinated(&mut self) -> Result<()> {
         const GROUP: i8 = 0;
         const TRANSACTION: i8 = 1;
-        for kind in [GROUP, TRANSACTION] {
+        for (kind, topic) in [(GROUP, "__consumer_offsets"), (TRANSACTION, "__transaction_state")] {
             let request =
                 FindCoordinatorRequest::default().with_key_type(kind).with_coordinator_keys(vec![text("towpath")]);
             let found = async {
@@ -136,13 +140,59 @@ impl Admin {
                     if answer.coordinators.iter().all(|coordinator| coordinator.error_code == 0) {
                         return Ok(());
                     }
-                    tokio::time::sleep(LOOK_EVERY).await;
+                    self.until_there(topic).await?;
                 }
             };
             let found: Result<Result<()>, _> = tokio::time::timeout(KNOWN_WITHIN, found).await;
             found.context("the broker names no coordinator")??;
         }
-        Ok(())
+        let loaded: Result<Result<()>, _> = tokio::time::timeout(KNOWN_WITHIN, self.until_loaded()).await;
+        loaded.context("the coordinators don't come to an end of what they read")??;
+        let given = async {
+            let request =
+                InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
+            while self.connection.ask(&request, 4).await?.error_code != 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Ok(())
+        };
+        let given: Result<Result<()>, _> = tokio::time::timeout(KNOWN_WITHIN, given).await;
+        given.context("the broker gives out no id of a producer")?
+    }
+
+    /// Groups and transactions are divided by their names among few partitions, each read by itself. Nobody has these names, and
+    /// asking for them makes nothing.
+    async fn until_loaded(&mut self) -> Result<()> {
+        const NAMES: usize = 32;
+        let names = || (0..NAMES).map(|number| text(&format!("towpath-nobody-{number}")));
+        let groups = DescribeGroupsRequest::default().with_groups(names().map(Into::into).collect());
+        let transactions =
+            DescribeTransactionsRequest::default().with_transactional_ids(names().map(Into::into).collect());
+        loop {
+            let groups = self.connection.ask(&groups, 5).await?.groups;
+            let transactions = self.connection.ask(&transactions, 0).await?.transaction_states;
+            let loading = ResponseError::CoordinatorLoadInProgress.code();
+            let mut codes = groups.iter().map(|group| group.error_code);
+            if !codes.any(|code| code == loading) && transactions.iter().all(|known| known.error_code != loading) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until a topic is there, and each of its partitions has its leader.
+    async fn until_there(&mut self, topic: &'static str) -> Result<()> {
+        let wanted = MetadataRequestTopic::default().with_name(Some(text(topic).into()));
+        let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let topics = self.connection.ask(&request, 9).await?.topics;
+            let led =
+                |topic: &MetadataResponseTopic| topic.partitions.iter().all(|partition| partition.error_code == 0);
+            if topics.iter().all(|topic| topic.error_code == 0 && led(topic)) {
+                return Ok(());
+            }
+        }
     }
 
     /// Everything that a user is allowed.

@@ -12,8 +12,11 @@ const STOCK: &str = "SELECT sku, on_hand, reserved, available FROM stock WHERE s
 const CREATE: &str = "INSERT INTO stock (sku) VALUES ($1) ON CONFLICT (sku) DO NOTHING";
 const ADJUST: &str = "UPDATE stock SET on_hand = on_hand + $2, updated_at = now() \
      WHERE sku = $1 AND on_hand + $2 >= reserved AND on_hand + $2 <= $3";
+/// Of no stock there is nothing to record. Where inventory has not heard of a product yet, this runs behind [`ADJUST`] before
+/// that one's count is known: it must not fail, or PostgreSQL logs an error for what is none.
 const RECORD_ADJUSTMENT: &str = "INSERT INTO movements (id, sku, delta, kind, reason, at, idempotency_key, request_hash) \
-     VALUES ($1, $2, $3, 'adjusted', $4, $5, $6, $7)";
+     SELECT $1::uuid, sku, $3::bigint, 'adjusted', $4::text, $5::timestamptz, $6::text, $7::text \
+     FROM stock WHERE sku = $2";
 const MOVEMENT_BY_KEY: &str =
     "SELECT id, sku, delta, reason, at, request_hash FROM movements WHERE idempotency_key = $1";
 

@@ -11,6 +11,8 @@ use crate::telemetry::metrics as names;
 
 /// A look that is older says nothing any more: its task hangs.
 const MAX_AGE: Duration = Duration::from_secs(10);
+/// A component that is away for less is told by `/readyz` alone: its host restarts, or stops before the relay does.
+const COMPONENT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was seen of each dependency, by its name.
 #[derive(Debug, Default)]
@@ -26,6 +28,9 @@ struct Entry {
     /// Whether nobody looks again: it stands until it is taken off.
     stays: bool,
     trouble: Option<String>,
+    /// Since when something is wrong, and whether the log says so.
+    since: Option<Instant>,
+    logged: bool,
 }
 
 /// One dependency, as `/readyz` tells it.
@@ -47,7 +52,8 @@ impl From<Result<(), String>> for Dependency {
 impl Board {
     /// Somebody will look at this dependency.
     pub(super) fn expect(&self, name: &str) {
-        self.entries().insert(name.to_owned(), Entry { seen_at: None, stays: false, trouble: None });
+        self.entries()
+            .insert(name.to_owned(), Entry { seen_at: None, stays: false, trouble: None, since: None, logged: false });
     }
 
     /// A look has seen this.
@@ -64,22 +70,30 @@ impl Board {
     /// What was wrong is right again.
     pub(crate) fn clear(&self, name: &str) {
         let was = self.entries().remove(name);
-        if was.is_some_and(|entry| entry.trouble.is_some()) {
-            works_again(name);
+        if let Some(Entry { trouble: Some(_), logged, .. }) = was {
+            works_again(name, logged);
         }
     }
 
     fn write(&self, name: &str, trouble: Option<String>, stays: bool) {
-        let entry = Entry { seen_at: Some(Instant::now()), stays, trouble: trouble.clone() };
-        let before = self.entries().insert(name.to_owned(), entry).and_then(|entry| entry.trouble);
-        match (before, trouble) {
+        let mut entries = self.entries();
+        let before = entries.remove(name);
+        let since = before.as_ref().and_then(|entry| entry.since);
+        let was_logged = before.as_ref().is_some_and(|entry| entry.logged);
+        let now = Instant::now();
+        let since = trouble.as_ref().map(|_| since.unwrap_or(now));
+        // The rest of a cause may change with each look, such as a duration; its beginning says what it is.
+        let logged = since.is_some_and(|since| was_logged || now.duration_since(since) >= patience(name));
+        let entry = Entry { seen_at: Some(now), stays, trouble: trouble.clone(), since, logged };
+        entries.insert(name.to_owned(), entry);
+        drop(entries);
+        match (before.and_then(|entry| entry.trouble), trouble) {
             (None, None) => gauge!(names::DEPENDENCY_UP, "dependency" => name.to_owned()).set(1.0),
-            (Some(_), None) => works_again(name),
-            (before, Some(cause)) => {
+            (Some(_), None) => works_again(name, was_logged),
+            (_, Some(cause)) => {
                 gauge!(names::DEPENDENCY_UP, "dependency" => name.to_owned()).set(0.0);
                 counter!(names::DEPENDENCY_FAILURES, "dependency" => name.to_owned()).increment(1);
-                // The rest of a cause may change with each look, such as a duration; its beginning says what it is.
-                if before.is_none() {
+                if logged && !was_logged {
                     tracing::warn!(
                         dependency = name,
                         cause,
@@ -121,9 +135,16 @@ fn told(entry: &Entry, age: Duration) -> Result<(), String> {
     }
 }
 
-fn works_again(name: &str) {
+/// How long something may be wrong before the log says so.
+fn patience(name: &str) -> Duration {
+    if name.starts_with("component.") { COMPONENT_PATIENCE } else { Duration::ZERO }
+}
+
+fn works_again(name: &str, logged: bool) {
     gauge!(names::DEPENDENCY_UP, "dependency" => name.to_owned()).set(1.0);
-    tracing::info!(dependency = name, "what the relay needs works again");
+    if logged {
+        tracing::info!(dependency = name, "what the relay needs works again");
+    }
 }
 
 #[cfg(test)]
@@ -148,6 +169,22 @@ mod tests {
         assert_eq!(board.read().await["a"], Dependency { up: true, detail: None });
     }
 
+    #[test]
+    fn a_component_that_is_away_for_a_moment_is_no_line_in_the_log() {
+        let board = Board::default();
+        let logged = |board: &Board, name: &str| board.entries()[name].logged;
+        for name in ["component.order", "kafka"] {
+            board.note(name, Err("away".into()));
+        }
+        assert!(!logged(&board, "component.order") && logged(&board, "kafka"));
+        let long_ago = Instant::now().checked_sub(COMPONENT_PATIENCE);
+        board.entries().get_mut("component.order").expect("it is noted").since = long_ago;
+        board.note("component.order", Err("away".into()));
+        assert!(logged(&board, "component.order"));
+        board.note("component.order", Ok(()));
+        assert!(!logged(&board, "component.order"));
+    }
+
     #[tokio::test]
     async fn what_is_refused_stands_there_until_it_is_right() {
         let board = Board::default();
@@ -160,7 +197,10 @@ mod tests {
 
     #[test]
     fn an_old_look_says_nothing() {
-        let entry = |trouble: Option<&str>, stays| Entry { seen_at: None, stays, trouble: trouble.map(str::to_owned) };
+        let entry = |trouble: Option<&str>, stays| {
+            let trouble = trouble.map(str::to_owned);
+            Entry { seen_at: None, stays, trouble, since: None, logged: false }
+        };
         assert_eq!(told(&entry(None, false), MAX_AGE), Ok(()));
         assert!(told(&entry(None, false), MAX_AGE * 2).is_err());
         assert_eq!(told(&entry(Some("away"), false), MAX_AGE * 2), Err("away".to_owned()));

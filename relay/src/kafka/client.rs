@@ -134,6 +134,12 @@ impl Log {
     }
 }
 
+/// librdkafka repeats that a broker can't be reached, and that it asks again for the id of a producer, as it does while a
+/// connection takes the place of the first one. The part of the relay that needs them logs that once, if it lasts.
+fn is_told_elsewhere(facility: &str, message: &str) -> bool {
+    matches!(facility, "FAIL" | "REQTMOUT") || facility == "GETPID" && message.ends_with(": retrying")
+}
+
 impl ClientContext for Log {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let role = self.role.as_str();
@@ -141,8 +147,7 @@ impl ClientContext for Log {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(role, facility, message, "the Kafka client reports a problem");
             }
-            // librdkafka repeats that a broker can't be reached; the part of the relay that needs it logs that once.
-            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if !matches!(facility, "FAIL" | "REQTMOUT") => {
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if !is_told_elsewhere(facility, message) => {
                 tracing::warn!(role, facility, message, "the Kafka client reports a problem");
             }
             _ => tracing::debug!(role, facility, message, "the Kafka client reports a problem"),

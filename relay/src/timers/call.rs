@@ -88,8 +88,8 @@ impl Job for Caller {
             if self.component.unreached_for() > LEFT_TO_OTHERS_AFTER {
                 return Ended::Stopped;
             }
-            // At the first failure, then at the 2nd, 4th, 8th, ...
-            if failed.is_power_of_two() {
+            // At the first failure, then at the 2nd, 4th, 8th, ... Of a component that can't be reached, whoever waits for it tells.
+            if failed.is_power_of_two() && self.component.unreached_for().is_zero() {
                 let (service, timer, cause) = (&*self.service.name, self.timer.name.as_str(), answer.to_string());
                 tracing::warn!(service, timer, failed, cause, "the component didn't accept a timer; calling again");
             }

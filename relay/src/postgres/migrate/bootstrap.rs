@@ -22,7 +22,22 @@ pub(super) async fn roles_and_database(admin: &PostgresUrl, postgres: &PostgresC
     }
     close_others(&client).await?;
     client.batch_execute("COMMIT").await.during("making roles")?;
-    database(&client, postgres).await
+    database(&client, postgres).await?;
+    quiet(&client, postgres).await
+}
+
+/// What a service's statements are refused for is the service's business: the relay answers it, and logs what is wrong with the
+/// server. A unit's statements are on the wire before the first one's outcome is known, so behind one that finds nothing, or a key
+/// that was used, the others fail: in the server's log each would look like trouble. Slow statements, waits for locks, and what
+/// ends a session or the server are still there.
+async fn quiet(client: &Client, postgres: &PostgresConfig) -> Result<()> {
+    let (role, database) = (quote_name(postgres.url.user()), quote_name(postgres.url.database()));
+    let set = format!("ALTER ROLE {role} IN DATABASE {database} SET log_min_messages = 'log'");
+    match client.batch_execute(&set).await {
+        // Where the server is somebody else's, this is for its owner to decide.
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(()),
+        other => other.during("choosing what a role's sessions log"),
+    }
 }
 
 /// A service's role has business in its own database alone.
