@@ -6,7 +6,7 @@ pub(super) const HOUR: i64 = 3600;
 pub(super) const DAY: i64 = 24 * HOUR;
 
 /// The pause after a question without an answer, in seconds. Such a question doesn't count.
-pub(super) const WITHOUT_ANSWER: i64 = 300;
+pub(super) const WITHOUT_ANSWER: i64 = 30;
 
 /// When the provider is asked, in seconds after the time before.
 pub(super) struct Schedule {
