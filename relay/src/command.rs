@@ -7,6 +7,7 @@ mod dlq;
 mod kafka_acls;
 mod outbox;
 mod print;
+pub(crate) mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use futures::Stream;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, Limits};
+use crate::failure::told;
 use crate::postgres::migrate;
 use crate::telemetry;
 
@@ -85,10 +87,17 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(cause) => {
-            eprintln!("towpath-relay: {cause:#}");
+            eprintln!("{}: {}", name(), told(&cause));
             ExitCode::FAILURE
         }
     }
+}
+
+/// As it was called: `towpath dlq` runs this program as `towpath`.
+fn name() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let name = called.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "towpath-relay".to_owned())
 }
 
 fn print_limits() {

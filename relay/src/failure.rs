@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use towpath_wire::{Code, Problem};
 
 /// `Result` with a [`Failure`].
@@ -87,6 +88,32 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// An error with its causes, for a person: each said once, since many texts have their cause in them already, and Kafka's without
+/// the names that they have in this program.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let code = cause.downcast_ref::<KafkaError>().and_then(KafkaError::rdkafka_error_code);
+        let said = match code.or_else(|| cause.downcast_ref().copied()) {
+            Some(code) => of_kafka(code),
+            None => cause.to_string(),
+        };
+        if text.is_empty() {
+            text = said;
+        } else if !text.contains(said.trim()) {
+            text = format!("{text}: {said}");
+        }
+    }
+    text
+}
+
+/// `AllBrokersDown (Local: All broker connections are down)` without its first word.
+fn of_kafka(code: RDKafkaErrorCode) -> String {
+    let text = code.to_string();
+    let inner = text.split_once(" (").and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(&text);
+    inner.trim_start_matches("Local: ").trim_start_matches("Broker: ").to_owned()
+}
+
 /// Refuses more than a limit allows.
 ///
 /// # Errors
@@ -96,4 +123,17 @@ pub(crate) fn at_most(name: &'static str, limit: usize, count: usize) -> Result<
         return Err(Failure::limit(name, limit, format_args!("The request has {count} {}", name.replace('_', " "))));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once_and_in_words() {
+        let error = anyhow::Error::new(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown)).context("Kafka");
+        assert_eq!(told(&error), "Kafka: All broker connections are down");
+        let twice = anyhow::anyhow!("connection refused").context("order: connection refused");
+        assert_eq!(told(&twice), "order: connection refused");
+    }
 }

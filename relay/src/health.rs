@@ -24,6 +24,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::failure::told;
 use crate::kafka;
 use crate::panics::caught;
 use crate::postgres::{Database, Eye as Session};
@@ -74,7 +75,7 @@ fn add_service(service: &Service, add: &mut impl FnMut(String, Box<dyn Look>)) {
 async fn watch(board: &Board, name: String, mut look: Box<dyn Look>) {
     loop {
         let seen = match tokio::time::timeout(LOOK_DEADLINE, caught(look.look())).await {
-            Ok(Ok(seen)) => seen.map_err(|cause| format!("{cause:#}")),
+            Ok(Ok(seen)) => seen.map_err(|cause| told(&cause)),
             Ok(Err(panic)) => Err(panic),
             Err(_) => Err(format!("no answer within {LOOK_DEADLINE:?}")),
         };

@@ -12,7 +12,7 @@ use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use towpath_wire::{Code, repeated_members};
+use towpath_wire::{Code, plain, repeated_members};
 
 use crate::config::Limits;
 use crate::failure::{Failure, Result};
@@ -153,7 +153,7 @@ fn is_other_charset(parameter: &[u8]) -> bool {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // serde would read an array as an object, by the order of its fields.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Failure::malformed("The body: invalid type: array, expected an object"));
+        return Err(Failure::malformed("The body must be an object, not an array"));
     }
     // Parse again for the path of the fault: keeping track of it always costs more than the parsing itself.
     let value = serde_json::from_slice(bytes).map_err(|error| match locate::<T>(bytes) {
@@ -174,10 +174,13 @@ fn locate<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
     let error = serde_path_to_error::deserialize::<_, T>(&mut reader).err()?;
     let path = error.path().to_string();
     let inner = error.inner();
+    let said = plain(&inner.to_string());
+    // Of a field, `must be a string`; of a member, `unknown field`.
+    let separator = if said.starts_with("must be") { " " } else { ": " };
     Some(if inner.is_data() && path != "." {
-        format!("{path}: {inner}")
+        format!("{path}{separator}{said}")
     } else if inner.is_data() {
-        format!("The body: {inner}")
+        format!("The body{separator}{said}")
     } else {
         format!("The body isn't JSON: {inner}")
     })
@@ -201,7 +204,7 @@ mod tests {
         let unknown = detail(r#"{"steps": [{"sql": "SELECT 1"}, {"sql": "SELECT 2", "expct": {"exactly": 1}}]}"#);
         assert!(unknown.starts_with("steps[1].expct: unknown field `expct`"), "{unknown}");
         let mistyped = detail(r#"{"steps": [{"sql": 7}]}"#);
-        assert!(mistyped.starts_with("steps[0].sql: invalid type"), "{mistyped}");
+        assert!(mistyped.starts_with("steps[0].sql must be a string, not the number 7"), "{mistyped}");
         let missing = detail(r#"{"events": [{"topic": "t", "key": "k"}]}"#);
         assert!(missing.starts_with("events[0]: missing field `type`"), "{missing}");
     }
@@ -236,7 +239,9 @@ mod tests {
             let detail = detail(body);
             assert!(detail.contains("isn't JSON") || detail.contains("can't be read"), "{body}: {detail}");
         }
-        assert!(detail("[]").starts_with("The body: invalid"), "{}", detail("[]"));
+        assert_eq!(detail("[]"), "The body must be an object, not an array");
+        let two = detail(r#"{"steps": [{"sql": "SELECT 1", "expect": {"exactly": 1, "at_least": 1}}]}"#);
+        assert!(two.starts_with("steps[0].expect") && two.contains("not exactly and at_least both"), "{two}");
         let nested = format!(r#"{{"steps": [{{"sql": "SELECT 1", "params": [{}]}}]}}"#, "[".repeat(200));
         for body in [&nested, r#"{"steps": [{"sql": "SELECT 1", "params": ["\ud800"]}]}"#] {
             assert!(detail(body).contains("isn't JSON"), "{}", detail(body));

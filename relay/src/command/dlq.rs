@@ -9,6 +9,7 @@ mod time;
 use std::collections::BTreeSet;
 
 use super::print::{count, done as told, missing, out};
+use super::wait::saying;
 use crate::config::Config;
 use crate::events::dead_letters::{self, Filter, Letter, Reason, Settled};
 use anyhow::Context;
@@ -139,6 +140,11 @@ fn known(what: &str, wanted: Option<&String>, all: &[&String]) -> anyhow::Result
 /// # Errors
 /// If Kafka doesn't answer, or nothing selects the letters.
 pub(crate) async fn run(config: &Config, command: &Command) -> anyhow::Result<bool> {
+    let brokers = config.kafka.as_ref().map(|kafka| kafka.brokers.as_str()).unwrap_or_default();
+    saying(format_args!("Kafka at {brokers}"), obey(config, command)).await
+}
+
+async fn obey(config: &Config, command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::List(Reading { which, json }) => {
             let letters = dead_letters::list(config, &which.filter(config)?).await?;

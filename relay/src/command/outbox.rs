@@ -11,8 +11,10 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::print::{count, done, missing, out};
+use super::wait::saying;
 use crate::config::Config;
-use crate::events::outbox::held::{self, Filter, HeldEvent, MAX_LISTED};
+use crate::events::outbox::held::{self, Filter, HeldEvent, Listed, MAX_LISTED};
+use crate::failure::told;
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -125,6 +127,10 @@ fn known(what: &str, wanted: Option<&str>, all: &BTreeSet<&str>) -> anyhow::Resu
 /// # Errors
 /// If a database doesn't answer, or nothing selects the events.
 pub(crate) async fn run(config: &Config, command: &Command) -> anyhow::Result<bool> {
+    saying("the databases of the services that publish", obey(config, command)).await
+}
+
+async fn obey(config: &Config, command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::List(reading) => read(config, reading, false, print::list).await,
         Command::Show(reading) => read(config, reading, true, print::whole).await,
@@ -141,8 +147,8 @@ async fn read(
     show: fn(&[HeldEvent], bool) -> anyhow::Result<String>,
 ) -> anyhow::Result<bool> {
     let filter = which.filter(config)?;
-    let events = held::list(config, &filter, with_data).await?;
-    match (events.is_empty(), which.is_empty()) {
+    let Listed { events, away } = held::list(config, &filter, with_data).await?;
+    match (events.is_empty() && away.is_empty(), which.is_empty()) {
         (true, true) => eprintln!("No key is held: Kafka has refused no event that still waits."),
         (true, false) => eprintln!("No held key matches."),
         _ => {}
@@ -153,7 +159,11 @@ async fn read(
             eprintln!("{service} may hold more keys: only the first {MAX_LISTED} are listed");
         }
     }
-    Ok(found(&filter, &events))
+    for error in &away {
+        eprintln!("not listed: {}", told(error));
+    }
+    // An id that isn't found may be in a database that is away.
+    Ok(away.is_empty() && found(&filter, &events))
 }
 
 async fn retry(config: &Config, Retrying { which, all, json }: &Retrying) -> anyhow::Result<bool> {
@@ -181,7 +191,10 @@ async fn drop(config: &Config, Dropping { ids, json, .. }: &Dropping) -> anyhow:
 
 async fn preview(config: &Config, Dropping { ids, json, .. }: &Dropping) -> anyhow::Result<bool> {
     let filter = Filter { ids: ids.iter().cloned().collect(), ..Filter::default() };
-    let events = held::list(config, &filter, false).await?;
+    let Listed { events, away } = held::list(config, &filter, false).await?;
+    if let Some(error) = away.into_iter().next() {
+        return Err(error);
+    }
     out(&print::list(&events, *json)?)?;
     found(&filter, &events);
     anyhow::bail!("nothing was dropped: add --yes to drop {}", count(events.len(), "event"))

@@ -28,9 +28,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -122,12 +123,35 @@ async fn read_open(
     keep: impl Fn(Letter) -> Letter + Clone + Send + 'static,
 ) -> anyhow::Result<Vec<Letter>> {
     let kafka = kafka_of(config)?;
-    let mut found = Vec::new();
-    for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
+    let found = of_places(config, filter, kafka, keep).await.map_err(|error| named(kafka, error))?;
+    Ok(found.into_iter().flat_map(|(_, letters)| letters).collect())
+}
+
+/// The open letters of each topic. All topics are read at once.
+async fn of_places(
+    config: &Config,
+    filter: &Filter,
+    kafka: &KafkaConfig,
+    keep: impl Fn(Letter) -> Letter + Clone + Send + 'static,
+) -> anyhow::Result<Vec<(Place, Vec<Letter>)>> {
+    let places = places(config, filter.service.as_deref(), filter.topic.as_deref()).into_iter();
+    let reading = places.map(async |place| {
         let book = read(&as_service(config, kafka, &place), &place.letters, keep.clone()).await?;
-        found.extend(book.open().filter(|letter| filter.takes(letter)).cloned());
-    }
-    Ok(found)
+        let open = book.open().filter(|letter| filter.takes(letter)).cloned().collect();
+        anyhow::Ok((place, open))
+    });
+    try_join_all(reading).await
+}
+
+/// A failure of Kafka's, with the name of who was asked.
+fn named(kafka: &KafkaConfig, error: anyhow::Error) -> anyhow::Error {
+    let is_away = |error: &KafkaError| {
+        use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, RequestTimedOut, Resolve};
+        let away = [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, RequestTimedOut, Resolve];
+        error.rdkafka_error_code().is_some_and(|code| away.contains(&code))
+    };
+    let away = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_away);
+    error.context(format!("Kafka at {}{}", kafka.brokers, if away { " doesn't answer" } else { "" }))
 }
 
 /// Delivers open letters to their services again. Answers which, and which can't be.
@@ -148,8 +172,14 @@ pub async fn drop(config: &Config, filter: &Filter) -> anyhow::Result<Vec<Letter
 
 async fn settle(config: &Config, filter: &Filter, action: Action) -> anyhow::Result<Settled> {
     let kafka = kafka_of(config)?;
+    settle_all(config, filter, kafka, action).await.map_err(|error| named(kafka, error))
+}
+
+async fn settle_all(config: &Config, filter: &Filter, kafka: &KafkaConfig, action: Action) -> anyhow::Result<Settled> {
     let mut settled = Settled::default();
-    for place in places(config, filter.service.as_deref(), filter.topic.as_deref()) {
+    // A producer takes its time to begin: only where there is something to settle.
+    let all = of_places(config, filter, kafka, Letter::outlined).await?;
+    for (place, _) in all.into_iter().filter(|(_, letters)| !letters.is_empty()) {
         let kafka = &as_service(config, kafka, &place);
         // Fences other commands that settle letters of this service, so that what is read next stays true.
         let producer = open(kafka, &place.service).await?;

@@ -2,7 +2,7 @@
 
 use deadpool::managed::{PoolError, TimeoutType};
 use tokio_postgres::Error;
-use tokio_postgres::error::{DbError, Severity, SqlState};
+use tokio_postgres::error::{DbError, ErrorPosition, Severity, SqlState};
 use towpath_wire::{Code, Fault};
 
 use super::pool::NoConnection;
@@ -231,6 +231,15 @@ fn refused(db: &DbError, failure: impl Fn(Code, &str) -> Failure) -> Failure {
     let mut failure = failure(kind, &detail);
     failure.problem.parameter = at_parameter;
     failure.problem.constraint = db.constraint().map(ToOwned::to_owned);
+    if kind.fault() == Fault::Caller {
+        failure.problem.column = db.column().map(ToOwned::to_owned);
+        failure.problem.hint = db.hint().map(ToOwned::to_owned);
+        failure.problem.position = db.position().and_then(|position| match position {
+            ErrorPosition::Original(position) => Some(*position),
+            // In a function's text, which the caller hasn't sent.
+            ErrorPosition::Internal { .. } => None,
+        });
+    }
     let more = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
     failure.because(anyhow::anyhow!("SQLSTATE {code}: {}{more}", db.message()))
 }

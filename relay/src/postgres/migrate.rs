@@ -10,9 +10,11 @@
 
 mod bootstrap;
 mod privileges;
+mod told;
+mod watch;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use refinery_core::{Migration, Runner};
 use tokio_postgres::types::Type;
@@ -36,6 +38,8 @@ const RELAY_HISTORY: &str = "towpath.schema_history";
 const SERVICE_HISTORY: &str = "app.schema_history";
 /// How long a migration may wait for a lock: all other statements on the table wait behind it.
 const LOCK_TIMEOUT: &str = "10s";
+/// How long a run waits for another one of the same database.
+const TURN_TIMEOUT: &str = "10min";
 /// The advisory lock that runs take.
 const LOCK: i64 = 0x746f_7770_6174_6801;
 
@@ -46,7 +50,6 @@ pub struct Error {
     /// The service.
     pub service: String,
     /// What went wrong.
-    #[source]
     pub kind: ErrorKind,
 }
 
@@ -57,11 +60,14 @@ pub enum ErrorKind {
     #[error("{0}")]
     Configuration(String),
     /// The server can't be reached, or refused the login.
-    #[error("can't connect to {0}: {cause}", cause = cause(.1))]
-    Connect(Box<PostgresUrl>, #[source] tokio_postgres::Error),
+    #[error("can't connect to {0}: {cause}", cause = told::cause(.1))]
+    Connect(Box<PostgresUrl>, tokio_postgres::Error),
+    /// The server takes connections and says nothing.
+    #[error("{0} doesn't answer (waited {seconds} s)", seconds = watch::PATIENCE.as_secs())]
+    Silent(Box<PostgresUrl>),
     /// PostgreSQL refused a statement.
-    #[error("{0}: {cause}", cause = cause(.1))]
-    Statement(&'static str, #[source] tokio_postgres::Error),
+    #[error("{0}: {cause}", cause = told::cause(.1))]
+    Statement(&'static str, tokio_postgres::Error),
     /// A role may do more than it should.
     #[error("{0}")]
     Role(String),
@@ -70,18 +76,7 @@ pub enum ErrorKind {
     Drift(String),
     /// A migration failed; it was rolled back.
     #[error("{0}")]
-    Migration(String, #[source] Box<refinery_core::Error>),
-}
-
-/// PostgreSQL's own words where it has some, otherwise the driver's.
-fn cause(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        },
-    }
+    Migration(String),
 }
 
 type Result<T> = std::result::Result<T, ErrorKind>;
@@ -127,28 +122,28 @@ pub async fn run(config: &Config) -> std::result::Result<Vec<Report>, Error> {
     let mut reports = Vec::new();
     for (name, service) in &config.services {
         let Some(postgres) = &service.postgres else { continue };
-        let report = migrate(name, postgres).await.map_err(|kind| Error { service: name.clone(), kind })?;
-        reports.push(report);
+        let done = match &postgres.admin_url {
+            Some(admin) => watch::over(name, admin, migrate(name, postgres, admin)).await,
+            None => Err(ErrorKind::Configuration(format!(
+                "services.{name}.postgres.admin_url is missing, or its variable isn't set: migrate connects with it"
+            ))),
+        };
+        reports.push(done.map_err(|kind| Error { service: name.clone(), kind })?);
     }
     Ok(reports)
 }
 
-async fn migrate(service: &str, postgres: &PostgresConfig) -> Result<Report> {
-    let Some(admin) = &postgres.admin_url else {
-        return Err(ErrorKind::Configuration(format!(
-            "services.{service}.postgres.admin_url is missing, or its variable isn't set: migrate connects with it"
-        )));
-    };
+async fn migrate(service: &str, postgres: &PostgresConfig, admin: &PostgresUrl) -> Result<Report> {
     let own = match &postgres.migrations {
         Some(folder) => load(folder)?,
         None => Vec::new(),
     };
     bootstrap::roles_and_database(admin, postgres).await?;
     let mut client = connect(admin, admin.config().clone().dbname(postgres.url.database())).await?;
-    lock(&client).await?;
+    lock(service, &client).await?;
     let warnings = privileges::before(&client, postgres).await?;
     let relay = relay_set(&mut client, postgres).await?;
-    let own = service_set(&mut client, &own).await?;
+    let own = service_set(&mut client, &own, postgres.migrations.as_deref()).await?;
     privileges::after(&client, postgres).await?;
     bootstrap::logins(&client, postgres).await?;
     Ok(Report { service: service.into(), relay, own, warnings })
@@ -156,15 +151,22 @@ async fn migrate(service: &str, postgres: &PostgresConfig) -> Result<Report> {
 
 /// Connects and keeps the connection going as long as the client lives.
 async fn connect(url: &PostgresUrl, config: &tokio_postgres::Config) -> Result<Client> {
-    let (client, connection) =
-        config.connect(NoTls).await.map_err(|error| ErrorKind::Connect(Box::new(url.clone()), error))?;
+    let connecting = tokio::time::timeout(watch::PATIENCE, config.connect(NoTls)).await;
+    let connected = connecting.map_err(|_| ErrorKind::Silent(Box::new(url.clone())))?;
+    let (client, connection) = connected.map_err(|error| ErrorKind::Connect(Box::new(url.clone()), error))?;
     tokio::spawn(connection);
     Ok(client)
 }
 
 /// Waits for other runs. The lock ends with the connection.
-async fn lock(client: &Client) -> Result<()> {
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.during("waiting for another migration")?;
+async fn lock(service: &str, client: &Client) -> Result<()> {
+    let during = "waiting for another migration of this database";
+    let free = client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await.during(during)?;
+    if !free.get::<_, bool>(0) {
+        eprintln!("Waiting for another migration of the database of {service}, {TURN_TIMEOUT} at most");
+        client.batch_execute(&format!("SET lock_timeout = '{TURN_TIMEOUT}'")).await.during(during)?;
+        client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.during(during)?;
+    }
     Ok(())
 }
 
@@ -191,48 +193,71 @@ async fn relay_set(client: &mut Client, postgres: &PostgresConfig) -> Result<Vec
     let role = quote_name(postgres.relay_url.user());
     let begin = format!("SET lock_timeout = '{LOCK_TIMEOUT}'; SET search_path = pg_catalog; SET ROLE {role}");
     client.batch_execute(&begin).await.during("becoming the relay's role")?;
-    let migrations = relay_migrations().map_err(|error| migration_error("the relay's", error))?;
-    let applied = apply(client, "the relay's", RELAY_HISTORY, &migrations).await;
+    let set = Set { whose: "the relay's", folder: None };
+    let migrations = relay_migrations().map_err(|error| set.error(&[], &error))?;
+    let applied = set.apply(client, RELAY_HISTORY, &migrations).await;
     client.batch_execute("RESET ROLE; RESET search_path").await.during("becoming the admin again")?;
     applied
 }
 
-async fn service_set(client: &mut Client, migrations: &[Migration]) -> Result<Vec<String>> {
+async fn service_set(client: &mut Client, migrations: &[Migration], folder: Option<&Path>) -> Result<Vec<String>> {
     let begin = format!("SET lock_timeout = '{LOCK_TIMEOUT}'; SET search_path = app");
     client.batch_execute(&begin).await.during("setting the search path")?;
-    apply(client, "the service's", SERVICE_HISTORY, migrations).await
+    Set { whose: "the service's", folder: folder.map(Path::to_owned) }.apply(client, SERVICE_HISTORY, migrations).await
 }
 
-async fn apply(client: &mut Client, whose: &str, history: &str, migrations: &[Migration]) -> Result<Vec<String>> {
-    let mut runner = Runner::new(migrations).set_abort_divergent(true).set_abort_missing(true);
-    runner.set_migration_table_name(history);
-    let report = runner.run_async(client).await.map_err(|error| migration_error(whose, error))?;
-    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+/// A set of migrations, as errors speak of it.
+struct Set {
+    whose: &'static str,
+    /// Where its files are.
+    folder: Option<PathBuf>,
 }
 
-/// Says what a person has to do.
-fn migration_error(whose: &str, error: refinery_core::Error) -> ErrorKind {
-    use refinery_core::error::Kind;
-    match error.kind() {
-        Kind::DivergentVersion(applied, file) => ErrorKind::Drift(format!(
-            "{whose} migration {applied} was applied, and the file {file} differs from it now; bring the old text back \
+impl Set {
+    async fn apply(&self, client: &mut Client, history: &str, migrations: &[Migration]) -> Result<Vec<String>> {
+        let mut runner = Runner::new(migrations).set_abort_divergent(true).set_abort_missing(true);
+        runner.set_migration_table_name(history);
+        let report = runner.run_async(client).await.map_err(|error| self.error(migrations, &error))?;
+        Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+    }
+
+    /// Says what a person has to do.
+    fn error(&self, migrations: &[Migration], error: &refinery_core::Error) -> ErrorKind {
+        use refinery_core::error::Kind;
+        let whose = self.whose;
+        match error.kind() {
+            Kind::DivergentVersion(applied, file) => ErrorKind::Drift(format!(
+                "{whose} migration {applied} was applied, and the file {file} differs from it now; bring the old text back \
              and put the change into a new file with a higher version"
-        )),
-        Kind::MissingVersion(migration) if migration.applied_on().is_some() => ErrorKind::Drift(format!(
-            "{whose} migration {migration} was applied to the database but is missing here; this release is older than \
+            )),
+            Kind::MissingVersion(migration) if migration.applied_on().is_some() => ErrorKind::Drift(format!(
+                "{whose} migration {migration} was applied to the database but is missing here; this release is older than \
              the database, and migrations don't run backwards"
-        )),
-        Kind::MissingVersion(migration) => ErrorKind::Drift(format!(
-            "{whose} migration {migration} is new but has a lower version than one that was applied; give it a higher one"
-        )),
-        Kind::RepeatedVersion(migration) => {
-            ErrorKind::Drift(format!("{whose} migrations have two files with the version of {migration}"))
+            )),
+            Kind::MissingVersion(migration) => ErrorKind::Drift(format!(
+                "{whose} migration {migration} is new but has a lower version than one that was applied; give it a higher one"
+            )),
+            Kind::RepeatedVersion(migration) => {
+                ErrorKind::Drift(format!("{whose} migrations have two files with the version of {migration}"))
+            }
+            Kind::Connection(what, source) => ErrorKind::Migration(self.failed(migrations, what, &**source)),
+            _ => ErrorKind::Drift(format!("{whose} migrations: {error}")),
         }
-        Kind::Connection(what, source) => {
-            let why = source.downcast_ref::<tokio_postgres::Error>().map_or_else(|| source.to_string(), cause);
-            ErrorKind::Migration(format!("{whose} migrations: {what}: {why}; it was rolled back"), Box::new(error))
-        }
-        _ => ErrorKind::Drift(format!("{whose} migrations: {error}")),
+    }
+
+    /// Where it failed, and why.
+    fn failed(&self, migrations: &[Migration], what: &str, source: &(dyn std::error::Error + 'static)) -> String {
+        let Some(error) = source.downcast_ref::<tokio_postgres::Error>() else {
+            return format!("{} migrations: {what}: {source}; it was rolled back", self.whose);
+        };
+        // The runner says which one in words alone.
+        let failed = migrations.iter().find(|migration| what.ends_with(&format!(" {migration}")));
+        let Some((migration, text)) = failed.and_then(|failed| Some((failed, failed.sql()?))) else {
+            return format!("{} migrations: {what}: {}; it was rolled back", self.whose, told::cause(error));
+        };
+        let file = format!("{migration}.sql");
+        let file = self.folder.as_ref().map_or_else(|| file.clone(), |folder| folder.join(&file).display().to_string());
+        told::in_file(error, &file, text, "; it was rolled back")
     }
 }
 

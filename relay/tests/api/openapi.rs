@@ -90,7 +90,16 @@ fn whole_problem() -> Problem {
     let text = || Some("x".to_owned());
     let step = Some(StepRef { index: 0, label: text(), affected: Some(0) });
     let problem = Problem::new(Code::Internal, "x");
-    Problem { step, sqlstate: text(), constraint: text(), parameter: Some(1), ..problem }
+    Problem {
+        step,
+        sqlstate: text(),
+        constraint: text(),
+        parameter: Some(1),
+        column: Some("n".into()),
+        position: Some(1),
+        hint: Some("h".into()),
+        ..problem
+    }
 }
 
 /// The types of the interface are written out whole, so that a new field doesn't compile here.

@@ -1,8 +1,10 @@
 //! `towpath-relay dlq`, as a person uses it.
 
 use axum::response::IntoResponse;
+use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::relay_command::RelayCommand;
 use crate::subscriber::{Heard, Subscriber};
@@ -107,4 +109,29 @@ async fn replay_keeps_the_order_of_a_key_and_leaves_the_others() {
     assert_eq!(accepted("key-2"), [1, 2]);
     let (status, stdout, stderr) = dlq.run("list").await;
     assert_eq!((status, stdout.as_str(), stderr.as_str()), (Some(0), "", "No dead letters.\n"));
+}
+
+/// One that refuses connections, and one that takes them and says nothing, as a stopped process does.
+#[tokio::test]
+async fn kafka_that_is_away_is_named_and_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let addresses = ["127.0.0.1:1".to_owned(), silent.local_addr().expect("its address").to_string()];
+    let checks = addresses.iter().map(async |brokers| {
+        let setup = subscribing("http://127.0.0.1:1", "").await.kafka(brokers);
+        let dlq = RelayCommand::new(&setup, "dlq");
+        let (waits, away) = (format!("Waiting for Kafka at {brokers}"), format!("Kafka at {brokers} doesn't answer"));
+        let said = [waits.as_str(), away.as_str()];
+        let lines = ["list", "show a/1", "replay --all", "drop --all", "drop --all --yes"];
+        join_all(lines.map(|line| dlq.refuses(line, 1, &said))).await;
+    });
+    join_all(checks).await;
+}
+
+#[tokio::test]
+async fn a_login_that_kafka_refuses_is_no_silence() {
+    let (_subscriber, setup, _relay, dlq) = with_letters().await;
+    open_letters(&dlq, 6).await;
+    let text = setup.text("dlq").replace("password = \"test\"", "password = \"guessed\"");
+    let wrong = RelayCommand::with(&setup, "dlq", &text);
+    wrong.refuses("list", 1, &[&format!("Kafka at {}", setup.servers.kafka), "refuses the login"]).await;
 }

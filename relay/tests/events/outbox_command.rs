@@ -1,11 +1,13 @@
 //! `towpath-relay outbox`, as a person uses it.
 
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::held::{SMALL, event, held, mend, small, with_a_small_topic};
 use crate::kafka::{key_and_number, records, records_now};
 use crate::relay_command::RelayCommand;
 use crate::say_as;
+use crate::support::{ServiceSetup, Setup};
 
 #[tokio::test]
 async fn held_events_are_listed_shown_retried_and_dropped() {
@@ -64,4 +66,25 @@ async fn held_events_are_listed_shown_retried_and_dropped() {
     held(&setup, "heldcommand", 0, 0).await;
     let seen = crate::by_key(records_now(&setup.servers.kafka, &setup.topic(SMALL)).await.iter().map(key_and_number));
     assert_eq!((&seen["a"], &seen["b"]), (&vec![1, 2], &vec![0, 1, 2]));
+}
+
+/// One that refuses connections, and one that takes them and says nothing; the others are listed nevertheless.
+#[tokio::test]
+async fn a_database_that_is_away_is_named_and_hides_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let silent = listener.local_addr().expect("its address").port();
+    let (one, other) = (ServiceSetup::new("oneaway"), ServiceSetup::new("otheraway"));
+    let setup = Setup::new().service(one.database().publishes("a")).service(other.database().publishes("b"));
+    let setup = setup.declare("a").declare("b").databases().await;
+    for port in [1, silent] {
+        let text = setup.text("outbox");
+        let own = setup.relay_url("otheraway");
+        let (login, place) = own.rsplit_once('@').expect("a URL");
+        let away = format!("{login}@127.0.0.1:{port}/{}", place.split_once('/').expect("a database").1);
+        let outbox = RelayCommand::with(&setup, "outbox", &text.replace(&own, &away));
+        outbox.refuses("list", 1, &["not listed: the database of otheraway: ", "PostgreSQL can't be reached"]).await;
+        outbox.says("list --service oneaway").await;
+        outbox.refuses("retry --all", 1, &["the database of otheraway: "]).await;
+        outbox.refuses("drop otheraway/1 --yes", 1, &["the database of otheraway: "]).await;
+    }
 }

@@ -17,8 +17,13 @@ pub(crate) struct RelayCommand {
 impl RelayCommand {
     /// `towpath-relay NAME ...`
     pub(crate) fn new(setup: &Setup, name: &'static str) -> Self {
+        Self::with(setup, name, &setup.text(name))
+    }
+
+    /// The same, with this relay.toml.
+    pub(crate) fn with(setup: &Setup, name: &'static str, text: &str) -> Self {
         let config = std::env::temp_dir().join(format!("{}-{name}.toml", setup.id));
-        std::fs::write(&config, setup.text(name)).expect("writes");
+        std::fs::write(&config, text).expect("writes");
         Self { name, config }
     }
 

@@ -127,6 +127,41 @@ async fn a_migration_that_fails_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_fault_is_told_once_with_its_place_and_all_that_the_server_says() {
+    let (_setup, folder, config) = prepared().await;
+    folder.write("V1__things.sql", "CREATE TABLE things (id int NOT NULL, name text);");
+    migrate::run(&config).await.expect("it runs");
+    folder.write("V2__wrong.sql", "SELECT 'ü';\nUPDATE things\n\tSET nmae = 'x';\n");
+    let error = anyhow::Error::new(migrate::run(&config).await.expect_err("refused"));
+    let why = format!("{error:#}");
+    let place = format!("alpha: {}/V2__wrong.sql:3:6: column \"nmae\" of relation", folder.0.display());
+    assert!(why.starts_with(&place) && why.contains("(SQLSTATE 42703); it was rolled back"), "{why}");
+    assert!(why.contains("\n3 |  SET nmae = 'x';\n  |      ^"), "{why}");
+    assert_eq!(why.matches("nmae\" of relation").count(), 1, "once: {why}");
+
+    folder.write("V2__wrong.sql", "SELECT names FROM things;");
+    let why = refused(&config).await;
+    assert!(why.contains("V2__wrong.sql:1:8: ") && why.contains("\n  hint: ") && why.contains("things.name"), "{why}");
+    folder.write("V2__wrong.sql", "INSERT INTO things (name) VALUES ('x');");
+    let why = refused(&config).await;
+    assert!(why.contains("V2__wrong.sql: null value") && why.contains("\n  column: id"), "{why}");
+    assert!(why.contains("\n  detail: Failing row contains (null, x)."), "{why}");
+}
+
+/// It takes connections, as a stopped process does, and says nothing.
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up_with_its_name() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = silent.local_addr().expect("its address");
+    let (_setup, _folder, mut config) = prepared().await;
+    let alpha = config.services.get_mut("alpha").expect("the service");
+    let url = format!("postgres://postgres:x@{address}/alpha").parse().expect("a URL");
+    alpha.postgres.as_mut().expect("its database").admin_url = Some(url);
+    let why = refused(&config).await;
+    assert!(why.contains(&format!("alpha: postgres@{address}/alpha doesn't answer")), "{why}");
+}
+
+#[tokio::test]
 async fn runs_at_once_wait_for_each_other() {
     let setup = Setup::new().service(ServiceSetup::new("alpha").database()).databases().await;
     let folder = Folder::new(&setup);

@@ -75,6 +75,11 @@ async fn errors_say_what_whose_and_where() {
     }
     let detail = code(one("INSERT INTO parent VALUES (1), (1)")).await.detail;
     assert!(detail.contains("parent_pkey") && !detail.contains("Key (id)"), "no row is quoted: {detail}");
+    let misspelt = code(one("SELECT 'ü', o FROM parent")).await;
+    assert_eq!((misspelt.position, misspelt.sqlstate.as_deref()), (Some(13), Some("42703")));
+    let hinted = code(one("SELECT idd FROM parent")).await;
+    assert!(hinted.hint.as_deref().is_some_and(|hint| hint.contains("parent.id")), "{hinted:?}");
+    assert_eq!(code(one("INSERT INTO t VALUES (1, NULL, NULL)")).await.column.as_deref(), Some("n"));
     let counted = json!({"steps": [{"sql": "SELECT $1::int, $2::int", "params": [1]}]});
     let problem = code(counted).await;
     assert_eq!((problem.code, problem.parameter), (Code::InvalidParameter, Some(2)));

@@ -4,14 +4,17 @@ mod cache;
 mod event;
 mod number;
 mod object;
+mod plain;
 mod problem;
 mod query;
 mod rate_limit;
 mod repeated;
 mod transaction;
+mod word;
 
 pub use cache::{CacheEntry, CachePut, CachePutOf};
 pub use event::{Event, EventOf, headers};
+pub use plain::plain;
 pub use problem::{Code, Fault, Problem, StepRef};
 pub use query::{Consistency, QueryCache, QueryRequest, QueryRequestOf, QueryResponse, Wait};
 pub use rate_limit::{RateLimitAnswer, RateLimitRequest};

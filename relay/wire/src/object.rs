@@ -55,7 +55,7 @@ mod tests {
             r#"{"idempotency": ["key", "hash", {}]}"#,
         ] {
             let error = serde_json::from_str::<TransactionRequest>(body).expect_err(body).to_string();
-            assert!(error.contains("invalid type: sequence") || error.contains("expected value"), "{body}: {error}");
+            assert!(error.contains("invalid type: sequence"), "{body}: {error}");
         }
         for body in [r#"{"sql": "SELECT 1", "cache": [1]}"#, r#"{"sql": "SELECT 1", "wait": [["key"], 0]}"#] {
             let error = serde_json::from_str::<QueryRequest>(body).expect_err(body).to_string();

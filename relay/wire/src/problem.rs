@@ -37,9 +37,18 @@ pub struct Problem {
     /// The constraint that was violated, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constraint: Option<String>,
+    /// The column that the database names, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
     /// The parameter, counted from 1, whose value doesn't fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameter: Option<usize>,
+    /// The character of the step's SQL, counted from 1, where the database found the fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u32>,
+    /// What the database suggests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A step of a unit of work, as an error names it.
@@ -186,7 +195,10 @@ impl Problem {
             step: None,
             sqlstate: None,
             constraint: None,
+            column: None,
             parameter: None,
+            position: None,
+            hint: None,
         }
     }
 }

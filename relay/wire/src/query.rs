@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{number, object};
+use crate::{number, object, word};
 
 /// One read-only statement with parameters of the type `V`, optionally through the cache, optionally waiting for a row.
 ///
@@ -29,7 +29,7 @@ pub struct QueryRequestOf<V> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<V>,
     /// Where to read.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word::read")]
     pub consistency: Consistency,
     /// Answers from the cache on a hit, and fills the cache on a miss.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]

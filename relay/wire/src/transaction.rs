@@ -1,9 +1,12 @@
 //! `POST /v1/transactions`: one unit of work.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::{EventOf, number, object};
+use crate::{EventOf, number, object, word};
 
 /// One unit of work with values of the type `V`: the relay runs it as one PostgreSQL transaction, all or nothing, and answers once.
 ///
@@ -43,7 +46,7 @@ pub struct TransactionRequestOf<V> {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub idempotency: Option<IdempotencyOf<V>>,
     /// The isolation level. The relay retries serialization failures.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word::read")]
     pub isolation: Isolation,
     /// Cache tags to invalidate after the commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -102,13 +105,58 @@ pub type Step = StepOf<Value>;
 /// assert!(!Expect::Exactly(1).is_met_by(0));
 /// # Ok::<_, serde_json::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expect {
     /// This many, no more and no fewer.
-    Exactly(#[serde(deserialize_with = "number::u64")] u64),
+    Exactly(u64),
     /// This many or more.
-    AtLeast(#[serde(deserialize_with = "number::u64")] u64),
+    AtLeast(u64),
+}
+
+/// By hand: what serde derives says of two kinds, or none, that it is no JSON.
+impl<'de> Deserialize<'de> for Expect {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_map(ExpectVisitor)
+    }
+}
+
+struct ExpectVisitor;
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Kind {
+    Exactly,
+    AtLeast,
+}
+
+#[derive(Deserialize)]
+struct Rows(#[serde(deserialize_with = "number::u64")] u64);
+
+impl<'de> Visitor<'de> for ExpectVisitor {
+    type Value = Expect;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with exactly or at_least")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Expect, A::Error> {
+        let mut expect = None;
+        while let Some(kind) = map.next_key::<Kind>()? {
+            match expect {
+                Some((before, _)) if before == kind => {
+                    return Err(A::Error::duplicate_field(if kind == Kind::Exactly { "exactly" } else { "at_least" }));
+                }
+                Some(_) => return Err(A::Error::custom("a step expects one thing, not exactly and at_least both")),
+                None => expect = Some((kind, map.next_value::<Rows>()?.0)),
+            }
+        }
+        match expect {
+            Some((Kind::Exactly, rows)) => Ok(Expect::Exactly(rows)),
+            Some((Kind::AtLeast, rows)) => Ok(Expect::AtLeast(rows)),
+            None => Err(A::Error::custom("it is empty: a step expects exactly or at_least so many rows")),
+        }
+    }
 }
 
 impl Expect {

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use towpath_wire::plain;
 
 use super::{Malformed, Parts, is_attribute_name};
 
@@ -13,7 +14,7 @@ pub(super) fn read(media: &str, document: Bytes) -> Result<Parts, Malformed> {
         return Err(Malformed::Format(media.to_owned()));
     }
     let mut members: Map<String, Value> =
-        serde_json::from_slice(&document).map_err(|error| Malformed::Json(error.to_string()))?;
+        serde_json::from_slice(&document).map_err(|error| Malformed::Json(plain(&error.to_string())))?;
     let (data, base64) = (members.remove("data"), members.remove("data_base64"));
     let mut parts = Parts::default();
     for (name, value) in members {

@@ -17,7 +17,7 @@ use crate::config::{Config, KafkaConfig};
 use crate::kafka::{self, Log, Record, blocking, topics};
 
 /// How long Kafka may say nothing while a topic is read.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 const FETCH_WAIT_MS: &str = "20";
 
@@ -59,12 +59,22 @@ pub(super) async fn read(
     let topic = topic.to_owned();
     let book = blocking(move || {
         let mut book = Book::default();
-        match read_to_end(&consumer, &topic, |record| book.read(record, &keep)) {
+        Ok(match read_to_end(&consumer, &topic, |record| book.read(record, &keep)) {
+            Ok(()) => Ok(book),
             Err(error) if is_absent(&error) => Ok(book),
-            read => read.map(|()| book),
-        }
+            Err(error) => Err(why(&consumer, error)),
+        })
     });
-    Ok(book.await?)
+    book.await?
+}
+
+/// What this client has heard of its failure: it tells that one by one, when it is asked for more.
+fn why(consumer: &BaseConsumer<Log>, error: KafkaError) -> anyhow::Error {
+    const MOST_TOLD: usize = 20;
+    for _ in 0..MOST_TOLD {
+        let _ = consumer.poll(Duration::from_millis(5));
+    }
+    consumer.context().why(error)
 }
 
 /// The letters at these offsets, whole, in their order. Reads no more of them ahead than a few.

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context;
+use futures::future::join_all;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -79,33 +81,61 @@ const RETRY: &str = "
 
 const DROP: &str = "SELECT towpath.held_drop($1)";
 
-/// The held keys that match, oldest first, at most [`MAX_LISTED`] of each service.
-///
-/// # Errors
-/// If a database doesn't answer.
-pub(crate) async fn list(config: &Config, filter: &Filter, with_data: bool) -> anyhow::Result<Vec<HeldEvent>> {
-    find(&roles(config, filter)?, filter, with_data).await
+/// What is held, as far as the databases answer.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// The held keys that match, oldest first, at most [`MAX_LISTED`] of each service.
+    pub(crate) events: Vec<HeldEvent>,
+    /// Why a database could not be asked, which each names.
+    pub(crate) away: Vec<anyhow::Error>,
 }
 
-async fn find(roles: &Roles, filter: &Filter, with_data: bool) -> anyhow::Result<Vec<HeldEvent>> {
-    let mut found = Vec::new();
-    for (service, role) in roles {
-        let seqs: Vec<i64> = filter.ids.iter().filter_map(|id| seq_of(id, service)).collect();
-        if seqs.is_empty() && !filter.ids.is_empty() {
-            continue;
-        }
-        let parameters = [
-            (&filter.topic as &(dyn ToSql + Sync), Type::TEXT),
-            (&filter.key, Type::TEXT),
-            (&seqs, Type::INT8_ARRAY),
-            (&with_data, Type::BOOL),
-            (&MAX_LISTED, Type::INT8),
-        ];
-        for row in role.rows(LIST, &parameters).await? {
-            found.push(event(service, &row)?);
+impl Listed {
+    /// Nothing less than all of it.
+    fn whole(mut self) -> anyhow::Result<Vec<HeldEvent>> {
+        if self.away.is_empty() { Ok(self.events) } else { Err(self.away.swap_remove(0)) }
+    }
+}
+
+/// What matches, of the databases that answer.
+///
+/// # Errors
+/// Where the configuration is wrong.
+pub(crate) async fn list(config: &Config, filter: &Filter, with_data: bool) -> anyhow::Result<Listed> {
+    Ok(find(&roles(config, filter)?, filter, with_data).await)
+}
+
+/// All databases at once: one that is away holds up none of the others.
+async fn find(roles: &Roles, filter: &Filter, with_data: bool) -> Listed {
+    let mut listed = Listed::default();
+    for found in join_all(roles.iter().map(|(service, role)| find_of(service, role, filter, with_data))).await {
+        match found {
+            Ok(events) => listed.events.extend(events),
+            Err(error) => listed.away.push(error),
         }
     }
-    Ok(found)
+    listed
+}
+
+async fn find_of(service: &str, role: &RelayRole, filter: &Filter, with_data: bool) -> anyhow::Result<Vec<HeldEvent>> {
+    let seqs: Vec<i64> = filter.ids.iter().filter_map(|id| seq_of(id, service)).collect();
+    if seqs.is_empty() && !filter.ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let parameters = [
+        (&filter.topic as &(dyn ToSql + Sync), Type::TEXT),
+        (&filter.key, Type::TEXT),
+        (&seqs, Type::INT8_ARRAY),
+        (&with_data, Type::BOOL),
+        (&MAX_LISTED, Type::INT8),
+    ];
+    let rows = role.rows(LIST, &parameters).await.with_context(|| database_of(service))?;
+    Ok(rows.iter().map(|row| event(service, row)).collect::<Result<_, _>>()?)
+}
+
+/// As errors name it.
+fn database_of(service: &str) -> String {
+    format!("the database of {service}")
 }
 
 /// Has the relays try the keys that match at once. Answers which.
@@ -114,10 +144,10 @@ async fn find(roles: &Roles, filter: &Filter, with_data: bool) -> anyhow::Result
 /// If a database doesn't answer.
 pub(crate) async fn retry(config: &Config, filter: &Filter) -> anyhow::Result<Vec<HeldEvent>> {
     let roles = roles(config, filter)?;
-    let found = find(&roles, filter, false).await?;
+    let found = find(&roles, filter, false).await.whole()?;
     for (service, role) in &roles {
         let seqs: Vec<i64> = found.iter().filter(|event| event.service == *service).map(|event| event.seq).collect();
-        role.rows(RETRY, &[(&seqs, Type::INT8_ARRAY)]).await?;
+        role.rows(RETRY, &[(&seqs, Type::INT8_ARRAY)]).await.with_context(|| database_of(service))?;
     }
     Ok(found)
 }
@@ -129,8 +159,9 @@ pub(crate) async fn retry(config: &Config, filter: &Filter) -> anyhow::Result<Ve
 pub(crate) async fn drop(config: &Config, filter: &Filter) -> anyhow::Result<Vec<HeldEvent>> {
     let roles = roles(config, filter)?;
     let mut dropped = Vec::new();
-    for event in find(&roles, filter, false).await? {
-        if roles[&event.service].row(DROP, &[(&event.seq, Type::INT8)]).await?.try_get::<_, bool>(0)? {
+    for event in find(&roles, filter, false).await.whole()? {
+        let row = roles[&event.service].row(DROP, &[(&event.seq, Type::INT8)]).await;
+        if row.with_context(|| database_of(&event.service))?.try_get::<_, bool>(0)? {
             dropped.push(event);
         }
     }

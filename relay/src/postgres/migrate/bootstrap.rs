@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{During, ErrorKind, LOCK, Result, connect, quote_name, quote_text};
+use super::{During, ErrorKind, LOCK, Result, TURN_TIMEOUT, connect, quote_name, quote_text};
 use crate::config::{PostgresConfig, PostgresUrl};
 
 /// The database that every server has, where runs on one server meet.
@@ -15,7 +15,7 @@ pub(super) async fn roles_and_database(admin: &PostgresUrl, postgres: &PostgresC
     let client = maintenance(admin).await?;
     // Roles belong to the whole server, so other services' runs wait here too; only for a moment, as making a database
     // takes long and needs no lock.
-    client.batch_execute("BEGIN").await.during("beginning")?;
+    client.batch_execute(&format!("BEGIN; SET LOCAL lock_timeout = '{TURN_TIMEOUT}'")).await.during("beginning")?;
     client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.during("waiting for another migration")?;
     for url in [&postgres.url, &postgres.relay_url] {
         role(&client, url).await?;
