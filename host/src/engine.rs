@@ -14,6 +14,8 @@ mod variables;
 mod workers;
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use wasmtime::component::{Component, Linker};
@@ -53,7 +55,7 @@ impl Runtime {
 
     /// Compiles a component, or reads it from the cache. `id` is its name in the log.
     pub(crate) fn load(&self, id: &str, file: &Path) -> anyhow::Result<ProxyPre<InstanceState>> {
-        let component = Component::from_file(&self.engine, file).map_err(|error| anyhow!("{error:?}"))?;
+        let component = compile(&self.engine, id, file).map_err(|error| anyhow!("{error:?}"))?;
         let interfaces = Interfaces::of(&component, &self.engine)?;
         let mut linker = self.linker.clone();
         if !interfaces.absent.is_empty() {
@@ -73,6 +75,44 @@ impl Runtime {
         };
         pre.map_err(|error| anyhow!("{error:#}"))
     }
+}
+
+/// A large component takes a minute, once: how long it has taken is told meanwhile.
+fn compile(engine: &Engine, component: &str, file: &Path) -> wasmtime::Result<Component> {
+    let bytes = std::fs::metadata(file).map_or(0, |file| file.len());
+    let begun = Instant::now();
+    let tell = || {
+        let seconds = begun.elapsed().as_secs();
+        tracing::info!(
+            component,
+            bytes,
+            seconds,
+            "compiling a component; its code is kept, and the next start is quick"
+        );
+    };
+    let compiled = telling(TELL_EVERY, tell, || Component::from_file(engine, file));
+    if begun.elapsed() >= TELL_EVERY && compiled.is_ok() {
+        tracing::info!(component, bytes, seconds = begun.elapsed().as_secs(), "compiled a component");
+    }
+    compiled
+}
+
+/// How often a component is told of that is being compiled.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// Does this work, and tells every so often that it isn't done.
+fn telling<T>(every: Duration, tell: impl Fn() + Send, work: impl FnOnce() -> T) -> T {
+    let (done, waiting) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while let Err(mpsc::RecvTimeoutError::Timeout) = waiting.recv_timeout(every) {
+                tell();
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 fn open_cache(folder: Option<&Path>) -> anyhow::Result<Cache> {
@@ -144,4 +184,20 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<InstanceState>> {
     outgoing_handler::add_to_linker(&mut linker)?;
     variables::add_to_linker(&mut linker)?;
     Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_wait_is_told_until_it_ends() {
+        let (told, hears) = mpsc::channel();
+        let tell = move || {
+            let _ = told.send(());
+        };
+        let twice = telling(Duration::from_millis(1), tell, || (hears.recv(), hears.recv()) == (Ok(()), Ok(())));
+        assert!(twice);
+        telling(Duration::from_secs(3600), || panic!("it was no long wait"), || ());
+    }
 }
