@@ -1,11 +1,14 @@
 //! The relay and the edge (the embedded host, or Spin) as parts.
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::FutureExt;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use towpath_stack::checkout;
 use towpath_stack::home::Home;
 use towpath_stack::ports;
@@ -97,24 +100,39 @@ pub(crate) fn migrate_task(home: &Home, surroundings: &Surroundings<'_>) -> Resu
     Ok(Task {
         name: "migrate".to_owned(),
         after: surroundings.services.databases().map(ports::database).collect(),
-        work: async move { migrate(&home, environment).await.map(drop) }.boxed(),
+        // Its log has what it waits for.
+        work: async move { migrate(&home, environment, |_| ()).await.map(drop) }.boxed(),
     })
 }
 
-/// Runs the migrations of all databases, and returns what they said.
-pub(crate) async fn migrate(home: &Home, environment: BTreeMap<String, String>) -> Result<Vec<String>> {
+/// Runs the migrations of all databases, and returns what they said. Meanwhile tells what they wait for.
+pub(crate) async fn migrate(
+    home: &Home,
+    environment: BTreeMap<String, String>,
+    tell: impl Fn(&str),
+) -> Result<Vec<String>> {
     let mut launch = relay_command("migrate")?;
     launch.environment = environment;
     let log = home.log("migrate");
     let (file, from) = logs::open(&log, "migrate")?;
     let mut command = launch.command(StopSignal::Terminate);
-    command.stdout(file.try_clone()?).stderr(file);
-    let status = command.spawn().context("setpriv (of util-linux)")?.wait().await?;
-    let said = logs::last_lines(&log, from, 20);
-    if !status.success() {
-        bail!("the migrations failed ({status}); the end of {}:\n    {}", log.display(), said.join("\n    "));
+    command.stdout(file.try_clone()?).stderr(Stdio::piped());
+    let mut child = command.spawn().context("setpriv (of util-linux)")?;
+    let mut stderr = BufReader::new(child.stderr.take().context("the relay has no stderr")?).lines();
+    let (mut file, mut failure) = (file, Vec::new());
+    while let Some(line) = stderr.next_line().await? {
+        writeln!(file, "{line}")?;
+        // All else is why it fails, in as many lines as it takes.
+        match line.starts_with("Waiting") {
+            true => tell(&line),
+            false => failure.push(line.strip_prefix("towpath-relay: ").unwrap_or(&line).to_owned()),
+        }
     }
-    Ok(said)
+    let status = child.wait().await?;
+    if !status.success() {
+        bail!("the migrations failed ({status}): {}\n  its log: {}", failure.join("\n"), log.display());
+    }
+    Ok(logs::last_lines(&log, from, 20))
 }
 
 /// The edge of a pair: whatever runs spin.toml.
@@ -147,7 +165,8 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
             false => Probe::Http { url: format!("http://{address}/healthz") },
             true => Probe::Answers { url: format!("http://{address}/healthz") },
         },
-        ready_deadline: Duration::from_secs(120),
+        // A large component is compiled for minutes on a busy machine, once; the host's log says how far it is.
+        ready_deadline: Duration::from_secs(900),
         stop_signal: StopSignal::Terminate,
         stop_deadline: STOP_DEADLINE,
         log: home.log(&name),

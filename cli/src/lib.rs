@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod arguments;
 mod commands;
 mod edge;
 mod group;
@@ -14,6 +15,7 @@ mod supervisor;
 mod tools;
 mod version;
 mod wasm;
+mod way_out;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use towpath_stack::checkout;
 use towpath_stack::home::Home;
-use towpath_stack::terminal::say;
+use towpath_stack::terminal::{say, told};
 
 use crate::commands::{
     completions, dlq, down, logs, migrate, new, outbox, part, psql, reset, rotate_tokens, status, test, up,
@@ -126,11 +128,19 @@ impl Command {
 /// Runs the command line.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return arguments::refuse(&error),
+    };
+    let home = Home::resolve(cli.home.as_deref());
     match execute(cli) {
         Ok(code) => code,
         Err(error) => {
-            say(&format!("towpath: {error:#}"));
+            let failure = told(&error);
+            say(&format!("towpath: {failure}"));
+            if let Some(way_out) = home.ok().and_then(|home| way_out::of(&failure, &home)) {
+                say(&way_out);
+            }
             ExitCode::FAILURE
         }
     }
@@ -148,7 +158,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Reset(args) => supervising()?.block_on(reset::command(&args, &home)),
         Command::Logs(args) => supervising()?.block_on(logs::command(&args, &home)),
         Command::Migrate(args) => supervising()?.block_on(migrate::command(&args, &home)),
-        Command::Audit(args) => measuring()?.block_on(towpath_audit::command(&args, &home)),
+        Command::Audit(args) => Ok(measuring()?.block_on(towpath_audit::command(&args, &home))),
         Command::Bench(args) => measuring()?.block_on(towpath_bench::command(&args)),
         Command::Chaos(args) => Ok(measuring()?.block_on(towpath_chaos::command(&args, &home))),
         Command::Status(args) => supervising()?.block_on(status::command(&args, &home)),
@@ -158,7 +168,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Restart(args) => part::restart(&args, &home),
         Command::Dlq(args) => dlq::command(&args, &home),
         Command::Outbox(args) => outbox::command(&args, &home),
-        Command::Psql(args) => psql::command(&args, &home),
+        Command::Psql(args) => supervising()?.block_on(psql::command(&args, &home)),
     }
 }
 

@@ -51,7 +51,7 @@ fn exit_statuses_are_those_of_the_page() {
     let home = Home::new();
     home.towpath(&["down"]).expect(0, &[]);
     home.towpath(&["migrate"]).expect(1, &["no stack runs"]);
-    home.towpath(&["audit"]).expect(1, &["no stack runs"]);
+    home.towpath(&["audit"]).expect(2, &["no stack runs"]);
     for wrong in [&["statsu"][..], &["up", "--replicas", "9"], &["new", "A"], &["completions", "csh"], &[]] {
         home.towpath(wrong).expect(2, &[]);
     }

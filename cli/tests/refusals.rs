@@ -38,7 +38,7 @@ fn a_stack_that_never_ran_is_stopped() {
 #[test]
 fn what_needs_a_running_stack_says_how_to_start_one() {
     let home = Home::new();
-    let lines: [&[&str]; 8] = [
+    let lines: [&[&str]; 7] = [
         &["dlq", "list"],
         &["outbox", "list"],
         &["stop", "kafka"],
@@ -46,13 +46,14 @@ fn what_needs_a_running_stack_says_how_to_start_one() {
         &["restart", "relay"],
         &["psql", "order"],
         &["migrate"],
-        &["audit"],
     ];
     for line in lines {
         home.towpath(line).expect(1, &["no stack runs under", "towpath up"]);
     }
     home.towpath(&["logs", "relay"]).expect(1, &["no logs", "towpath up"]);
     // 1 is a broken promise.
+    home.towpath(&["audit"]).expect(2, &["no stack runs under", "towpath up"]);
+    home.towpath(&["audit", "--provider"]).expect(2, &["no stack runs under", "towpath up"]);
     home.towpath(&["chaos"]).expect(2, &["no stack runs under", "towpath up"]);
     home.towpath(&["chaos", "--list"]).expect(2, &["no stack runs under", "towpath up"]);
 }
@@ -68,7 +69,8 @@ fn unknown_words_list_the_known_ones() {
     home.towpath(&["chaos", "--rate", "0"]).expect(2, &["a number from 0.1 to 1000 is wanted"]);
     home.towpath(&["up", "--no-host", "--runtime", "spin"]).expect(2, &["cannot be used with"]);
     home.towpath(&["status", "--home", "/tmp/a\nb"]).expect(1, &[r"'\n'", "choose another one with --home"]);
-    home.towpath(&["up", "--replicas", "9"]).expect(2, &["1..=8"]);
+    home.towpath(&["up", "--replicas", "9"]).expect(2, &["9 is not a number from 1 to 8"]);
+    home.towpath(&["bench", "--rounds", "many"]).expect(2, &["a whole number is wanted"]);
     home.towpath(&["up", "--no-host", "--replicas", "2"]).expect(1, &["one `spin up`", "one relay"]);
     home.towpath(&["up", "--port", "host-2=3100"]).expect(1, &["no port is called host-2"]);
 }
@@ -163,4 +165,56 @@ fn a_wrong_toolchain_switch_is_refused() {
     let mut up = home.command(&["up", "--ports", "auto"]);
     outcome(up.env("TOWPATH_WASM_TOOLCHAIN", "nightly"))
         .expect(1, &["TOWPATH_WASM_TOOLCHAIN is \"nightly\"", "auto, rustup or debian"]);
+}
+
+/// On a disk that only this command sees.
+fn on_a_disk(options: &str, home: &Home) -> support::Outcome {
+    let towpath = home.command(&["up", "--no-build", "--ports", "auto"]);
+    let mount =
+        r#"mount -t tmpfs -o "$1" none "$2" && shift 2 && "$@"; status=$?; ls -A "$TOWPATH_TEST_DISK"; exit $status"#;
+    let mut shell = Command::new("unshare");
+    shell.args(["--map-root-user", "--mount", "sh", "-c", mount, "sh", options]).arg(home.path());
+    shell.arg(towpath.get_program()).args(towpath.get_args());
+    shell.env("TOWPATH_ROOT", support::repository()).env("TOWPATH_TEST_DISK", home.path());
+    outcome(&mut shell)
+}
+
+#[test]
+fn a_disk_that_is_full_or_not_for_writing_is_told_before_anything_is_made() {
+    let home = Home::new();
+    let full = on_a_disk("size=20m", &home).expect(1, &["the disk is full under", "it has 20 MiB left", "--home"]);
+    assert_eq!(full.stdout, "", "nothing is made there");
+    let read_only = on_a_disk("ro", &home).expect(1, &["Read-only file system", "mount it for writing", "--home"]);
+    assert_eq!(read_only.stdout, "");
+}
+
+#[test]
+fn a_file_in_the_place_of_a_home_is_told_with_the_way_out() {
+    let home = Home::new();
+    let file = home.path().join("file");
+    fs::write(&file, "").unwrap();
+    for line in [&["up", "--no-build"][..], &["status"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_towpath"));
+        command.arg("--home").arg(&file).args(line).env("TOWPATH_ROOT", support::repository());
+        outcome(&mut command).expect(1, &["Not a directory", "A file stands where a folder is wanted", "--home"]);
+    }
+}
+
+/// What another version has written.
+#[test]
+fn what_another_version_has_left_is_named_with_the_way_out() {
+    let home = Home::new();
+    let state = home.path().join("run/state.json");
+    fs::create_dir_all(state.parent().unwrap()).unwrap();
+    for text in ["{\"phase\": \"sleeping\"}", "", "{\"phase\": \"up\", \"parts\""] {
+        fs::write(&state, text).unwrap();
+        let said = ["state.json is not of this version of Towpath, or damaged", "remove it"];
+        home.towpath(&["up", "--no-build", "--ports", "auto"]).expect(1, &said);
+    }
+    fs::remove_file(&state).unwrap();
+    let folder = home.path().join("data/postgres-order");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("PG_VERSION"), "99\n").unwrap();
+    fs::write(home.path().join("secrets.env"), "").unwrap();
+    home.towpath(&["up", "--no-build", "--ports", "auto"]).expect(1, &["was made by PostgreSQL 99", "towpath reset"]);
 }

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use towpath_stack::home::Home;
+use towpath_stack::ports;
 use towpath_stack::running::Running;
+use towpath_stack::state::State;
+use towpath_stack::terminal::{say, saying, told};
 
 use super::provider::{Account, Comparison, Difference};
 use super::{Answered, Databases, Report, Rules, Scope, once, settled};
@@ -30,7 +33,7 @@ Examples:
 secrets.env. It reads everything once, changes nothing, and needs the same memory for a million payments.
 
 Exit status: 0 where all invariants hold, 1 where one is broken. With --provider: 0 where both sides agree, 1 where they
-differ, 2 where one of them could not be read to its end.")]
+differ. In both cases 2 where it could not look: no stack, a database or the provider that is away.")]
 pub struct Args {
     /// Wait up to this long until nothing is in flight
     #[arg(long, value_name = "SECONDS")]
@@ -49,8 +52,21 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs the audit on the stack under `home`.
-pub async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
+/// Runs the audit on the stack under `home`. The exit status tells what is broken from what could not be looked at.
+pub async fn command(args: &Args, home: &Home) -> ExitCode {
+    look(args, home).await.unwrap_or_else(|error| {
+        say(&format!("towpath: {}", told(&error)));
+        ExitCode::from(COULD_NOT_LOOK)
+    })
+}
+
+/// Exit status where nothing is known of the invariants.
+const COULD_NOT_LOOK: u8 = 2;
+
+async fn look(args: &Args, home: &Home) -> Result<ExitCode> {
+    let wanted = if args.provider { &["payment"][..] } else { &["order", "payment", "inventory", "product"] };
+    let wanted: Vec<String> = wanted.iter().map(|service| ports::database(service)).collect();
+    State::running(home)?.needs(home, &wanted)?;
     if args.provider {
         return against_provider(args, home).await;
     }
@@ -60,8 +76,16 @@ pub async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     };
     let databases = Databases::of(&Running::of(home)?);
     let report = match args.settle {
-        Some(seconds) => settled(&databases, &Scope::all(), &answered, Duration::from_secs(seconds)).await?,
-        None => once(&databases, &Scope::all(), &Rules { grace_s: args.grace, answered }).await?,
+        Some(seconds) => {
+            let all = Scope::all();
+            let settling = settled(&databases, &all, &answered, Duration::from_secs(seconds));
+            saying(&format!("the end of what is in flight, {seconds} s at most"), settling).await?
+        }
+        None => {
+            let rules = Rules { grace_s: args.grace, answered };
+            let all = Scope::all();
+            saying("the databases", once(&databases, &all, &rules)).await?
+        }
     };
     print(&report, args.json)?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -106,8 +130,8 @@ async fn against_provider(args: &Args, home: &Home) -> Result<ExitCode> {
         Err(error) => {
             // What was printed until here is cut off, and no whole JSON document.
             println!();
-            eprintln!("towpath: {error:#}");
-            return Ok(ExitCode::from(2));
+            say(&format!("towpath: {}", told(&error)));
+            return Ok(ExitCode::from(COULD_NOT_LOOK));
         }
     };
     if json {

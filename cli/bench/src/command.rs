@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use tokio::time::timeout;
 use towpath_stack::running::Running;
 use towpath_stack::signals::Signals;
+use towpath_stack::terminal::saying;
 
 use super::compare::{compare, read};
 use super::cost::Meter;
@@ -98,6 +100,7 @@ pub async fn command(args: &Args) -> Result<ExitCode> {
     let plan = args.plan();
     let figures = match &args.url {
         Some(url) => {
+            answers(url).await?;
             say("orders");
             orders::from_outside(&plan, url).await?
         }
@@ -114,6 +117,19 @@ pub async fn command(args: &Args) -> Result<ExitCode> {
         print!("\nSince the earlier run:\n{}", compare(&old, &report));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How long a stack may take to answer at all.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Refuses to measure what doesn't answer.
+async fn answers(url: &str) -> Result<()> {
+    // Any answer will do, and what can't be reached at all is told by the first client.
+    let client = towpath_client::Client::new(url)?;
+    match saying(url, timeout(PATIENCE, client.stock("NOBODY"))).await {
+        Ok(_) => Ok(()),
+        Err(_) => bail!("{url} doesn't answer: nothing was heard for {} s", PATIENCE.as_secs()),
+    }
 }
 
 impl Args {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use towpath_stack::home::Home;
-use towpath_stack::terminal::{print, say};
+use towpath_stack::terminal::{print, say, told};
 
 use super::faults;
 use super::lines::Lines;
@@ -88,7 +88,7 @@ pub async fn command(args: &Args, home: &Home) -> ExitCode {
         None => run(args, home).await,
     };
     outcome.unwrap_or_else(|error| {
-        say(&format!("towpath: {error:#}"));
+        say(&format!("towpath: {}", told(&error)));
         ExitCode::from(2)
     })
 }
@@ -103,7 +103,9 @@ fn list(home: &Home) -> Result<ExitCode> {
 }
 
 async fn attack(args: &Args, home: &Home, form: Form) -> Result<ExitCode> {
-    let report = strangers::run(&Stage::of(home)?, form).await?;
+    let stage = Stage::of(home)?;
+    stage.is_whole()?;
+    let report = strangers::run(&stage, form).await?;
     print(report.to_string().trim_end())?;
     write_json(args, &report)?;
     Ok(if report.is_held() { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -117,6 +119,7 @@ fn write_json(args: &Args, report: &impl Serialize) -> Result<()> {
 
 async fn run(args: &Args, home: &Home) -> Result<ExitCode> {
     let mut stage = Stage::of(home)?;
+    stage.is_whole()?;
     let selected = match args.no_faults {
         true => Vec::new(),
         false => faults::select(&args.faults, faults::all(&stage), &stage)?,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::service::Service;
 use super::stage::Stage;
-pub(crate) use topics::{Offsets, Record, letters_since, offsets, read_since};
+pub(crate) use topics::{Offsets, Record, answers, letters_since, offsets, read_since};
 #[cfg(test)]
 pub(crate) use watch::Counters;
 pub(crate) use watch::{DUPLICATES, Seen, Watch};

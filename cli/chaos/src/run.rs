@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 use towpath_audit::{Databases, Scope};
 use towpath_stack::signals::Signals;
-use towpath_stack::terminal::say;
+use towpath_stack::terminal::{say, saying};
 
-use super::evidence::{Baseline, Evidence, Watch, letters_since};
+use super::evidence::{Baseline, Evidence, Watch, answers, letters_since};
 use super::fault::Fault;
 use super::judge::{Case, Window, judge};
 use super::load::{Load, Shop};
@@ -118,8 +118,12 @@ impl Run {
 
 /// What is broken before can't be told from what the run breaks.
 async fn is_well(stage: &Stage) -> Result<()> {
-    let databases = Databases::of(&stage.running()?);
-    let report = towpath_audit::settled(&databases, &Scope::all(), &[], BEFORE).await.context("before the run")?;
+    let running = stage.running()?;
+    saying(&format!("Kafka at {}", running.kafka.address), answers(&running.kafka)).await?;
+    let databases = Databases::of(&running);
+    let all = Scope::all();
+    let settled = towpath_audit::settled(&databases, &all, &[], BEFORE);
+    let report = saying("what others have in flight", settled).await.context("before the run")?;
     if !report.is_clean() {
         bail!("this stack breaks promises before anything is done to it:\n{report}Begin with one that doesn't.");
     }

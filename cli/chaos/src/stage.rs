@@ -35,6 +35,18 @@ impl Stage {
         Ok(Self { home: home.clone(), services: Services::load()?, urls: running.urls, lines: None })
     }
 
+    /// Refuses a stack of which a part isn't ready: what is broken before can't be told from what the run breaks.
+    pub(crate) fn is_whole(&self) -> Result<()> {
+        let parts = self.running()?.parts;
+        let missing = parts.iter().filter(|part| part.state != "ready");
+        let missing: Vec<String> = missing.map(|part| format!("{} is {}", part.name, part.state)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let start = self.home.command("start NAME");
+        bail!("this stack isn't whole: {}. Start what is stopped (`{start}`), and try again", missing.join(", "))
+    }
+
     /// The lines of this run. only faults of a group that [needs lines](super::group::Group::needs_lines) break them.
     pub(crate) fn lines(&self) -> Result<&Lines> {
         self.lines.as_ref().context("this run has no proxies between the parts")

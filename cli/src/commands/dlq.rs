@@ -37,5 +37,5 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
-    relay::run("dlq", &args.arguments, home)
+    relay::run("dlq", &args.arguments, home, &["kafka".to_owned()])
 }

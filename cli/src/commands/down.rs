@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use towpath_stack::control::{Request, ask};
 use towpath_stack::home::Home;
+use towpath_stack::state::State;
 use towpath_stack::terminal::say;
 
 use crate::supervisor;
 
 /// All deadlines of all parts, one after the other, are shorter.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What is done sooner needs no word.
+const MOMENT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Args)]
@@ -40,11 +43,24 @@ pub(crate) async fn stop(home: &Home) -> Result<bool> {
     }
     ask(home, &Request::Down)?;
     let began = Instant::now();
+    let mut told = String::new();
     while home.is_held()? {
+        let left = running(home);
         if began.elapsed() > PATIENCE {
-            bail!("the supervisor doesn't end within {} s: see `towpath status`", PATIENCE.as_secs());
+            bail!("the supervisor doesn't end within {} s; still there: {left}", PATIENCE.as_secs());
+        }
+        if began.elapsed() > MOMENT && !left.is_empty() && left != told {
+            say(&format!("Waiting for the end of {left}"));
+            told = left;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(true)
+}
+
+/// What still runs.
+fn running(home: &Home) -> String {
+    let parts = State::load(home).ok().flatten().map(|state| state.parts).unwrap_or_default();
+    let names: Vec<String> = parts.into_iter().filter(|part| part.process.is_some()).map(|part| part.name).collect();
+    names.join(", ")
 }

@@ -3,11 +3,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use towpath_stack::home::Home;
+use towpath_stack::ports;
 use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
 use towpath_stack::state::State;
 use towpath_stack::surroundings::Surroundings;
-use towpath_stack::terminal::print;
+use towpath_stack::terminal::{print, say};
 
 use crate::edge;
 
@@ -23,9 +24,11 @@ pub(crate) struct Args {}
 pub(crate) async fn command(_args: &Args, home: &Home) -> Result<ExitCode> {
     let state = State::running(home)?;
     let (services, secrets) = (Services::load()?, Secrets::load(home)?);
+    state.needs(home, &services.databases().map(ports::database).collect::<Vec<_>>())?;
     let surroundings =
         Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };
-    for line in edge::migrate(home, surroundings.relay(1, true)?).await? {
+    let migrating = edge::migrate(home, surroundings.relay(1, true)?, say);
+    for line in migrating.await? {
         print(&line)?;
     }
     Ok(ExitCode::SUCCESS)

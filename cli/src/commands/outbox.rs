@@ -35,5 +35,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
-    relay::run("outbox", &args.arguments, home)
+    // It lists what the databases hold that run, and names the others.
+    relay::run("outbox", &args.arguments, home, &[])
 }

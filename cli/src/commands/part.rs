@@ -2,7 +2,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use towpath_stack::control::{Request, ask};
+use towpath_stack::control::{Request, ask_telling};
 use towpath_stack::home::Home;
 use towpath_stack::terminal::say;
 
@@ -56,7 +56,7 @@ pub(crate) fn restart(args: &RestartArgs, home: &Home) -> Result<ExitCode> {
 
 fn each(home: &Home, names: &[String], request: impl Fn(String) -> Request) -> Result<ExitCode> {
     for name in names {
-        say(&ask(home, &request(name.clone()))?);
+        say(&ask_telling(home, &request(name.clone()), |what| say(&format!("Waiting: {what}")))?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,10 @@ use towpath_stack::surroundings::Surroundings;
 use crate::edge;
 
 /// Becomes `towpath-relay NAME ARGUMENTS`.
-pub(super) fn run(name: &str, arguments: &[String], home: &Home) -> Result<ExitCode> {
+///
+/// # Errors
+/// Where one of the parts that it `needs` was stopped.
+pub(super) fn run(name: &str, arguments: &[String], home: &Home, needs: &[String]) -> Result<ExitCode> {
     if arguments.iter().any(|argument| argument.starts_with("--home")) {
         bail!("--home stands before {name}, as in: towpath --home /tmp/other {name} list");
     }
@@ -21,6 +24,7 @@ pub(super) fn run(name: &str, arguments: &[String], home: &Home) -> Result<ExitC
     let asks_for_help = arguments.iter().any(|argument| ["-h", "--help", "help"].contains(&argument.as_str()));
     if !asks_for_help {
         let state = State::running(home)?;
+        state.needs(home, needs)?;
         let (services, secrets) = (Services::load()?, Secrets::load(home)?);
         let surroundings =
             Surroundings { ports: &state.ports, services: &services, secrets: &secrets, servers: state.servers };

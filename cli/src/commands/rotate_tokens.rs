@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
-use towpath_stack::control::{Request, ask};
+use towpath_stack::control::{Request, ask_telling};
 use towpath_stack::home::Home;
 use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
@@ -83,10 +83,11 @@ fn pairs(home: &Home) -> Result<Vec<Pair>> {
 /// meets a host that can't do anything.
 fn step(home: &Home, secrets: &Secrets, pairs: &[Pair], what: &str) -> Result<()> {
     secrets.save(home)?;
+    let ask = |request| ask_telling(home, &request, |what| say(&format!("Waiting: {what}")));
     for Pair { relay, host } in pairs {
-        ask(home, &Request::Stop { part: host.clone() })?;
-        ask(home, &Request::Restart { part: relay.clone() })?;
-        ask(home, &Request::Start { part: host.clone() })?;
+        ask(Request::Stop { part: host.clone() })?;
+        ask(Request::Restart { part: relay.clone() })?;
+        ask(Request::Start { part: host.clone() })?;
     }
     say(what);
     Ok(())

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use futures::future;
 use serde::Serialize;
 use serde_json::Value;
 use towpath_stack::home::Home;
 use towpath_stack::ports;
 use towpath_stack::services::Services;
 use towpath_stack::state::{PartState, Phase, State};
-use towpath_stack::terminal::{print, say};
+use towpath_stack::terminal::{print, say, saying, told};
 
 use crate::readiness::{self, Readiness};
 use crate::screen::{Row, table};
@@ -20,7 +21,7 @@ use crate::screen::{Row, table};
 const NOT_RUNNING: u8 = 3;
 
 /// How long the edge may take to say who is paid.
-const EDGE_TIMEOUT: Duration = Duration::from_secs(1);
+const EDGE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The edge's header that says that the payment provider is the sandbox.
 const PAYMENT_PROVIDER: &str = "towpath-payment-provider";
 
@@ -66,11 +67,9 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         None => never_started(&Services::load()?),
     };
     let urls = running.map_or(&[][..], |state| &state.urls);
-    let relays = readiness_of(running).await;
-    let provider = match urls.first() {
-        Some(url) => payment_provider(url).await,
-        None => None,
-    };
+    let asking = future::join(readiness_of(running), edge(running));
+    let ((relays, mut silent), (provider, silent_hosts)) = saying("an answer of relay and host", asking).await;
+    silent.extend(silent_hosts);
     if args.json {
         print(&serde_json::to_string_pretty(&report(urls, provider.as_deref(), &rows, &relays))?)?;
     } else {
@@ -88,24 +87,54 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         for line in relays.iter().flat_map(|(relay, readiness)| said(relay, readiness)).chain(open(&relays)) {
             print(&line)?;
         }
+        for (part, why) in &silent {
+            print(&format!("{part} runs and doesn't answer: {why}"))?;
+        }
     }
     let ready = running.is_some()
         && rows.iter().all(|row| row.state == PartState::Ready)
+        && silent.is_empty()
         && relays.values().all(|readiness| readiness.serves);
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_RUNNING) })
 }
 
-/// What each relay that runs says of itself; one that says nothing is left out: its state tells that.
-async fn readiness_of(running: Option<&State>) -> BTreeMap<String, Readiness> {
-    let mut relays = BTreeMap::new();
-    let Some(state) = running else { return relays };
-    for (relay, url) in readiness::addresses(&state.ports) {
-        let runs = state.parts.iter().any(|part| part.name == relay && part.process.is_some());
-        if runs && let Ok(readiness) = Readiness::of(&url).await {
-            relays.insert(relay, readiness);
+/// Parts that are ready as far as the supervisor knows, and why they were asked in vain.
+type Silent = BTreeMap<String, String>;
+
+/// What each relay that runs says of itself.
+async fn readiness_of(running: Option<&State>) -> (BTreeMap<String, Readiness>, Silent) {
+    let (mut relays, mut silent) = (BTreeMap::new(), Silent::new());
+    let Some(state) = running else { return (relays, silent) };
+    let asking = readiness::addresses(&state.ports).into_iter().map(async |(relay, url)| {
+        let part = state.parts.iter().find(|part| part.name == relay && part.process.is_some())?;
+        Some((relay, part.state, Readiness::of(&url).await))
+    });
+    for (relay, state, said) in future::join_all(asking).await.into_iter().flatten() {
+        match said {
+            Ok(readiness) => drop(relays.insert(relay, readiness)),
+            // Of the others their state tells it.
+            Err(error) if state == PartState::Ready => drop(silent.insert(relay, format!("{error:#}"))),
+            Err(_) => {}
         }
     }
-    relays
+    (relays, silent)
+}
+
+/// Who is paid, as the first host that answers says, and which don't answer.
+async fn edge(running: Option<&State>) -> (Option<String>, Silent) {
+    let Some(state) = running else { return (None, Silent::new()) };
+    let hosts = state.parts.iter().filter(|part| part.name == "host" || part.name.starts_with("host-"));
+    let ready = hosts.filter(|part| part.state == PartState::Ready);
+    let asking =
+        ready.map(async |part| (part.name.clone(), payment_provider(&format!("http://{}", part.address)).await));
+    let (mut provider, mut silent) = (None, Silent::new());
+    for (host, said) in future::join_all(asking).await {
+        match said {
+            Ok(said) => provider = provider.or(said),
+            Err(error) => drop(silent.insert(host, told(&error))),
+        }
+    }
+    (provider, silent)
 }
 
 /// What waits for a person, below that. Every relay counts all letters.
@@ -123,10 +152,14 @@ fn said(relay: &str, readiness: &Readiness) -> Vec<String> {
 }
 
 /// What the edge says about who is paid: it is part of every answer about orders, that of an order that nobody placed too.
-async fn payment_provider(url: &str) -> Option<String> {
-    let client = reqwest::Client::builder().no_proxy().timeout(EDGE_TIMEOUT).build().ok()?;
-    let answer = client.get(format!("{url}/v1/orders/nobody")).send().await.ok()?;
-    Some(answer.headers().get(PAYMENT_PROVIDER)?.to_str().ok()?.to_owned())
+async fn payment_provider(url: &str) -> Result<Option<String>> {
+    let client = reqwest::Client::builder().no_proxy().timeout(EDGE_TIMEOUT).build()?;
+    let asked = client.get(format!("{url}/v1/orders/nobody")).send().await;
+    let answer = asked.map_err(|error| match error.is_timeout() {
+        true => anyhow!("nothing was heard for {} s", EDGE_TIMEOUT.as_secs()),
+        false => error.without_url().into(),
+    })?;
+    Ok(answer.headers().get(PAYMENT_PROVIDER).and_then(|value| value.to_str().ok()).map(str::to_owned))
 }
 
 /// The parts of a state as lines of the table.

@@ -53,6 +53,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     }
     let services = Services::load()?;
     check_names(args, home, &services)?;
+    machine::room(home)?;
     home.create()?;
     let mut signals = Signals::new()?;
     let taken = tokio::select! {

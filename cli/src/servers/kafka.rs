@@ -24,6 +24,8 @@ const FOLDER: &str = "kafka";
 /// What the file with the settings of its log is called in the home's run folder.
 const LOGGING: &str = "log4j2.properties";
 const HEAP: &str = "-Xmx256m";
+/// In the data folder's meta.properties: its form, which Kafka 4 writes and reads.
+const META_VERSION: &str = "version=1";
 /// In the data folder: its broker has known its super user from the beginning.
 const HAS_USERS: &str = "towpath-users";
 
@@ -128,7 +130,13 @@ async fn prepare(
     let text = read("server.properties")?;
     write_atomically(file, &format!("{text}{settings}"), 0o600)?;
     let has_users = data.join(HAS_USERS);
-    if data.join("meta.properties").exists() {
+    if let Ok(meta) = std::fs::read_to_string(data.join("meta.properties")) {
+        ensure!(
+            meta.lines().any(|line| line == META_VERSION),
+            "{} was made by a version of Kafka that this one can't read (its meta.properties lacks {META_VERSION}): start anew \
+             with `towpath reset`",
+            data.display()
+        );
         ensure!(
             has_users.exists(),
             "{} was made by a version of Towpath whose Kafka let everybody in, and its broker can't be told of users: \
@@ -139,12 +147,22 @@ async fn prepare(
     }
     std::fs::create_dir_all(data)?;
     std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o700))?;
+    // Whatever ends this, no password stays.
+    let _written = Written(&format.file);
     write_atomically(&format.file, &format.arguments(file), 0o600)?;
-    let made =
-        run(&base.clone().args(["kafka.tools.StorageTool".to_owned(), format!("@{}", format.file.display())])).await;
-    let _ = std::fs::remove_file(&format.file);
-    made?;
-    write_atomically(&has_users, "", 0o600)
+    let tool = ["kafka.tools.StorageTool".to_owned(), format!("@{}", format.file.display())];
+    // Before: the tool writes meta.properties last, and one that was killed right after it has made all of it.
+    write_atomically(&has_users, "", 0o600)?;
+    run(&base.clone().args(tool)).await.map(drop)
+}
+
+/// A file that goes with its use.
+struct Written<'a>(&'a Path);
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.0);
+    }
 }
 
 /// A UUID in URL-safe base64 without padding, as Kafka writes its own.

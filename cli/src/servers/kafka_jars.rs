@@ -60,11 +60,12 @@ pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
     let list = read_list(native)?;
     let folder = folder(&list)?;
     let new = folder.with_extension(format!("new-{}", std::process::id()));
+    remove_half_fetched(&folder);
     // Maven looks for a Java too.
     let java = programs::java()?;
     let mut mvn = Command::new("mvn");
     mvn.env("JAVA_HOME", java.home())
-        .args(["--quiet", "--batch-mode", "--file"])
+        .args(["--quiet", "--batch-mode", "-Dstyle.color=never", "--file"])
         .arg(native.join("kafka/pom.xml"))
         .args([COPY, "-DincludeScope=runtime"])
         .arg(format!("-DoutputDirectory={}", new.display()))
@@ -73,13 +74,17 @@ pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
     let output = group::output(&mut mvn).await.context("cannot run mvn")?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let cause = text.lines().find(|line| line.contains("ERROR")).unwrap_or("it says nothing").to_owned();
+        let cause = text.lines().find(|line| line.contains("ERROR")).unwrap_or("it says nothing");
+        let cause = cause.trim_start_matches("[ERROR] ").trim_end_matches(" -> [Help 1]");
         let _ = fs::remove_dir_all(&new);
-        bail!("Kafka's jars could not be fetched from Maven Central: {cause}. Is the network there? Then try again");
+        bail!(
+            "Kafka's jars could not be fetched from Maven Central: {cause}. Try again once the network is there; behind a \
+             proxy, name it in ~/.m2/settings.xml (https://maven.apache.org/guides/mini/guide-proxies.html)"
+        );
     }
     if let Err(error) = check(&new, &list) {
         let _ = fs::remove_dir_all(&new);
-        return Err(error.context("what Maven fetched is not Kafka as infra/native/kafka/sha256sums knows it"));
+        return Err(error.context("what Maven fetched is not Kafka as infra/native/kafka/sha256sums knows it: remove ~/.m2/repository/org/apache/kafka and try again"));
     }
     if let Err(error) = fs::rename(&new, &folder) {
         // Another process was faster: use its jars, after the same check.
@@ -87,6 +92,18 @@ pub(crate) async fn fetch(native: &Path) -> Result<Jars> {
         ensure!(folder.is_dir(), "cannot put {} in its place: {error}", folder.display());
     }
     check(&folder, &list)
+}
+
+/// What an `up` that was killed has left of its own.
+fn remove_half_fetched(folder: &Path) {
+    let begin = folder.file_name().map(|name| format!("{}.new-", name.to_string_lossy()));
+    for entry in folder.parent().and_then(|cache| fs::read_dir(cache).ok()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = begin.as_ref().and_then(|begin| name.strip_prefix(begin.as_str())?.parse().ok());
+        if pid.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn read_list(native: &Path) -> Result<String> {

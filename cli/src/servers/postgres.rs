@@ -99,9 +99,14 @@ impl Server {
 
     /// `initdb` beside the place where the data will be: a folder is there whole or not at all.
     async fn initialise(&self, data: &Path, programs: &Postgres, run_as: Option<&RunAs>) -> Result<()> {
-        let new = data.with_file_name(format!("{}.new", self.name));
-        let password = data.with_file_name(format!("{}.password", self.name));
+        // An `up` that was killed may have left an initdb that still writes: into a folder of its own.
+        remove_half_made(data, &self.name);
+        let own = std::process::id();
+        let new = data.with_file_name(format!("{}.new-{own}", self.name));
+        let password = data.with_file_name(format!("{}.password-{own}", self.name));
         remove(&new)?;
+        // Whatever ends this, nothing half made stays, and no password.
+        let _half = HalfMade { folder: new.clone(), password: password.clone() };
         fs::DirBuilder::new().mode(0o700).create(&new)?;
         own(&new, run_as)?;
         reachable(&new, run_as).await?;
@@ -117,10 +122,31 @@ impl Server {
         if self.place.throw_away {
             initdb = initdb.args(["--no-sync"]);
         }
-        let result = run(&initdb).await;
-        let _ = fs::remove_file(&password);
-        result?;
+        run(&initdb).await?;
         fs::rename(&new, data).with_context(|| format!("cannot put {} in its place", data.display()))
+    }
+}
+
+/// Removes what others began beside these data, as far as it can be removed now.
+fn remove_half_made(data: &Path, name: &str) {
+    for entry in data.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten() {
+        let found = entry.file_name().to_string_lossy().into_owned();
+        if [".new", ".password"].iter().any(|end| found.starts_with(&format!("{name}{end}"))) {
+            let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// What is removed at the end of its making: a folder that is whole has its place then.
+struct HalfMade {
+    folder: PathBuf,
+    password: PathBuf,
+}
+
+impl Drop for HalfMade {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.password);
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -231,6 +257,19 @@ fn remove(folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use towpath_stack::testing::TempDir;
+
+    #[test]
+    fn what_a_killed_one_left_half_made_goes_and_nothing_else() {
+        let folder = TempDir::new();
+        for name in ["postgres-order.new-7/base", "postgres-order.new", "postgres-order", "postgres-order-2.new-7"] {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        fs::write(folder.path().join("postgres-order.password-7"), "x").unwrap();
+        remove_half_made(&folder.path().join("postgres-order"), "postgres-order");
+        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["postgres-order", "postgres-order-2.new-7"]);
+    }
 
     #[test]
     fn a_closed_folder_on_the_way_is_noticed() {

@@ -9,8 +9,11 @@ use tokio::time::{Instant, sleep};
 use towpath_stack::home::Home;
 use towpath_stack::process::{self, Identity};
 use towpath_stack::state::State;
+use towpath_stack::terminal::say;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What is done sooner needs no word.
+const MOMENT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Something that still runs.
@@ -32,13 +35,20 @@ pub(crate) async fn stop(home: &Home, state: Option<&State>) -> Vec<String> {
     let mut parts = BTreeSet::new();
     // Who was found once stays known: a group whose leader is gone can't be told from a stranger's.
     let mut found = HashMap::new();
-    let deadline = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let deadline = begun + PATIENCE;
+    let mut told = false;
     loop {
         look(home, state, &mut found);
         if found.is_empty() {
             return parts.into_iter().collect();
         }
         parts.extend(found.values().map(|left| left.part.clone()));
+        if begun.elapsed() > MOMENT && !told {
+            told = true;
+            let names: Vec<&str> = parts.iter().map(String::as_str).collect();
+            say(&format!("Waiting for the end of what an `up` that was killed has left: {}", names.join(", ")));
+        }
         let led: BTreeSet<String> = found.values().filter(|left| left.first).map(|left| left.part.clone()).collect();
         let late = Instant::now() > deadline;
         for (process, left) in &mut found {

@@ -45,6 +45,15 @@ pub(crate) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
     lines
 }
 
+/// The last lines, without those of a Java stack trace: what went wrong stands above them.
+pub(crate) fn last_words(path: &Path, from: u64, count: usize) -> Vec<String> {
+    const MOST_FRAMES: usize = 200;
+    let is_frame = |line: &String| line.trim_start().starts_with("at ") && line.starts_with([' ', '\t']);
+    let mut lines = last_lines(path, from, count + MOST_FRAMES);
+    lines.retain(|line| !is_frame(line));
+    lines.split_off(lines.len().saturating_sub(count))
+}
+
 fn shortened(line: &str) -> String {
     const MAX_LINE_CHARS: usize = 300;
     match line.char_indices().nth(MAX_LINE_CHARS) {
@@ -59,6 +68,16 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use towpath_stack::testing::TempDir;
+
+    #[test]
+    fn the_last_words_of_java_are_no_stack_trace() {
+        let folder = TempDir::new();
+        let path = folder.path().join("kafka.log");
+        let frames = "\tat org.apache.kafka.X.y(X.java:1)\n".repeat(40);
+        fs::write(&path, format!("starting\njava.lang.RuntimeException: no room\n{frames}\n")).unwrap();
+        assert_eq!(last_words(&path, 0, 6), ["starting", "java.lang.RuntimeException: no room"]);
+        assert_eq!(last_words(&path, 0, 1), ["java.lang.RuntimeException: no room"]);
+    }
 
     #[test]
     fn only_the_last_lines_of_the_last_run_are_shown() {

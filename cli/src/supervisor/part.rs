@@ -108,6 +108,13 @@ impl Handle {
         started
     }
 
+    /// Its state, and why it isn't ready: `kafka is starting: no answer within 2 s`.
+    pub(crate) fn how_far(&self) -> String {
+        let status = self.status.borrow();
+        let why = status.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+        format!("{} is {}{why}", self.name(), status.state.word())
+    }
+
     async fn started(&self) -> Result<()> {
         let mut status = self.status.clone();
         let settled = |status: &Status| {
@@ -136,7 +143,7 @@ impl Handle {
     }
 
     fn last_words(&self, status: &Status) -> String {
-        let lines = logs::last_lines(&self.spec.log, status.log_from, LAST_WORDS);
+        let lines = logs::last_words(&self.spec.log, status.log_from, LAST_WORDS);
         let log = self.spec.log.display();
         match lines.is_empty() {
             true => format!("; its log: {log}"),

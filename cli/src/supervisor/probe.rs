@@ -5,15 +5,20 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 use towpath_kafka_admin::{Admin, Login};
 use towpath_stack::home::Home;
 use towpath_stack::kafka::{ADMIN, Kafka};
 use towpath_stack::state::{Phase, State};
+use towpath_stack::terminal::say;
 
 use crate::readiness::Readiness;
 
 /// One answer may take this long.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What takes no longer needs no word.
+const MOMENT: Duration = Duration::from_secs(1);
+const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// How to see that a part is ready.
 #[derive(Clone)]
@@ -40,9 +45,31 @@ pub(crate) enum Probe {
 impl Probe {
     /// Ready, or the reason why not.
     pub(crate) async fn check(&self) -> Result<()> {
-        match tokio::time::timeout(PATIENCE, self.ask()).await {
+        self.check_for(PATIENCE).await
+    }
+
+    async fn check_for(&self, patience: Duration) -> Result<()> {
+        match tokio::time::timeout(patience, self.ask()).await {
             Ok(answer) => answer,
-            Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("no answer within {} s", patience.as_secs()),
+        }
+    }
+
+    /// Asks until the part answers, for this long at most. Says that it waits, where that takes longer than a moment.
+    pub(crate) async fn wait(&self, part: &str, patience: Duration) -> Result<()> {
+        let begun = Instant::now();
+        let mut said = false;
+        loop {
+            let asked = if said { self.check().await } else { self.check_for(MOMENT).await };
+            let Err(error) = asked else { return Ok(()) };
+            if begun.elapsed() >= patience {
+                return Err(error.context(format!("{part} doesn't answer (waited {} s)", begun.elapsed().as_secs())));
+            }
+            if !said {
+                said = true;
+                say(&format!("Waiting for {part}: {error:#}"));
+            }
+            sleep(ASK_EVERY).await;
         }
     }
 

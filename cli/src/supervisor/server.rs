@@ -10,7 +10,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use towpath_stack::control::{Answer, Environments, MAX_REQUEST_BYTES, Request, socket};
+use tokio::time::sleep;
+use towpath_stack::control::{Answer, Environments, MAX_REQUEST_BYTES, Request, WORKING_EVERY, socket};
 use towpath_stack::home::Home;
 
 use super::detour::{Detour, DetourSlot};
@@ -89,9 +90,9 @@ impl Desk {
             Ok(Request::Detour { environment }) => {
                 self.divert(environment, read.into_inner().into_inner(), &mut write).await
             }
-            Ok(Request::Stop { part }) => answer(&mut write, self.restart(&part, true, false).await).await,
-            Ok(Request::Start { part }) => answer(&mut write, self.restart(&part, false, true).await).await,
-            Ok(Request::Restart { part }) => answer(&mut write, self.restart(&part, true, true).await).await,
+            Ok(Request::Stop { part }) => self.at_work(&part, self.restart(&part, true, false), &mut write).await,
+            Ok(Request::Start { part }) => self.at_work(&part, self.restart(&part, false, true), &mut write).await,
+            Ok(Request::Restart { part }) => self.at_work(&part, self.restart(&part, true, true), &mut write).await,
             Err(error) => answer(&mut write, Err(anyhow!("not a request: {error}"))).await,
         }
     }
@@ -114,6 +115,28 @@ impl Desk {
         answer(write, ended.map(|()| "the detour is gone".to_owned())).await
     }
 
+    /// Answers once the work is done, and says until then how far the part is.
+    async fn at_work(
+        &self,
+        part: &str,
+        work: impl Future<Output = Result<String>>,
+        write: &mut OwnedWriteHalf,
+    ) -> Result<()> {
+        tokio::pin!(work);
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut work => break done,
+                () = sleep(WORKING_EVERY) => {}
+            }
+            if let Ok(handle) = Handle::find(&self.parts, part) {
+                // A client that has gone doesn't end the work: a part that is stopped is started again.
+                let _ = send(write, &Answer::Working(handle.how_far())).await;
+            }
+        };
+        answer(write, done).await
+    }
+
     async fn restart(&self, part: &str, stop: bool, start: bool) -> Result<String> {
         let handle = Handle::find(&self.parts, part)?;
         let began = Instant::now();
@@ -133,7 +156,11 @@ async fn answer(write: &mut OwnedWriteHalf, result: Result<String>) -> Result<()
         Ok(text) => Answer::Done(text),
         Err(error) => Answer::Failed(format!("{error:#}")),
     };
-    let mut line = serde_json::to_string(&answer)?;
+    send(write, &answer).await
+}
+
+async fn send(write: &mut OwnedWriteHalf, answer: &Answer) -> Result<()> {
+    let mut line = serde_json::to_string(answer)?;
     line.push('\n');
     write.write_all(line.as_bytes()).await?;
     Ok(())

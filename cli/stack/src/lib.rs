@@ -9,6 +9,7 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod replica;
+pub mod room;
 pub mod running;
 pub mod secrets;
 pub mod services;

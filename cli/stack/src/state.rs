@@ -146,8 +146,12 @@ impl State {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
-        let state = serde_json::from_str(&text)
-            .with_context(|| format!("{} is damaged: remove it once nothing of the stack runs", file.display()))?;
+        let state = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is not of this version of Towpath, or damaged: remove it once nothing of the stack runs",
+                file.display()
+            )
+        })?;
         Ok(Some(state))
     }
 
@@ -165,6 +169,19 @@ impl State {
             Some(state) if state.phase != Phase::Stopped => Ok(state),
             _ => bail!("no stack runs under {}: start it with `{}`", home.path().display(), home.command("up")),
         }
+    }
+
+    /// Refuses where one of these parts was stopped, and says how to start it.
+    pub fn needs(&self, home: &Home, parts: &[String]) -> Result<()> {
+        let stopped = |name: &&String| {
+            self.parts.iter().any(|part| part.name == **name && matches!(part.state, PartState::Stopped))
+        };
+        let stopped: Vec<&str> = parts.iter().filter(stopped).map(String::as_str).collect();
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        let are = if stopped.len() == 1 { "is" } else { "are" };
+        bail!("{} {are} stopped: `{}`", stopped.join(", "), home.command(&format!("start {}", stopped.join(" "))))
     }
 
     /// The state as it is now: where the supervisor is gone, its word no longer counts, only its processes.
@@ -196,6 +213,22 @@ mod tests {
         let state = example(Identity::of_this_process().unwrap(), vec![part("redis", None)]);
         state.save(&home).unwrap();
         assert_eq!(State::current(&home).unwrap(), Some(state));
+    }
+
+    #[test]
+    fn a_part_that_was_stopped_is_named_with_what_starts_it() {
+        let folder = TempDir::new();
+        let home = Home::resolve(Some(folder.path())).unwrap();
+        let mut state = example(Identity::of_this_process().unwrap(), vec![part("redis", None), part("kafka", None)]);
+        let needs = |state: &State, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            state.needs(&home, &names).map_err(|error| error.to_string())
+        };
+        state.parts[0].state = PartState::Ready;
+        state.parts[1].state = PartState::Stopped;
+        assert_eq!(needs(&state, &["redis", "elsewhere"]), Ok(()));
+        let refused = needs(&state, &["redis", "kafka"]).unwrap_err();
+        assert!(refused.starts_with("kafka is stopped: `./towpath start kafka --home "), "{refused}");
     }
 
     #[test]

@@ -1,10 +1,41 @@
 //! What a person reads in a terminal. Data goes to stdout, all else to stderr.
 use std::io::Write;
+use std::time::Duration;
 
 /// One line on stderr.
 pub fn say(text: &str) {
     // A closed stderr is no error: the reader has gone.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// An error with its causes, each said once: many texts have their cause in them already.
+#[must_use]
+pub fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(cause.trim()) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// What is done sooner needs no word.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// Does this work. Where it takes longer than a moment, says what it waits for.
+pub async fn saying<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => done,
+        () = tokio::time::sleep(MOMENT) => {
+            say(&format!("Waiting for {what}"));
+            work.await
+        }
+    }
 }
 
 /// One line of data, on stdout.
@@ -33,6 +64,13 @@ pub fn number(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("connection refused").context("order: connection refused").context("migrate");
+        assert_eq!(told(&error), "migrate: order: connection refused");
+        assert_eq!(told(&anyhow::anyhow!("one").context("two")), "two: one");
+    }
 
     #[test]
     fn thousands_stand_apart() {

@@ -34,6 +34,18 @@ pub(crate) struct Record {
     pub(crate) reason: Option<String>,
 }
 
+/// How long a broker may take to answer before anything was done to it.
+const FIRST_PATIENCE: Duration = Duration::from_secs(8);
+
+/// Whether Kafka answers at all.
+pub(crate) async fn answers(kafka: &Kafka) -> Result<()> {
+    let asked = kafka.clone();
+    let asking = move || anyhow::Ok(consumer(&asked)?.fetch_metadata(None, FIRST_PATIENCE).map(drop)?);
+    let (address, seconds) = (&kafka.address, FIRST_PATIENCE.as_secs());
+    let answered = tokio::task::spawn_blocking(asking).await?;
+    answered.with_context(|| format!("Kafka at {address} doesn't answer (waited {seconds} s)"))
+}
+
 /// Where the topics end whose names are wanted.
 pub(crate) async fn offsets(kafka: &Kafka, wanted: impl Fn(&str) -> bool + Send + 'static) -> Result<Offsets> {
     let kafka = kafka.clone();

@@ -1,8 +1,10 @@
 //! What the machine needs before anything is started: programs, Kafka's jars, the components.
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use towpath_stack::checkout;
+use towpath_stack::home::Home;
+use towpath_stack::room;
 use towpath_stack::services::Services;
 use towpath_stack::state::Servers;
 
@@ -16,6 +18,26 @@ use crate::wasm;
 pub(crate) struct Machine {
     /// Kafka's jars; none where containers are the servers.
     pub(crate) jars: Option<Jars>,
+}
+
+/// What the data of a new stack take, four databases and Kafka, and what one that goes on needs for its first minutes.
+const NEW_STACK: u64 = 400 << 20;
+const OLD_STACK: u64 = 64 << 20;
+
+/// Refuses a disk that is too full before anything is made on it.
+pub(super) fn room(home: &Home) -> Result<()> {
+    let (is_new, left) = (!home.data().join("kafka").exists(), room::left(home.path()));
+    let (wanted, whose) = if is_new { (NEW_STACK, "a new stack takes") } else { (OLD_STACK, "this stack needs") };
+    match left {
+        Some(left) if left < wanted => bail!(
+            "the disk is full under {}: it has {} MiB left, and {whose} {} MiB. Make room there, or choose another place \
+             with --home",
+            home.path().display(),
+            left >> 20,
+            wanted >> 20
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Installs programs, fetches jars, builds components: each as far as it isn't there.

@@ -33,6 +33,6 @@ impl Detour {
     async fn answer(&mut self) -> Result<()> {
         let mut line = String::new();
         self.connection.read_line(&mut line).await?;
-        Answer::read(&line).map(drop)
+        Answer::parse(&line)?.outcome().map(drop)
     }
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ pub type Environments = BTreeMap<String, BTreeMap<String, String>>;
 
 /// The supervisor reads no longer request. The longest is a detour of all relays and hosts, a dozen addresses each.
 pub const MAX_REQUEST_BYTES: u64 = 128 * 1024;
+
+/// A supervisor that is at work on a request says so this often.
+pub const WORKING_EVERY: Duration = Duration::from_secs(1);
 
 /// What can be asked of a supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,10 +47,12 @@ pub enum Request {
     Down,
 }
 
-/// What it answers: a line for a person.
+/// What it answers: lines for a person, the last of which says what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
+    /// It is at work: on what.
+    Working(String),
     /// It is done.
     Done(String),
     /// It is not done, and why.
@@ -62,9 +68,14 @@ impl Request {
 
 impl Answer {
     /// What a line of the supervisor says; an empty one says that there is none any more.
-    pub(super) fn read(line: &str) -> Result<String> {
-        match serde_json::from_str(line).context("the supervisor ended before it answered")? {
-            Self::Done(text) => Ok(text),
+    pub(super) fn parse(line: &str) -> Result<Self> {
+        serde_json::from_str(line).ok().context("the supervisor ended before it answered")
+    }
+
+    /// What came of it, as the last line says.
+    pub(super) fn outcome(self) -> Result<String> {
+        match self {
+            Self::Done(text) | Self::Working(text) => Ok(text),
             Self::Failed(text) => bail!(text),
         }
     }
