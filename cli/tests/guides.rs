@@ -114,6 +114,64 @@ fn a_new_application_does_what_its_readme_says() {
     run(&folder, "cargo fmt --check", with_checkout).expect(0, &[]);
 }
 
+/// On a stack of its own, which a newcomer has from `./towpath up`: only its address differs.
+#[test]
+fn the_readmes_walk_through_the_api_does_what_it_says() {
+    let home = support::Home::new();
+    home.towpath(&["up", "--detach", "--no-build", "--ports", "auto"]).expect(0, &["Towpath is up"]);
+    let url = home.towpath(&["status", "--json"]).expect(0, &[]).json()["url"].as_str().unwrap().to_owned();
+    let page = fs::read_to_string(repository().join("README.md")).unwrap();
+    let walk = commands(&blocks(&page, "## A walk through the API"));
+    assert!(walk.contains("http://127.0.0.1:3000"), "{walk}");
+    let walk = walk.replace("http://127.0.0.1:3000", &url);
+    let at_home = |shell: &mut Command| {
+        shell.env("TOWPATH_HOME", home.path());
+    };
+    let ran = run(repository(), &walk, at_home).expect(0, &[]);
+    for said in [
+        "HTTP/1.1 201 Created",
+        "\"sku\":\"LANTERN-1\",\"delta\":10,\"reason\":\"delivery\"",
+        "\"status\":\"confirmed\",\"reason\":null,\"total\":{\"amount\":8400,\"currency\":\"EUR\"}",
+        "\"type\":\"order.confirmed\"",
+        "\"status\":\"captured\"",
+        "{\"sku\":\"LANTERN-1\",\"on_hand\":",
+        "\"status\":\"cancelled\",\"reason\":\"requested_by_customer\"",
+        "UPDATE 1\n",
+    ] {
+        assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains("\"code\":"), "no answer is a problem: {}", ran.stdout);
+    // The first answer again, and a total that is another.
+    let order = |key: &str, total: u32| {
+        let body = format!(
+            "{{\"customer_id\": \"c-1\", \"lines\": [{{\"sku\": \"LANTERN-1\", \"quantity\": 2}}], \
+             \"payment_method\": \"pm_card_visa\", \"expected_total\": {{\"amount\": {total}, \"currency\": \"EUR\"}}}}"
+        );
+        let line = "curl -s $1/v1/orders -H \"idempotency-key: $2\" -H 'content-type: application/json' -d \"$3\"";
+        outcome(Command::new("bash").args(["-c", line, "bash", &url, key, &body])).expect(0, &[]).json()
+    };
+    assert_eq!(order("order-2", 8400)["id"], order("order-2", 8400)["id"]);
+    let (first, new) = (order("order-2", 8400)["id"].clone(), order("order-3", 1)["code"].clone());
+    assert!(ran.stdout.contains(first.as_str().unwrap()), "order-2 is the order of the walk");
+    assert_eq!(new, "price_changed");
+}
+
+/// Its component is built from PyPI, which is done by hand: here what needs no network.
+#[test]
+fn a_new_application_in_python_passes_its_tests() {
+    let home = TempDir::new();
+    let made = run(home.path(), "towpath new shop-reviews --language python", with_checkout).expect(0, &["Made"]);
+    assert!(made.stdout.contains("  python3 -m unittest\n"), "{}", made.stdout);
+    let folder = home.path().join("shop-reviews");
+    run(&folder, "python3 -m unittest", with_checkout).expect(0, &["Ran 4 tests", "OK"]);
+    let services =
+        towpath_stack::services::Services::read(&folder.join("relay.toml"), &folder.join("spin.toml")).unwrap();
+    assert_eq!(services.components()[0].build.as_deref(), Some("sh build.sh"));
+    // Without Python, the build says what is missing.
+    run(&folder, "PATH=/nowhere /bin/sh build.sh", with_checkout)
+        .expect(1, &["Python 3.10 or newer", "apt-get install python3"]);
+}
+
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `./towpath test` starts the servers"))
 }

@@ -26,6 +26,7 @@ Examples:
   towpath new shop-reviews                     in the new folder shop-reviews
   towpath new shop-reviews --dir ~/src/reviews in another folder
   towpath new shop-reviews --dir .             in this folder, if it is empty
+  towpath new shop-reviews --language python   with a component in Python
   cd shop-reviews && ../towpath up             build and start it"
 )]
 pub(crate) struct Args {
@@ -35,18 +36,21 @@ pub(crate) struct Args {
     /// Where it goes: a folder that is empty or not there [default: NAME]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// What the component is written in
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    language: Language,
 }
 
 pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     let root = checkout::repository()?;
     let folder = args.dir.clone().unwrap_or_else(|| args.name.as_str().into());
     let place = Place { root: &root, name: &args.name };
-    place::put(&folder, &template::files(Language::Rust, &place)?)?;
+    place::put(&folder, &template::files(args.language, &place)?)?;
     let towpath = template::shell_word(&template::towpath(&root, &folder)?);
     say(&format!("Made {} in {}. Its README.md says what is where. Next:", args.name.as_str(), folder.display()));
     for line in [
         format!("  cd {}", template::shell_word(&folder.display().to_string())),
-        "  cargo test".to_owned(),
+        format!("  {}", args.language.tests()),
         format!("  {towpath} up --detach"),
     ] {
         print(&line)?;

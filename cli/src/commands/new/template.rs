@@ -7,9 +7,22 @@ use super::name::Name;
 use super::place::Files;
 
 /// What the component is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Language {
+    /// With Towpath's SDK
     Rust,
+    /// With Spin's SDK, fetched from PyPI when it is built
+    Python,
+}
+
+impl Language {
+    /// What runs the tests of a new application.
+    pub(super) fn tests(self) -> &'static str {
+        match self {
+            Self::Rust => "cargo test",
+            Self::Python => "python3 -m unittest",
+        }
+    }
 }
 
 /// What the content of the files depends on.
@@ -28,12 +41,12 @@ macro_rules! template {
 
 /// What is the same in every language.
 const SHARED: &[(&str, &str)] = template! {
-    ".gitignore": "gitignore",
     "relay.toml": "relay.toml",
     "migrations/%NAME%/V1__notes.sql": "V1__notes.sql",
 };
 
 const RUST: &[(&str, &str)] = template! {
+    ".gitignore": "gitignore",
     "Cargo.toml": "rust/Cargo.toml",
     "README.md": "rust/README.md",
     "spin.toml": "rust/spin.toml",
@@ -46,6 +59,18 @@ const RUST: &[(&str, &str)] = template! {
     "tests/refusals.rs": "rust/tests/refusals.rs",
 };
 
+const PYTHON: &[(&str, &str)] = template! {
+    ".gitignore": "python/gitignore",
+    "README.md": "python/README.md",
+    "app.py": "python/app.py",
+    "build.sh": "python/build.sh",
+    "notes.py": "python/notes.py",
+    "relay.py": "python/relay.py",
+    "requirements.txt": "python/requirements.txt",
+    "spin.toml": "python/spin.toml",
+    "test_notes.py": "python/test_notes.py",
+};
+
 /// The versions of crates and compiler that Towpath is tested with, and its form, so that an application begins with those.
 const TESTED: [&str; 3] = ["Cargo.lock", "rust-toolchain.toml", "rustfmt.toml"];
 
@@ -53,6 +78,7 @@ const TESTED: [&str; 3] = ["Cargo.lock", "rust-toolchain.toml", "rustfmt.toml"];
 pub(super) fn files(language: Language, place: &Place<'_>) -> Result<Files> {
     let own = match language {
         Language::Rust => RUST,
+        Language::Python => PYTHON,
     };
     let values = values(place)?;
     let filled = |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
