@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval_at, sleep};
 use towpath_stack::process::{Identity, MARK, holder_of_port};
 use towpath_stack::state::PartState;
 
@@ -23,6 +23,8 @@ use super::spec::PartSpec;
 const TRIES_OF_FIRST_START: u32 = 3;
 const PROBE_EVERY: Duration = Duration::from_millis(60);
 const LAST_WORDS: usize = 6;
+/// How often a part that takes long to start is told of.
+const WORD_EVERY: Duration = Duration::from_secs(10);
 
 /// What others see of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,6 +267,7 @@ impl Actor {
         };
         let (probe, told) = (self.spec.probe.clone(), self.status.clone());
         let mut ready_since = None;
+        let mut word = interval_at(began + WORD_EVERY, WORD_EVERY);
         loop {
             tokio::select! {
                 () = family.first_ended(&mut child) => {
@@ -275,12 +278,23 @@ impl Actor {
                     ready_since = Some(Instant::now());
                     self.become_ready(began);
                 }
+                _ = word.tick(), if ready_since.is_none() => self.say_how_far(),
                 order = self.next_stop() => {
                     self.terminate(&mut child, &family).await;
                     return order.map_or(End::Abandoned, End::Asked);
                 }
             }
         }
+    }
+
+    /// What it has logged last, while it starts.
+    fn say_how_far(&self) {
+        let (from, note) = {
+            let status = self.status.borrow();
+            (status.log_from, status.note.clone().unwrap_or_default())
+        };
+        let said = logs::last_lines(&self.spec.log, from, 1).pop().unwrap_or(note);
+        self.say(format!("{} is starting still: {said}", self.spec.name));
     }
 
     fn become_ready(&self, began: Instant) {
