@@ -101,9 +101,9 @@ impl Server {
     async fn initialise(&self, data: &Path, programs: &Postgres, run_as: Option<&RunAs>) -> Result<()> {
         // An `up` that was killed may have left an initdb that still writes: into a folder of its own.
         remove_half_made(data, &self.name);
-        let own = std::process::id();
-        let new = data.with_file_name(format!("{}.new-{own}", self.name));
-        let password = data.with_file_name(format!("{}.password-{own}", self.name));
+        let pid = std::process::id();
+        let new = data.with_file_name(format!("{}.new-{pid}", self.name));
+        let password = data.with_file_name(format!("{}.password-{pid}", self.name));
         remove(&new)?;
         // Whatever ends this, nothing half made stays, and no password.
         let _half = HalfMade { folder: new.clone(), password: password.clone() };
