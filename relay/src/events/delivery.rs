@@ -36,6 +36,7 @@
 //! Rebalancing is cooperative: what a relay keeps goes on while partitions move. Membership is dynamic: static membership
 //! would spare a restarted relay a session timeout, but hold the partitions of one that stops for good.
 
+mod committer;
 mod consumer;
 mod content;
 mod group;

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 use rdkafka::ClientContext;
+use rdkafka::Offset;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::KafkaError;
 use tokio_util::sync::CancellationToken;
 
+use super::committer::Committer;
 use super::group::{Group, Place, bare_list, list};
 use super::intake;
 use crate::component::LEFT_TO_OTHERS_AFTER;
@@ -76,18 +77,21 @@ impl Callbacks {
                 counter!(names::REBALANCES, "service" => self.group.name()).increment(1);
                 self.group.assign(list);
             }
-            Rebalance::Revoke(list) => {
+            Rebalance::Revoke(given) => {
                 let lost = consumer.assignment_lost();
                 let taken: Vec<Place> =
-                    list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+                    given.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
                 tracing::info!(service, partitions = taken.len(), lost, "giving partitions back");
                 // Another relay has what was lost already: don't finish or commit anything there.
                 let drain = if lost { Duration::ZERO } else { self.drain };
                 let marks = self.group.revoke(&taken, drain);
                 // Not synchronously: that waits for as long as Kafka has no coordinator, and nothing is polled meanwhile. The
-                // client gives the partitions back once the commit was answered.
-                if !lost {
-                    send_commit(consumer, &self.group, &marks);
+                // client gives the partitions back once the commit was answered; nobody else hears of the answer.
+                if !lost
+                    && !marks.is_empty()
+                    && let Err(error) = consumer.commit(&list(&marks), CommitMode::Async)
+                {
+                    tracing::debug!(service, %error, "committing offsets of partitions that are given back failed");
                 }
             }
             Rebalance::Error(error) => {
@@ -117,16 +121,6 @@ impl ConsumerContext for Callbacks {
     fn pre_rebalance(&self, consumer: &Client, rebalance: &Rebalance<'_>) {
         self.guarded(|| self.follow(consumer, rebalance));
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        self.guarded(|| {
-            self.group.membership.commit_answered(result.is_ok());
-            if let Err(error) = result {
-                tracing::debug!(service = &*self.group.service.name, %error, "committing offsets failed; retrying");
-                self.group.commit_failed();
-            }
-        });
-    }
 }
 
 /// What the poll loop needs.
@@ -147,7 +141,9 @@ impl Poll {
     /// `abandoned`: the task that waits for it is gone.
     pub(super) fn run(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
         let group = &self.group;
-        let consumer = connect(group, &self.kafka, self.session)?;
+        let consumer = Arc::new(connect(group, &self.kafka, self.session)?);
+        let committer = Committer::begin(&consumer, group)
+            .map_err(|error| KafkaError::ClientCreation(format!("no thread for commits: {error}")))?;
         consumer.subscribe(&group.routes.topics())?;
         let mut committed_at = Instant::now();
         let mut result = Ok(());
@@ -155,21 +151,21 @@ impl Poll {
         let reached = || group.component.unreached_for() <= LEFT_TO_OTHERS_AFTER;
         while !self.stop.is_cancelled() && !forced() && result.is_ok() && reached() {
             if group.membership.turn() {
-                prove_membership(&consumer, group);
+                prove_membership(&committer, group);
             }
             result = take_burst(&consumer, group);
             consumer.context().raise();
             seek(&consumer, group);
             balance(&consumer, group);
-            if committed_at.elapsed() >= COMMIT_EVERY {
+            if committed_at.elapsed() >= COMMIT_EVERY && !group.membership.awaits_answers() {
                 committed_at = Instant::now();
-                send_commit(&consumer, group, &group.marks_to_commit());
+                committer.commit(&group.marks_to_commit());
             }
         }
         let drain = if forced() { Duration::ZERO } else { self.drain };
         let marks = group.revoke(&group.places(), drain);
         if !forced() {
-            send_commit(&consumer, group, &marks);
+            committer.commit(&marks);
             let began = Instant::now();
             while group.membership.awaits_answers() && began.elapsed() < LAST_COMMIT && !forced() {
                 let _ = consumer.poll(POLL);
@@ -261,27 +257,13 @@ fn balance(consumer: &Client, group: &Group) {
     }
 }
 
-/// Sends a commit. Its answer comes with a later poll.
-fn send_commit(consumer: &Client, group: &Group, marks: &[(Place, i64)]) {
-    if marks.is_empty() {
-        return;
-    }
-    match consumer.commit(&list(marks), CommitMode::Async) {
-        Ok(()) => group.membership.commit_sent(),
-        Err(error) => {
-            tracing::debug!(service = &*group.service.name, %error, "committing offsets failed; retrying");
-            group.commit_failed();
-        }
-    }
-}
-
 /// After a stall: Kafka takes a commit only from a member of the group as it is now.
-fn prove_membership(consumer: &Client, group: &Group) {
+fn prove_membership(committer: &Committer, group: &Group) {
     let marks = group.marks();
     if marks.is_empty() {
         return group.membership.confirmed();
     }
     if group.membership.begin_proof() {
-        send_commit(consumer, group, &marks);
+        committer.commit(&marks);
     }
 }
