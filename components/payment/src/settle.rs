@@ -1,7 +1,8 @@
 //! Charges and refunds the payment of an order.
 //!
-//! Each round reads the rows, calls the provider for what is next, and records the answer in one unit of work, if the rows
-//! still are as they were read. Otherwise another handler was first, and the next round reads what it wrote. If a round
+//! Each round calls the provider for what is next by the rows as they were read, and records the answer in one unit of work,
+//! which reads them for the next round, if they still are as they were. Otherwise another handler was first, and the next
+//! round reads what it wrote. If a round
 //! dies at any point, the relay delivers the event again, and the provider tells what the first call did.
 
 mod record;
@@ -26,6 +27,7 @@ use crate::{
     },
     store::{self, Row},
 };
+use record::Record;
 
 /// The most rounds, before the event gets 503. A handler takes five steps at most.
 const MAX_ROUNDS: usize = 12;
@@ -112,32 +114,30 @@ async fn settle(
         // The provider was called for a payment that has no row: the event must not count as handled.
         let payment = row.ok_or_else(lost)?;
         let step = Step { relay, provider: &provider, order_id, payment: &payment, raised: &raised };
-        match payment.seen.next() {
+        row = match payment.seen.next() {
             Next::Create => step.create(unit()).await?,
             Next::Confirm => step.confirm(unit()).await?,
             Next::Close => step.end(unit(), &Standing::Cancelled).await?,
-            Next::Cancel => {
-                if step.cancel(unit()).await? == Go::Wait {
-                    return Ok(());
-                }
-            }
+            Next::Cancel => match step.cancel(unit()).await? {
+                Go::On(row) => row,
+                Go::Wait => return Ok(()),
+            },
             Next::Refund => step.give_back().await?,
             Next::Nothing => return Ok(()),
-        }
-        row = look(relay, order_id).await?;
+        };
     }
     Err(contention())
 }
 
 /// Whether the next step can be taken now.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Go {
-    On,
+    /// From this row.
+    On(Option<Row>),
     /// A bank works on it: the timer goes on.
     Wait,
 }
 
-/// One step of a payment, from the row as it was read.
+/// One step of a payment, from the row as it was read. Each returns the row as it is afterwards.
 struct Step<'a> {
     relay: &'a Relay,
     provider: &'a Provider<'a>,
@@ -149,7 +149,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     /// Creates the intent and keeps its id. Nobody is charged, so a lost answer costs an intent that nobody confirms.
-    async fn create(&self, unit: UnitOfWork) -> Result<(), Problem> {
+    async fn create(&self, unit: UnitOfWork) -> Result<Option<Row>, Problem> {
         let Row { amount, payment_method, attempt, .. } = self.payment;
         let units = match Units::of(*amount) {
             Ok(units) => units,
@@ -161,7 +161,7 @@ impl Step<'_> {
         let (order_id, payment_method) = (self.order_id, payment_method.clone());
         let charge = Charge { order_id, money: *amount, units, payment_method };
         match self.provider.create(charge, *attempt).await {
-            Ok(Created::Intent(intent)) => record::created(self.payment, &intent).run(self.relay).await,
+            Ok(Created::Intent(intent)) => record::created(self.payment, &intent).then_look(self.relay, order_id).await,
             Ok(Created::Declined(decline)) => self.end(unit, &Standing::Declined(decline)).await,
             Ok(Created::Differs { intent, what }) => {
                 let payment = Row { reference: Some(intent), ..self.payment.clone() };
@@ -173,7 +173,7 @@ impl Step<'_> {
     }
 
     /// Charges the intent.
-    async fn confirm(&self, unit: UnitOfWork) -> Result<(), Problem> {
+    async fn confirm(&self, unit: UnitOfWork) -> Result<Option<Row>, Problem> {
         let (intent, units) = self.intent()?;
         let Row { payment_method, attempt, .. } = self.payment;
         match self.provider.confirm(self.order_id, intent, payment_method, *attempt, &units).await {
@@ -193,8 +193,7 @@ impl Step<'_> {
         let (intent, units) = self.intent()?;
         let standing = self.provider.cancel(intent, &units).await?;
         if self.payment.seen.closes(&standing) {
-            record::closed(self.payment).run(self.relay).await?;
-            return Ok(Go::On);
+            return record::closed(self.payment).then_look(self.relay, self.order_id).await.map(Go::On);
         }
         if standing == Standing::Processing {
             if self.payment.seen.stands(&standing).is_some() {
@@ -202,8 +201,7 @@ impl Step<'_> {
             }
             return Ok(Go::Wait);
         }
-        self.end(unit, &standing).await?;
-        Ok(Go::On)
+        self.end(unit, &standing).await.map(Go::On)
     }
 
     /// Asks what became of a payment that waits, and records it; whether that changed it.
@@ -217,7 +215,7 @@ impl Step<'_> {
         Ok(true)
     }
 
-    async fn give_back(&self) -> Result<(), Problem> {
+    async fn give_back(&self) -> Result<Option<Row>, Problem> {
         let (intent, units) = self.intent()?;
         let refund = Refund { order_id: self.order_id, intent: intent.into(), units: units.clone() };
         let given = match self.provider.refund(refund, self.payment.refund_attempt).await {
@@ -232,34 +230,37 @@ impl Step<'_> {
             }
             other => other?,
         };
-        record::given(self.order_id, self.payment.id, self.payment.amount, &given).run(self.relay).await
+        let given = record::given(self.order_id, self.payment.id, self.payment.amount, &given);
+        given.then_look(self.relay, self.order_id).await
     }
 
     /// Records what became of the intent.
-    async fn end(&self, unit: UnitOfWork, standing: &Standing) -> Result<(), Problem> {
+    async fn end(&self, unit: UnitOfWork, standing: &Standing) -> Result<Option<Row>, Problem> {
         self.end_with(unit, self.payment, standing).await
     }
 
-    async fn end_with(&self, unit: UnitOfWork, payment: &Row, standing: &Standing) -> Result<(), Problem> {
+    async fn end_with(&self, unit: UnitOfWork, payment: &Row, standing: &Standing) -> Result<Option<Row>, Problem> {
         let Some(status) = self.payment.seen.stands(standing) else {
             return Err(ProviderError::later("the intent is not confirmed").into());
         };
         let seen = self.payment.reference.as_deref();
-        record::ended(unit, self.order_id, payment, seen, status, standing).run(self.relay).await
+        let ended = record::ended(unit, self.order_id, payment, seen, status, standing);
+        ended.then_look(self.relay, self.order_id).await
     }
 
     /// The next round calls under another key: once in a delivery, so that a provider that fails again gets a pause.
-    async fn raise(&self, error: ProviderError) -> Result<(), Problem> {
+    async fn raise(&self, error: ProviderError) -> Result<Option<Row>, Problem> {
         self.raise_by(store::RAISE, self.payment.attempt, error).await
     }
 
-    async fn raise_refund(&self, error: ProviderError) -> Result<(), Problem> {
+    async fn raise_refund(&self, error: ProviderError) -> Result<Option<Row>, Problem> {
         self.raise_by(store::RAISE_REFUND, self.payment.refund_attempt, error).await
     }
 
-    async fn raise_by(&self, sql: &str, attempt: i32, error: ProviderError) -> Result<(), Problem> {
-        self.relay.run(UnitOfWork::new().step(sql, [self.payment.id.into(), attempt.into()])).await?;
-        if self.raised.replace(true) { Err(error.into()) } else { Ok(()) }
+    async fn raise_by(&self, sql: &str, attempt: i32, error: ProviderError) -> Result<Option<Row>, Problem> {
+        let raise = Record::of(UnitOfWork::new().step(sql, [self.payment.id.into(), attempt.into()]));
+        let row = raise.then_look(self.relay, self.order_id).await?;
+        if self.raised.replace(true) { Err(error.into()) } else { Ok(row) }
     }
 
     /// The intent, and what it is about.

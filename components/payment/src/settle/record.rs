@@ -1,9 +1,12 @@
 //! The units of work that record what the provider answered, each guarded by the rows as they were read.
 
 use serde_json::json;
-use towpath_sdk::{Id, Money, Outcome, Problem, Relay, UnitOfWork};
+use towpath_sdk::{Id, Money, Outcome, Problem, Relay, Rows, UnitOfWork};
 
-use super::schedule::{WHILE_PENDING, WHILE_SUCCEEDED, WHILE_WAITING};
+use super::{
+    look,
+    schedule::{WHILE_PENDING, WHILE_SUCCEEDED, WHILE_WAITING},
+};
 use crate::{
     domain::{AMOUNT_MISMATCH, CANCELLED_AT_PROVIDER, Cancellation, REFUND_FAILED, Status},
     events,
@@ -30,15 +33,30 @@ impl Record {
     /// A guard that isn't met is no failure, and neither is an event that was handled before: the next look tells. Whoever
     /// has to hear of it does once it is recorded.
     pub(super) async fn run(self, relay: &Relay) -> Result<(), Problem> {
+        self.recorded(relay).await.map(drop)
+    }
+
+    /// The same, and reads the payment of this order as it is afterwards, in the same unit of work where that commits.
+    pub(super) async fn then_look(mut self, relay: &Relay, order_id: Id) -> Result<Option<Row>, Problem> {
+        self.unit = self.unit.step(store::SEEN, [order_id.into()]);
+        match self.recorded(relay).await? {
+            Some(results) => Ok(store::read_payment(results.last())?),
+            None => look(relay, order_id).await,
+        }
+    }
+
+    /// What the steps returned; `None` where nothing was recorded.
+    async fn recorded(self, relay: &Relay) -> Result<Option<Vec<Rows>>, Problem> {
         match relay.run(self.unit).await {
-            Err(error) if error.unmet() == Some(MOVED_ON) => Ok(()),
+            Err(error) if error.unmet() == Some(MOVED_ON) => Ok(None),
             Err(error) => Err(error.into()),
-            Ok(outcome) => {
-                if let (Outcome::Committed(_), Some(person)) = (outcome, self.person) {
+            Ok(Outcome::Committed(results)) => {
+                if let Some(person) = self.person {
                     person.tell();
                 }
-                Ok(())
+                Ok(Some(results))
             }
+            Ok(Outcome::Duplicate | Outcome::Replayed(_)) => Ok(None),
         }
     }
 }
