@@ -117,7 +117,9 @@ pub(crate) async fn keep_trying(
     let mut admin = admin(kafka);
     loop {
         turns.turn();
-        let (seen, cause) = match look(config, &mut admin, &open).await {
+        // Kafka may take longer to answer than the relay has for its stop.
+        let Some(looked) = stop.run_until_cancelled(look(config, &mut admin, &open)).await else { return };
+        let (seen, cause) = match looked {
             Ok(looked) => {
                 looked.longer.into_iter().for_each(&longer);
                 (looked.seen, String::new())

@@ -148,6 +148,25 @@ async fn a_signal_stops_it_gracefully() {
 }
 
 #[tokio::test]
+async fn a_stop_waits_for_no_answer_of_kafka() {
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("brokers = \"{}\"", silent.local_addr().unwrap());
+    let setup = Setup::new().service(ServiceSetup::new("alpha")).declare("events");
+    // Less than the relay waits for such an answer.
+    let text = setup.text("one").replacen("[relay]\n", "[relay]\nshutdown_deadline_ms = 5000\n", 1);
+    let lines: Vec<&str> =
+        text.lines().map(|line| if line.starts_with("brokers = ") { &*address } else { line }).collect();
+    let process = Process::start(&Config::new(&lines.join("\n"))).await;
+    // A look at the topics has begun.
+    silent.accept().unwrap();
+    process.signal(Signal::TERM);
+    let (code, said) = process.ends().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"graceful\":true"), "{said}");
+}
+
+#[tokio::test]
 async fn a_second_signal_does_not_wait() {
     use tokio::io::AsyncWriteExt;
     let setup = setup();
