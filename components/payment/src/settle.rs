@@ -223,7 +223,8 @@ impl Step<'_> {
                 match (self.provider.find_refund(intent, &units).await?, error) {
                     (Some(given), _) => given,
                     (None, ProviderError::Refused { code }) => {
-                        return record::refused(self.order_id, self.payment.id, &code).run(self.relay).await;
+                        let refused = record::refused(self.order_id, self.payment.id, &code);
+                        return refused.then_look(self.relay, self.order_id).await;
                     }
                     (None, error) => return self.raise_refund(error).await,
                 }
