@@ -1,4 +1,4 @@
-//! What writes dead letters, and what hears wake-ups, is watched from outside too.
+//! What writes and counts dead letters, and what hears wake-ups, is watched from outside too.
 
 use http::StatusCode;
 use towpath_fault_proxy::{Fate, Kafka, KafkaRequest, PRODUCE, Proxy, Tcp};
@@ -8,6 +8,8 @@ use crate::subscriber::Subscriber;
 use crate::support::{Servers, ServiceSetup, Setup, TestRelay, eventually};
 use crate::watchdog::{moves, noticed, noticed_of_all};
 use crate::{TOPIC, event, say_as};
+
+const FETCH: i16 = 1;
 
 /// A setup behind a proxy, whose service of this name publishes and hears, and whose component refuses everything.
 async fn refusing_behind(proxy: &Proxy<Kafka>, subscriber: &Subscriber, name: &str) -> Setup {
@@ -44,6 +46,26 @@ fn ignore(proxy: &Proxy<Kafka>, client: String, which: fn(&KafkaRequest) -> bool
             if request.client == client && which(request) { Fate::Ignored } else { Fate::Pass }
         },
     );
+}
+
+#[tokio::test]
+async fn what_counts_dead_letters_is_replaced_where_it_reads_none() {
+    const NAME: &str = "counted";
+    let proxy = before(&Servers::from_env().kafka).await;
+    let subscriber = Subscriber::start().await;
+    let setup = refusing_behind(&proxy, &subscriber, NAME).await;
+    let relay = setup.start().await;
+    say_as(NAME, &relay, &[event(&setup, "k", 0)]).await;
+    counted(&relay, NAME, 1).await;
+    ignore(&proxy, format!("{}-dlq", setup.id), |request| request.api_key == FETCH);
+    // A fetch before that is answered, whatever comes until then.
+    proxy.until_struck(1).await;
+    say_as(NAME, &relay, &[event(&setup, "k", 1)]).await;
+    let told = noticed_of_all(&relay, "dead letters").await;
+    assert!(told["cause"].as_str().unwrap().contains("not counted"), "{told}");
+    proxy.pass();
+    counted(&relay, NAME, 2).await;
+    all_move(&relay, "dead letters").await;
 }
 
 #[tokio::test]

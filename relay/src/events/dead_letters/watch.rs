@@ -129,8 +129,7 @@ impl Watcher {
         self.tell(&tallies);
         while !self.stop.is_cancelled() && !abandoned.is_cancelled() {
             match consumer.poll(POLL) {
-                None => {}
-                Some(Err(KafkaError::PartitionEOF(_))) => self.tell(&tallies),
+                None | Some(Err(KafkaError::PartitionEOF(_))) => self.tell(&tallies),
                 Some(Err(error)) => tracing::debug!(%error, "following dead letters"),
                 Some(Ok(message)) => {
                     let record = Record::outline(&message, &READ);
