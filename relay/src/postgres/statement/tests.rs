@@ -226,7 +226,7 @@ fn what_only_looks_like_such_a_function_is_allowed() {
         "insert into lo_parts (a) values (1)",
         "select pg_advisory_xact_lock(1), pg_try_advisory_xact_lock_shared(1, 2), pg_sleep(0.1)",
         "select ts_rewrite(a, 'b'::tsquery, f('c', 'd'))",
-        "select set_limit(customer, 5), put_line(1), dbms_output from t",
+        "select set_limit(name, 5), put_line(1), dbms_output from t",
         "select name, setting from pg_settings for update",
         "select * from pg_catalog.pg_settings",
         "update t set a = (select setting from pg_settings limit 1)",
