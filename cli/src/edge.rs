@@ -65,6 +65,7 @@ pub(crate) fn relay(home: &Home, pair: usize, surroundings: &Surroundings<'_>) -
         probe: Probe::Ready { url: format!("http://{admin}/readyz") },
         ready_deadline: Duration::from_secs(60),
         stop_signal: StopSignal::Terminate,
+        stop_gently: None,
         stop_deadline: STOP_DEADLINE,
         log: home.log(&name),
         name,
@@ -168,6 +169,7 @@ pub(crate) fn host(home: &Home, runtime: Runtime, pair: usize, surroundings: &Su
         // A large component is compiled for minutes on a busy machine, once; the host's log says how far it is.
         ready_deadline: Duration::from_secs(900),
         stop_signal: StopSignal::Terminate,
+        stop_gently: None,
         stop_deadline: STOP_DEADLINE,
         log: home.log(&name),
         name,

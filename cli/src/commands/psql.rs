@@ -48,7 +48,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let port = state.ports.get(&part)?;
     // psql itself would wait for ever, and not say for whom.
     let url = format!("postgres://postgres:{}@127.0.0.1:{port}/postgres", secrets.postgres(&args.service));
-    Probe::Postgres { url }.wait(&part, PATIENCE).await?;
+    Probe::Postgres { url, lock: None }.wait(&part, PATIENCE).await?;
     // By the environment: a command line is there for all to see.
     let error = Command::new(&program)
         .env("PGPASSWORD", secrets.postgres(&args.service))

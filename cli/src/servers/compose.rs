@@ -59,7 +59,7 @@ impl Project {
             let name = ports::database(service);
             let address = ports.address(&name)?;
             let url = format!("postgres://postgres:{}@{address}/postgres", secrets.postgres(service));
-            parts.push(self.part(&name, address, Probe::Postgres { url }));
+            parts.push(self.part(&name, address, Probe::Postgres { url, lock: None }));
         }
         let kafka = surroundings.kafka()?;
         parts.push(self.part("kafka", kafka.address.clone(), Probe::Kafka(kafka)));
@@ -84,6 +84,7 @@ impl Project {
             probe,
             ready_deadline: Duration::from_secs(180),
             stop_signal: StopSignal::Terminate,
+            stop_gently: None,
             stop_deadline: Duration::from_secs(40),
             log: self.home.log(name),
         }

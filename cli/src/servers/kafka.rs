@@ -54,6 +54,7 @@ pub(crate) fn part(place: &Place, ports: &Ports, password: &str, jars: &Jars, ja
         probe: Probe::Kafka(Kafka { address, password: password.to_owned() }),
         ready_deadline: Duration::from_secs(120),
         stop_signal: StopSignal::Terminate,
+        stop_gently: None,
         stop_deadline: Duration::from_secs(30),
         log: place.home.log("kafka"),
     })

@@ -63,6 +63,7 @@ impl Server {
         if let Some(connections) = self.max_connections {
             launch = launch.args(["-c".to_owned(), format!("max_connections={connections}")]);
         }
+        let lock = data.join("postmaster.pid");
         let url = format!("postgres://postgres:{}@127.0.0.1:{}/postgres", self.password, self.port);
         Ok(PartSpec {
             name: self.name.clone(),
@@ -76,10 +77,12 @@ impl Server {
             })),
             launch,
             variables: None,
-            probe: Probe::Postgres { url },
+            probe: Probe::Postgres { url, lock: Some(lock) },
             ready_deadline: Duration::from_secs(90),
-            // "Fast": sessions are ended, then a checkpoint. SIGTERM would wait for every client to leave.
+            // "Fast": sessions are ended, each with a fatal error in the log, then a checkpoint.
             stop_signal: StopSignal::Interrupt,
+            // "Smart": waits for the sessions. When everything stops they have left, or are leaving.
+            stop_gently: Some(Duration::from_secs(2)),
             stop_deadline: Duration::from_secs(30),
         })
     }

@@ -46,6 +46,7 @@ pub(crate) fn part(place: &Place, port: u16, password: &str) -> Result<PartSpec>
         probe: Probe::Redis { address: format!("127.0.0.1:{port}"), password: password.to_owned() },
         ready_deadline: Duration::from_secs(30),
         stop_signal: StopSignal::Terminate,
+        stop_gently: None,
         stop_deadline: Duration::from_secs(10),
         log: place.home.log("redis"),
     })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval_at, sleep};
@@ -364,7 +365,17 @@ impl Actor {
                 }
             },
             None => {
-                family.signal_first(signal);
+                match self.spec.stop_gently {
+                    None => family.signal_first(signal),
+                    Some(patience) => {
+                        family.signal_first(Signal::TERM);
+                        tokio::select! {
+                            () = family.first_ended(child) => {}
+                            () = sleep(patience) => family.signal_first(signal),
+                            _ = self.force.wait_for(|force| *force) => family.signal_first(signal),
+                        }
+                    }
+                }
                 None
             }
         };

@@ -1,5 +1,5 @@
 //! Whether a part answers. Each kind is asked in its own protocol: an open port alone says nothing.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,8 +23,9 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 /// How to see that a part is ready.
 #[derive(Clone)]
 pub(crate) enum Probe {
-    /// `SELECT 1` as the superuser.
-    Postgres { url: String },
+    /// `SELECT 1` as the superuser. Where its lock file can be read, the server is not asked before it says there that it takes
+    /// sessions: it would log each question as a fatal error.
+    Postgres { url: String, lock: Option<PathBuf> },
     /// The super user logs in, and is told of a broker.
     Kafka(Kafka),
     /// `PING` with the password.
@@ -75,7 +76,7 @@ impl Probe {
 
     async fn ask(&self) -> Result<()> {
         match self {
-            Self::Postgres { url } => postgres(url).await,
+            Self::Postgres { url, lock } => postgres(url, lock.as_deref()).await,
             Self::Kafka(place) => kafka(place).await,
             Self::Redis { address, password } => redis(address, password).await,
             Self::Http { url } => http(url).await,
@@ -91,13 +92,23 @@ impl Probe {
     }
 }
 
-async fn postgres(url: &str) -> Result<()> {
+async fn postgres(url: &str, lock: Option<&Path>) -> Result<()> {
+    if let Some(lock) = lock {
+        let text = std::fs::read_to_string(lock).unwrap_or_default();
+        ensure!(takes_sessions(&text), "PostgreSQL is starting");
+    }
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
     let connection = tokio::spawn(connection);
     let answer = client.simple_query("SELECT 1").await;
     connection.abort();
     answer?;
     Ok(())
+}
+
+/// Whether `postmaster.pid` says so, in its eighth line. A server that starts writes the file anew before it listens.
+fn takes_sessions(lock: &str) -> bool {
+    const STATUS: usize = 7;
+    lock.lines().nth(STATUS).is_some_and(|status| matches!(status.trim_end(), "ready" | "standby"))
 }
 
 async fn redis(address: &str, password: &str) -> Result<()> {
@@ -146,6 +157,7 @@ async fn kafka(place: &Kafka) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use tokio::net::TcpListener;
 
     /// A server that answers one connection with these bytes.
@@ -159,6 +171,22 @@ mod tests {
             stream.write_all(answer).await.unwrap();
         });
         address
+    }
+
+    #[tokio::test]
+    async fn postgresql_is_not_asked_before_it_takes_sessions() {
+        let folder = towpath_stack::testing::TempDir::new();
+        let lock = folder.path().join("postmaster.pid");
+        let text = |status: &str| format!("4711\n/data\n1764511000\n5432\n\n127.0.0.1\n  5374015   0\n{status}");
+        assert!(takes_sessions(&text("ready   \n")) && takes_sessions(&text("standby \n")));
+        for status in ["", "starting\n", "stopping\n"] {
+            std::fs::write(&lock, text(status)).unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("postgres://postgres@{}/postgres", listener.local_addr().unwrap());
+            let error = Probe::Postgres { url, lock: Some(lock.clone()) }.check().await.unwrap_err();
+            assert_eq!(error.to_string(), "PostgreSQL is starting", "{status:?}");
+            assert!(listener.accept().now_or_never().is_none(), "{status:?}: nobody called");
+        }
     }
 
     #[tokio::test]

@@ -48,6 +48,8 @@ pub(crate) struct PartSpec {
     /// How long the first start may take until the part answers.
     pub(crate) ready_deadline: Duration,
     pub(crate) stop_signal: StopSignal,
+    /// How long it may take to end after SIGTERM, before it gets the stop signal.
+    pub(crate) stop_gently: Option<Duration>,
     /// How long it may take to end before it is killed.
     pub(crate) stop_deadline: Duration,
     pub(crate) log: PathBuf,

@@ -53,6 +53,7 @@ impl Stage {
             probe: Probe::File { path: self.file(&format!("{name}.ready")) },
             ready_deadline: LONG,
             stop_signal: StopSignal::Terminate,
+            stop_gently: None,
             stop_deadline: LONG,
             log: self.home.log(name),
         }
@@ -103,6 +104,31 @@ async fn what_dies_is_started_again() {
     assert!(!second.is_alive());
     let state = State::load(&stage.home).unwrap().unwrap();
     assert_eq!((state.phase, state.parts[0].state), (Phase::Stopped, PartState::Stopped));
+}
+
+/// However much a part says while it runs, its logs take twice the bound at most, and what it said last is there.
+#[tokio::test]
+async fn a_part_that_talks_much_fills_no_disk() {
+    let stage = Stage::new();
+    // Five times the bound. It is ready once all of it is written.
+    let script = "yes 'the same line, again and again' | head -c 52428800; echo 'the last word'; touch loud.ready; \
+                  exec sleep 300";
+    let supervisor = stage.supervisor(vec![stage.part("loud", script)]);
+    supervisor.boot(Vec::new()).await.unwrap();
+    let bytes = || -> u64 {
+        let entries = std::fs::read_dir(stage.home.logs()).unwrap();
+        entries.map(|entry| entry.unwrap().metadata().map_or(0, |metadata| metadata.len())).sum()
+    };
+    let small = async {
+        while bytes() > 2 * logs::rotation::MAX_BYTES {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, small).await.unwrap_or_else(|_| panic!("{} bytes of logs", bytes()));
+    let log = stage.home.log("loud");
+    let newest = [log.clone(), logs::rotation::older(&log)].map(|file| std::fs::read_to_string(file).unwrap());
+    assert!(newest.iter().any(|text| text.ends_with("the last word\n")));
+    shut_down(supervisor).await;
 }
 
 #[tokio::test]

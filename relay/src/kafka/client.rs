@@ -134,10 +134,16 @@ impl Log {
     }
 }
 
-/// librdkafka repeats that a broker can't be reached, and that it asks again for the id of a producer, as it does while a
-/// connection takes the place of the first one. The part of the relay that needs them logs that once, if it lasts.
+/// librdkafka repeats that a broker can't be reached, that it asks again for the id of a producer, as it does while a connection
+/// takes the place of the first one, and that a partition has no leader, as one that was just made has none. The part of the relay
+/// that needs them logs that once, if it lasts.
 fn is_told_elsewhere(facility: &str, message: &str) -> bool {
-    matches!(facility, "FAIL" | "REQTMOUT") || facility == "GETPID" && message.ends_with(": retrying")
+    match facility {
+        "FAIL" | "REQTMOUT" => true,
+        "GETPID" => message.ends_with(": retrying"),
+        "METADATAUPDATE" => message.ends_with(" not found in cache"),
+        _ => false,
+    }
 }
 
 impl ClientContext for Log {

@@ -148,6 +148,7 @@ fn stripe_mock(place: &TestPlace, ports: &Ports, program: &Path) -> Result<PartS
         probe: Probe::Answers { url: format!("http://{address}/") },
         ready_deadline: Duration::from_secs(30),
         stop_signal: StopSignal::Terminate,
+        stop_gently: None,
         stop_deadline: Duration::from_secs(5),
         log: place.home().log("stripe-mock"),
     })
@@ -175,6 +176,7 @@ fn stack(place: &TestPlace, ports: &Ports, runtime: Option<Runtime>) -> Result<P
         probe: Probe::Stack { home },
         ready_deadline: Duration::from_secs(180),
         stop_signal: StopSignal::Terminate,
+        stop_gently: None,
         stop_deadline: Duration::from_secs(120),
         log: place.home().log("stack"),
     })
