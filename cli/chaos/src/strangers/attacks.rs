@@ -49,7 +49,8 @@ impl Target {
             address: address.trim_end_matches('/').into(),
             token: running.service_token("product"),
             relay: running.relay,
-            http: reqwest::Client::builder().no_proxy().build()?,
+            // Who has stopped attacking holds no connection.
+            http: reqwest::Client::builder().no_proxy().pool_idle_timeout(PAUSE).build()?,
             efforts: Arc::default(),
         })
     }
