@@ -27,7 +27,8 @@ use towpath_stack::home::Home;
 use towpath_stack::terminal::{say, told};
 
 use crate::commands::{
-    completions, dlq, down, logs, migrate, new, outbox, part, psql, reset, rotate_tokens, status, test, up,
+    completions, dlq, down, logs, migrate, new, outbox, part, psql, reset, rotate_passwords, rotate_tokens, status,
+    test, up,
 };
 
 /// An order platform at the edge: everything that it needs, by one command.
@@ -87,6 +88,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Replace the tokens between relay and components of a running stack
     RotateTokens(rotate_tokens::Args),
+    /// Replace the passwords that the relays of a running stack show to Kafka
+    RotatePasswords(rotate_passwords::Args),
     /// Check the invariants in the databases of a running stack
     Audit(towpath_audit::Args),
     /// Measure throughput and latency beside the same work without Towpath
@@ -163,6 +166,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Chaos(args) => Ok(measuring()?.block_on(towpath_chaos::command(&args, &home))),
         Command::Status(args) => supervising()?.block_on(status::command(&args, &home)),
         Command::RotateTokens(args) => rotate_tokens::command(&args, &home),
+        Command::RotatePasswords(args) => supervising()?.block_on(rotate_passwords::command(&args, &home)),
         Command::Stop(args) => part::stop(&args, &home),
         Command::Start(args) => part::start(&args, &home),
         Command::Restart(args) => part::restart(&args, &home),

@@ -131,7 +131,7 @@ fn shells_complete_commands_and_their_options() {
         );
         outcome(Command::new("bash").args(["-c", &line, "bash"]).arg(&file)).expect(0, &[]).stdout
     };
-    assert_eq!(complete("towpath", "rot"), "rotate-tokens\n");
+    assert_eq!(complete("towpath", "rotate-t"), "rotate-tokens\n");
     assert_eq!(complete("towpath up", "--det"), "--detach\n");
     assert_eq!(complete("towpath dlq", "re"), "replay\n");
     assert!(script("zsh").starts_with("#compdef towpath"));

@@ -1,10 +1,15 @@
-//! The tokens between relay and components are replaced under load, and nobody notices. The stack is this binary's own.
+//! The tokens between relay and components, and the passwords that relays show to Kafka, are replaced under load, and nobody
+//! notices. The stack is this binary's own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
 use towpath_client::{ApiError, Client, NewOrder, Order};
+use towpath_kafka_admin::{Connection, Login};
+use towpath_stack::home::Home;
+use towpath_stack::secrets::Secrets;
+use towpath_stack::services::Services;
 use towpath_tests::{OwnStack, Shop, eventually};
 
 /// How many clients place orders, one after another.
@@ -13,13 +18,14 @@ const CLIENTS: usize = 8;
 const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Places an order as a client behind a load balancer does: a replica that takes no connection, or closes it, is left for the
-/// other one. Whatever a replica answers counts.
+/// other one, and what was refused with 503 is sent again under the same key. Any other answer counts.
 async fn place(replicas: &[Client], order: &NewOrder, turn: usize) -> towpath_client::Answer {
     let key = Shop::fresh_key();
     let turns = std::sync::atomic::AtomicUsize::new(turn);
     eventually("a replica answers", RECOVERY, || async {
         let api = &replicas[turns.fetch_add(1, Ordering::Relaxed) % replicas.len()];
         match api.place(order, &key, 0).await {
+            Ok(answer) if answer.status() == 503 => Err(answer.text()),
             Ok(answer) => Ok(answer),
             Err(gone @ ApiError::NoAnswer { .. }) => Err(format!("{gone:?}")),
             Err(other) => panic!("{other:?}"),
@@ -28,8 +34,29 @@ async fn place(replicas: &[Client], order: &NewOrder, turn: usize) -> towpath_cl
     .await
 }
 
+/// What the hosts' logs have about answers of 503, but where time ran out: a machine with too much to do is no fault of a
+/// rotation. A call that was refused, or cut off, is.
+fn refused(own: &OwnStack) -> Vec<String> {
+    let logs = ["host", "host-2"].map(|host| {
+        let log = own.stack.home.join("logs").join(format!("{host}.log"));
+        std::fs::read_to_string(&log).unwrap_or_else(|cause| panic!("{}: {cause}", log.display()))
+    });
+    let ran_out = |line: &str| ["by the caller's clock", "no time is left"].iter().any(|why| line.contains(why));
+    let lines = logs.iter().flat_map(|log| log.lines());
+    lines.filter(|line| line.contains("\"status\":503") && !ran_out(line)).map(str::to_owned).collect()
+}
+
+/// What relays log in to Kafka with.
+fn passwords(own: &OwnStack) -> Vec<Login> {
+    let secrets = Secrets::load(&Home::resolve(Some(&own.stack.home)).expect("a home")).expect("its secrets");
+    let services = Services::load().expect("relay.toml");
+    let own = services.kafka_users().map(|(service, user)| Login::new(user, secrets.kafka(service)));
+    let relay = services.kafka_user().map(|user| Login::new(user, secrets.kafka_relay()));
+    own.chain(relay).collect()
+}
+
 #[tokio::test]
-async fn tokens_are_replaced_under_load_without_an_error() {
+async fn tokens_and_passwords_are_replaced_under_load_without_an_error() {
     let own = OwnStack::start_with(&["--replicas", "2"], &[]);
     let shop = Shop::open_in(&own.stack);
     let sku = shop.sku(100_000).await;
@@ -37,7 +64,7 @@ async fn tokens_are_replaced_under_load_without_an_error() {
         let running = own.stack.running();
         ["gateway", "product", "order", "payment", "inventory"].map(|service| running.service_token(service))
     };
-    let before = tokens(&own);
+    let (before, passwords_before) = (tokens(&own), passwords(&own));
     let replicas: Vec<Client> =
         own.stack.running().urls.iter().map(|url| Client::new(url).expect("a client")).collect();
     assert_eq!(replicas.len(), 2);
@@ -56,15 +83,29 @@ async fn tokens_are_replaced_under_load_without_an_error() {
         }
     };
     let rotation = async {
-        let rotating = own.towpath_meanwhile(&["rotate-tokens"]);
-        let rotated = tokio::task::spawn_blocking(move || rotating.join());
-        let rotated = rotated.await.expect("the thread ends");
+        let mut outcomes = Vec::new();
+        for command in ["rotate-tokens", "rotate-passwords"] {
+            let rotating = own.towpath_meanwhile(&[command]);
+            let rotated = tokio::task::spawn_blocking(move || rotating.join());
+            outcomes.push((command, rotated.await.expect("the thread ends")));
+        }
         over.store(true, Ordering::Relaxed);
-        rotated.expect("the rotation succeeds");
+        for (command, rotated) in outcomes {
+            rotated.unwrap_or_else(|_| panic!("{command} succeeds"));
+        }
     };
     let (placed, ()) = tokio::join!(join_all((0..CLIENTS).map(client)), rotation);
     let after = tokens(&own);
     assert!(before.iter().zip(&after).all(|(old, new)| old != new), "every token is another one");
+    let kafka = own.stack.running().kafka.address;
+    let after = passwords(&own);
+    assert_eq!(passwords_before.len(), 5, "four services, and the relay itself");
+    for (old, new) in passwords_before.iter().zip(&after) {
+        assert_ne!(old.password, new.password, "{}", old.user);
+        Connection::open(&kafka, new).await.expect("the new password is known");
+        Connection::open(&kafka, old).await.expect_err("the old one is not");
+    }
+    assert_eq!(refused(&own), Vec::<String>::new(), "no call was refused or cut off");
     let ids: Vec<_> = placed.into_iter().flatten().collect();
     assert!(ids.len() > CLIENTS, "there was load: {}", ids.len());
     for id in ids {

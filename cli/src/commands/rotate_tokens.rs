@@ -6,13 +6,13 @@
 //! off is finished by the next call: `secrets.env` says how far it is.
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
-use towpath_stack::control::{Request, ask_telling};
+use anyhow::{Result, ensure};
 use towpath_stack::home::Home;
 use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
-use towpath_stack::state::{Phase, State};
 use towpath_stack::terminal::say;
+
+use super::pairs::Pairs;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -37,10 +37,7 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         let known: Vec<&str> = services.callers().collect();
         ensure!(callers.contains(service), "no service is called {service}: the services are {}", known.join(", "));
     }
-    let pairs = pairs(home)?;
-    if pairs.len() == 1 {
-        say("There is one pair of relay and host: requests are refused while it restarts (see `up --replicas`).");
-    }
+    let pairs = Pairs::of(home)?;
     let mut secrets = Secrets::load(home)?;
     if secrets.has_previous_tokens() {
         say("Finishing the rotation that was broken off; call this again for another one.");
@@ -55,40 +52,10 @@ pub(crate) fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A relay and its host.
-struct Pair {
-    relay: String,
-    host: String,
-}
-
-fn pairs(home: &Home) -> Result<Vec<Pair>> {
-    let state = match State::current(home)? {
-        Some(state) if state.phase == Phase::Up => state,
-        _ => bail!("no stack is up under {}: start it with `{}`", home.path().display(), home.command("up")),
-    };
-    let names: Vec<&str> = state.parts.iter().map(|part| part.name.as_str()).collect();
-    let relays = names.iter().filter(|name| **name == "relay" || name.starts_with("relay-"));
-    let pairs = relays.map(|relay| {
-        let host = relay.replacen("relay", "host", 1);
-        ensure!(
-            names.contains(&&*host),
-            "this stack has no host of its own (`up --no-host`): SECURITY.md has the steps for your `spin up`"
-        );
-        Ok(Pair { relay: (*relay).to_owned(), host })
-    });
-    pairs.collect()
-}
-
-/// Writes the tokens down and has every pair read them, one after the other. A host is away while its relay restarts: nobody
-/// meets a host that can't do anything.
-fn step(home: &Home, secrets: &Secrets, pairs: &[Pair], what: &str) -> Result<()> {
+/// Writes the tokens down and has every pair read them.
+fn step(home: &Home, secrets: &Secrets, pairs: &Pairs, what: &str) -> Result<()> {
     secrets.save(home)?;
-    let ask = |request| ask_telling(home, &request, |what| say(&format!("Waiting: {what}")));
-    for Pair { relay, host } in pairs {
-        ask(Request::Stop { part: host.clone() })?;
-        ask(Request::Restart { part: relay.clone() })?;
-        ask(Request::Start { part: host.clone() })?;
-    }
+    pairs.restart(home)?;
     say(what);
     Ok(())
 }

@@ -96,6 +96,11 @@ impl Secrets {
         self.get(&kafka_name(service))
     }
 
+    /// Another password for the relay's own user in Kafka (`None`), or a service's.
+    pub fn renew_kafka(&mut self, service: Option<&str>) {
+        self.0.insert(service.map_or_else(|| KAFKA_RELAY.to_owned(), kafka_name), random());
+    }
+
     /// What a component shows to the relay.
     pub fn token(&self, service: &str) -> &str {
         self.get(&token_name(service))
