@@ -13,7 +13,7 @@ use crate::{
     person::Person,
     provider::{
         Name,
-        webhook::{About, Refused, TOLERANCE_SECONDS, Webhook, read, verify},
+        webhook::{About, Refused, TOLERANCE_SECONDS, Webhook, live_mode, read, verify},
     },
     store,
 };
@@ -33,7 +33,8 @@ pub(crate) async fn receive(context: &Context, request: &Request) -> Result<Resp
     }
     let signature = request.header("stripe-signature").unwrap_or_default();
     verify(signature, request.body(), &secrets, now()).map_err(unsigned)?;
-    let webhook = read(request.body())
+    let ours_is_live = live_mode(&context.variable("stripe_key").await?);
+    let webhook = read(request.body(), ours_is_live)
         .map_err(|why| Problem::bad_request("malformed_webhook", format!("The body is no event of Stripe: {why}.")))?;
     let ran = context.relay().await?.run(unit(&webhook)).await?;
     if let Outcome::Committed(results) = ran {

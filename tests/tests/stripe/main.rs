@@ -2,6 +2,7 @@
 //! stack is this program's own.
 
 mod server;
+mod webhooks;
 
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -67,10 +68,18 @@ impl World {
 
     /// Stripe tells of an object.
     async fn tell(&self, kind: &str, object: &Value) {
+        self.tell_so(kind, object, &json!({})).await;
+    }
+
+    /// Stripe tells of an object, with other words around it.
+    async fn tell_so(&self, kind: &str, object: &Value, other: &Value) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let now = i64::try_from(now).expect("a time");
-        let event = json!({"id": format!("evt_{}", Uuid::new_v4().simple()), "object": "event", "type": kind,
+        let mut event = json!({"id": format!("evt_{}", Uuid::new_v4().simple()), "object": "event", "type": kind,
             "created": now, "livemode": false, "data": {"object": object}});
+        for (name, value) in other.as_object().expect("an object") {
+            event[name] = value.clone();
+        }
         let body = event.to_string();
         let signature = sign(body.as_bytes(), WEBHOOK_SECRET, now);
         let call = self.shop.api.post("/v1/providers/stripe/webhooks").header("stripe-signature", &signature);
@@ -83,6 +92,20 @@ impl World {
         let books = self.stripe.books();
         let calls = books.calls.iter().filter(|(call, _)| call.contains(part));
         calls.filter_map(|(_, key)| key.clone()).filter(|key| key.contains(&order)).collect()
+    }
+
+    /// How often the intent or the refund was looked at.
+    fn looks(&self, path: &str) -> usize {
+        let call = format!("GET /v1/{path}");
+        self.stripe.books().calls.iter().filter(|(made, _)| *made == call).count()
+    }
+
+    async fn is_asked(&self, path: &str) {
+        eventually(&format!("Stripe is asked about {path}"), DEADLINE, || async {
+            let looks = self.looks(path);
+            if looks > 0 { Ok(()) } else { Err(looks) }
+        })
+        .await;
     }
 
     /// Exit status and output of `audit --provider`.
@@ -143,15 +166,7 @@ async fn a_shop_that_is_paid_through_stripe_agrees_with_its_books() {
     let leaves = world.shop.place(&world.order("pm_card_authenticationRequired")).await;
     let waits = world.payment_becomes(&leaves, "requires_action").await.provider_reference.expect("an intent");
     world.tell("payment_intent.succeeded", &json!({"id": waits, "status": "succeeded"})).await;
-    let looks = |stripe: &Stripe| {
-        let path = format!("GET /v1/payment_intents/{waits}");
-        stripe.books().calls.iter().filter(|(call, _)| *call == path).count()
-    };
-    eventually("Stripe is asked", DEADLINE, || async {
-        let looks = looks(&world.stripe);
-        if looks > 0 { Ok(()) } else { Err(looks) }
-    })
-    .await;
+    world.is_asked(&format!("payment_intents/{waits}")).await;
 
     // One who authenticates, of which a webhook tells.
     let asks = world.shop.place(&world.order("pm_card_authenticationRequired")).await;

@@ -38,6 +38,8 @@ pub(crate) struct Books {
     kept: BTreeMap<String, (String, u16, Value)>,
     /// How long it thinks before it says where an intent stands.
     pub(crate) thinks: Duration,
+    /// Calls whose path has this part are done, and their answers are held back until it is taken away.
+    pub(crate) holds: Option<&'static str>,
     /// What fails next: a part of the path, and how.
     pub(crate) fails: VecDeque<(&'static str, Failure)>,
     /// Every call: method and path, and its key.
@@ -107,8 +109,11 @@ async fn answer(
         let thinks = books.lock().expect("nobody panics while holding it").thinks;
         tokio::time::sleep(thinks).await;
     }
-    let mut books = books.lock().expect("nobody panics while holding it");
-    let (status, body, retry_after) = respond(&mut books, &method, &uri, &headers, &body);
+    let lock = || books.lock().expect("nobody panics while holding it");
+    let (status, body, retry_after) = respond(&mut lock(), &method, &uri, &headers, &body);
+    while lock().holds.is_some_and(|part| uri.path().contains(part)) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let mut response = Response::builder().status(status).header("content-type", "application/json");
     if let Some(seconds) = retry_after {
         response = response.header("retry-after", seconds);

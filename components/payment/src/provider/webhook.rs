@@ -146,6 +146,8 @@ struct Envelope {
     #[serde(rename = "type")]
     kind: String,
     created: i64,
+    livemode: Option<bool>,
+    account: Option<String>,
     data: Data,
 }
 
@@ -154,19 +156,34 @@ struct Data {
     object: Value,
 }
 
-/// Reads a webhook. One of an unknown type, or about what isn't ours, is about [`About::Nothing`].
+/// Whether a key of Stripe is one of live mode; `None` where it does not say so.
+#[must_use]
+pub fn live_mode(key: &str) -> Option<bool> {
+    let (_, rest) = key.trim().split_once('_')?;
+    match rest.split_once('_')?.0 {
+        "live" => Some(true),
+        "test" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads a webhook. One of an unknown type, or about what isn't ours, is about [`About::Nothing`]: so is one of an account that
+/// is connected with ours, and one of test mode where our key is live, or the other way round. An endpoint for connected
+/// accounts gets both.
 ///
 /// # Errors
 /// What is wrong with it, where it is none.
-pub fn read(body: &[u8]) -> Result<Webhook, String> {
-    let Envelope { id, kind, created, data } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+pub fn read(body: &[u8], ours_is_live: Option<bool>) -> Result<Webhook, String> {
+    let Envelope { id, kind, created, livemode, account, data } =
+        serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if id.is_empty() || id.chars().count() > MAX_CHARS {
         return Err(format!("its id must have 1 to {MAX_CHARS} characters"));
     }
     if !(0..=MAX_SECONDS).contains(&created) {
         return Err("its time must be in seconds since 1970".into());
     }
-    let about = about(&kind, &data.object).unwrap_or(About::Nothing);
+    let other_mode = livemode.zip(ours_is_live).is_some_and(|(theirs, ours)| theirs != ours);
+    let about = about(&kind, &data.object).filter(|_| account.is_none() && !other_mode).unwrap_or(About::Nothing);
     Ok(Webhook { id, kind: kind.chars().take(MAX_CHARS).collect(), created, about })
 }
 

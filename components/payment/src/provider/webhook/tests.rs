@@ -85,7 +85,7 @@ fn a_header_of_another_form_is_refused() {
 
 fn webhook(kind: &str, object: &Value) -> Webhook {
     let body = json!({"id": "evt_1", "type": kind, "created": NOW, "data": {"object": object}});
-    read(body.to_string().as_bytes()).expect("a webhook")
+    read(body.to_string().as_bytes(), None).expect("a webhook")
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn what_is_no_webhook_is_refused() {
         br#"{"id": "e", "type": "a", "created": -1, "data": {"object": {}}}"#,
         br#"{"id": "e", "type": "a", "created": 253402300800, "data": {"object": {}}}"#,
     ] {
-        assert!(read(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
+        assert!(read(wrong, None).is_err(), "{}", String::from_utf8_lossy(wrong));
     }
 }
 
@@ -149,6 +149,33 @@ proptest! {
     #[test]
     fn no_header_and_no_body_makes_it_panic_or_pass(header in "[tv01=, a-f0-9]{0,80}|\\PC{0,40}", body: Vec<u8>, now: i64) {
         prop_assert!(verify(&header, &body, &["secret"], now).is_err());
-        let _ = read(&body);
+        let _ = read(&body, None);
+    }
+}
+
+#[test]
+fn what_another_account_or_the_other_mode_says_is_about_nothing_of_ours() {
+    for (key, expected) in [
+        ("sk_live_1", Some(true)),
+        ("rk_live_1", Some(true)),
+        (" sk_test_1\n", Some(false)),
+        ("rk_test_1", Some(false)),
+        ("", None),
+        ("of_another_kind", None),
+        ("sk_1_live_", None),
+    ] {
+        assert_eq!(live_mode(key), expected, "{key}");
+    }
+    let told = |live: bool, account: Value, ours: Option<bool>| {
+        let body = json!({"id": "evt_1", "type": "payment_intent.succeeded", "created": 1, "livemode": live,
+            "account": account, "data": {"object": {"id": "pi_1"}}});
+        read(body.to_string().as_bytes(), ours).expect("a webhook").about
+    };
+    let heard = About::Intent { intent: "pi_1".into() };
+    for live in [true, false] {
+        assert_eq!(told(live, Value::Null, Some(live)), heard);
+        assert_eq!(told(live, Value::Null, None), heard, "the sandbox has no mode");
+        assert_eq!(told(live, Value::Null, Some(!live)), About::Nothing);
+        assert_eq!(told(live, json!("acct_1"), Some(live)), About::Nothing);
     }
 }
