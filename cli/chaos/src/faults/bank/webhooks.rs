@@ -32,8 +32,8 @@ const LATE_MS: u64 = 3_000;
 const BY: Duration = Duration::from_secs(30);
 /// Webhooks that are on their way, or late, at once.
 const AT_ONCE: usize = 128;
-/// How long one is sent again while the edge is busy, as Stripe does for days.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one is sent again while the edge is busy. Stripe does so for three days: what is refused so is late, and not lost.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const WAITING: &str = "
     SELECT count(*) FROM app.payments
@@ -175,16 +175,20 @@ async fn send(client: &reqwest::Client, url: &str, webhook: &Webhook) -> Result<
     loop {
         let request = client.post(url).header("content-type", "application/json");
         let request = request.header("stripe-signature", &webhook.signature).body(webhook.body.clone());
-        let status = request.send().await?.status().as_u16();
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
         if status == webhook.expected {
             return Ok(None);
         }
         if !matches!(status, 429 | 503) || begun.elapsed() > PATIENCE {
             return Ok(Some(format!(
-                "a webhook was answered {status} instead of {}: {}",
-                webhook.expected, webhook.body
+                "a webhook was answered {status} instead of {} after {:.1} s: {}",
+                webhook.expected,
+                begun.elapsed().as_secs_f64(),
+                webhook.body
             )));
         }
-        tokio::time::sleep(super::LOOK).await;
+        let asked = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        tokio::time::sleep(asked.map_or(super::LOOK, Duration::from_secs)).await;
     }
 }
