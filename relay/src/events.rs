@@ -16,6 +16,8 @@ pub(crate) mod outbox;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+
 use crate::config::KafkaConfig;
 use crate::kafka::topics::{self, Topics};
 use crate::kafka::{self, Renewed};
@@ -37,7 +39,7 @@ pub(crate) fn start(relay: &Arc<Relay>) -> anyhow::Result<()> {
     start_topics(relay, topics.clone());
     let life = &relay.lifecycle;
     let count = dead_letters::watch(Arc::clone(relay), topics.clone(), life.stop_background.clone());
-    life.background.spawn(life.forced.clone().run_until_cancelled_owned(count));
+    life.background.spawn(life.forced.clone().run_until_cancelled_owned(count.boxed()));
     // A stop has one deadline for everything, and what comes after deliveries needs a part of it.
     let drain = relay.config.relay.shutdown_deadline / 2;
     for service in relay.services.values() {
@@ -63,7 +65,7 @@ fn start_topics(relay: &Arc<Relay>, topics: Topics) {
     let make = move || make_topics(Arc::clone(&making), topics.clone(), turns.clone());
     let watchdog = Watchdog::of_all(&relay.standstills, "topics", TOPICS_PATIENCE);
     let life = &relay.lifecycle;
-    life.background.spawn(life.forced.clone().run_until_cancelled_owned(watched(watchdog, look, make)));
+    life.background.spawn(life.forced.clone().run_until_cancelled_owned(watched(watchdog, look, make).boxed()));
 }
 
 async fn make_topics(relay: Arc<Relay>, topics: Topics, turns: Turns) {

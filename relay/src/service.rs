@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
@@ -189,19 +190,27 @@ impl Service {
     }
 
     /// Runs a part of the relay. Where it ends with an error or a panic, the log says so, and `/healthz` from then on.
-    pub(crate) async fn logged(self: Arc<Self>, part: &'static str, task: impl Future<Output = anyhow::Result<()>>) {
-        let cause = match caught(task).await {
-            Ok(Ok(())) => return,
-            Ok(Err(cause)) => format!("{cause:#}"),
-            Err(cause) => cause,
-        };
-        tracing::error!(
-            service = &*self.name,
-            part,
-            cause,
-            "a part of the relay failed and stays off until the relay restarts"
-        );
-        let _ = self.ended.set(format!("{}.{part}: {cause}", self.name));
+    pub(crate) fn logged(
+        self: Arc<Self>,
+        part: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Boxed: each future around a large one takes stack for it anew.
+        let task = caught(task.boxed());
+        async move {
+            let cause = match task.await {
+                Ok(Ok(())) => return,
+                Ok(Err(cause)) => format!("{cause:#}"),
+                Err(cause) => cause,
+            };
+            tracing::error!(
+                service = &*self.name,
+                part,
+                cause,
+                "a part of the relay failed and stays off until the relay restarts"
+            );
+            let _ = self.ended.set(format!("{}.{part}: {cause}", self.name));
+        }
     }
 
     /// The part of the relay that has ended for good, with the cause, if one has.

@@ -57,8 +57,8 @@ pub(super) async fn keep_running(
     let mut eye = Eye::new(schedule.clone(), Arc::clone(&is_ready), stop.clone());
     while !stop.is_cancelled() {
         let ended = tokio::select! {
-            ended = caught(take_turns(service, &schedule, job, &is_ready)) => ended,
-            () = watchdog.until_stuck(&mut eye) => Ok(()),
+            ended = caught(Box::pin(take_turns(service, &schedule, job, &is_ready))) => ended,
+            () = Box::pin(watchdog.until_stuck(&mut eye)) => Ok(()),
         };
         if let Err(cause) = ended {
             watchdog.failed(&cause);

@@ -82,6 +82,22 @@ async fn a_table_that_is_locked_keeps_no_other_waiting() {
     }
 }
 
+/// tokio's threads have 2 MiB of stack, and a relay that goes beyond it is gone. Half of that is enough.
+#[test]
+fn half_a_threads_stack_is_enough() {
+    let work = async || {
+        let setup = publishing("purge_every_ms = 100\nlease_ms = 1000").await;
+        let admin = setup.admin("alpha").await;
+        admin.batch_execute(&aged("9 days", 1, 3000)).await.expect("inserts");
+        let relay = setup.start().await;
+        left(&admin, [0, 0, 0]).await;
+        assert!(relay.stop().await);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(move || runtime.block_on(work()));
+    thread.expect("a thread").join().expect("it ends");
+}
+
 /// Rows don't lie in the order of their times, and those of the future were written by a clock that was ahead.
 #[tokio::test]
 async fn old_rows_behind_young_ones_and_rows_of_the_future_are_found() {
