@@ -7,6 +7,7 @@ mod schemathesis;
 mod servers;
 mod stripe;
 mod tally;
+mod threads;
 
 use std::process::ExitCode;
 use std::time::Instant;

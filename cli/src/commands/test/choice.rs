@@ -7,10 +7,14 @@
 //! events = ["postgres", "kafka", "redis"]
 //! ```
 //!
-//! One that isn't named there needs nothing. Which programs have a test with a certain name is read from their sources,
+//! One that isn't named there needs nothing. `[package.metadata.threads]` says the same way how many of its tests a program runs
+//! at once, where they wait most of the time: `events = 6`. Fewer than the machine has processors are as many as those.
+//!
+//! Which programs have a test with a certain name is read from their sources,
 //! so that nothing is built and no server started for those that have none.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -85,6 +89,8 @@ struct Target {
 struct Metadata {
     #[serde(default)]
     needs: BTreeMap<String, BTreeSet<Need>>,
+    #[serde(default)]
+    threads: BTreeMap<String, NonZero<usize>>,
 }
 
 /// The tests that were chosen.
@@ -96,6 +102,8 @@ pub(super) struct Choice {
     pub(super) names: Vec<String>,
     /// What these tests need.
     pub(super) needs: BTreeSet<Need>,
+    /// How many of its tests a program runs at once, by package and program. The others decide themselves.
+    pub(super) threads: BTreeMap<(String, String), NonZero<usize>>,
 }
 
 /// What of cargo's arguments decides which tests run.
@@ -145,8 +153,9 @@ impl Workspace {
             narrowed = chosen.len() < before;
         }
         let needs = chosen.iter().flat_map(|(package, target)| package.needs(target)).collect();
+        let threads = chosen.iter().filter_map(|(package, target)| package.threads(target)).collect();
         let cargo = asked.cargo(&chosen, narrowed, |target| self.is_alone(target));
-        Ok(Choice { cargo, names: asked.names.iter().map(|name| (*name).to_owned()).collect(), needs })
+        Ok(Choice { cargo, names: asked.names.iter().map(|name| (*name).to_owned()).collect(), needs, threads })
     }
 
     /// Whether these are test programs whose name no other package's have.
@@ -160,6 +169,11 @@ impl Package {
     fn needs(&self, target: &Target) -> impl Iterator<Item = Need> {
         let needs = self.metadata.as_ref().and_then(|metadata| metadata.needs.get(&target.name));
         needs.into_iter().flatten().copied()
+    }
+
+    fn threads(&self, target: &Target) -> Option<((String, String), NonZero<usize>)> {
+        let threads = self.metadata.as_ref().filter(|_| target.is("test"))?.threads.get(&target.name)?;
+        Some(((self.name.clone(), target.name.clone()), *threads))
     }
 }
 
@@ -315,6 +329,7 @@ mod tests {
             ("events".to_owned(), BTreeSet::from([Need::Postgres, Need::Kafka])),
             ("contract".to_owned(), BTreeSet::from([Need::Schemathesis])),
         ]);
+        let threads = BTreeMap::from([("events".to_owned(), NonZero::new(6).unwrap())]);
         let relay = Package {
             name: "towpath-relay".to_owned(),
             targets: vec![
@@ -323,7 +338,7 @@ mod tests {
                 target("refusals", "test", "relay/tests/refusals.rs"),
                 target("contract", "test", "relay/tests/contract.rs"),
             ],
-            metadata: Some(Metadata { needs }),
+            metadata: Some(Metadata { needs, threads }),
         };
         let order = Package {
             name: "towpath-order".to_owned(),
@@ -394,6 +409,16 @@ mod tests {
         assert_eq!(events.cargo, ["--workspace", "--test", "events"]);
         let shared = choose(&["-p", "towpath-order", "--test", "refusals"]).unwrap();
         assert_eq!(shared.cargo, ["-p", "towpath-order", "--test", "refusals"]);
+    }
+
+    #[test]
+    fn a_program_that_waits_runs_more_tests_at_once() {
+        let events = ("towpath-relay".to_owned(), "events".to_owned());
+        for chosen in [&[][..], &["a_replay"], &["--test", "events"]] {
+            let threads = choose(chosen).unwrap().threads;
+            assert_eq!(threads, BTreeMap::from([(events.clone(), NonZero::new(6).unwrap())]), "{chosen:?}");
+        }
+        assert!(choose(&["--test", "refusals"]).unwrap().threads.is_empty());
     }
 
     #[test]

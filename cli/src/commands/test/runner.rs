@@ -11,6 +11,7 @@ use towpath_stack::terminal::print;
 
 use super::choice::Choice;
 use super::tally::Tally;
+use super::threads;
 use crate::edge::binary;
 use crate::group::{self, Group};
 use crate::supervisor::spec::Launch;
@@ -30,7 +31,7 @@ impl Run {
         let cargo = ["test", "--release", "--no-fail-fast"].into_iter().map(ToOwned::to_owned);
         let names = choice.names.iter().chain(tests).cloned();
         Self {
-            cargo: cargo.chain(choice.cargo.iter().cloned()).collect(),
+            cargo: cargo.chain(threads::config(&choice.threads)).chain(choice.cargo.iter().cloned()).collect(),
             tests: std::iter::once("--".to_owned()).chain(names).collect(),
         }
     }
