@@ -196,6 +196,24 @@ mod tests {
         assert_eq!(json["created_at"], "2026-08-01T12:00:00Z");
     }
 
+    /// Keys count for ever, so what their requests hash to must not change.
+    #[test]
+    fn a_request_keeps_the_hash_that_older_releases_stored() {
+        let hash = |body: &Value| {
+            let new = Fields::read(body, NewProduct::read).expect("a product");
+            towpath_sdk::request_hash("POST /v1/products", &new)
+        };
+        let price = json!({"amount": 1999, "currency": "EUR"});
+        assert_eq!(
+            hash(&json!({"sku": "A-1", "name": "Lamp", "price": price})),
+            "3a40c5a856432343cff99a06f1ad31a605abb8060f281983a16586d025c07206"
+        );
+        assert_eq!(
+            hash(&json!({"sku": "A-1", "name": "Lamp", "description": "Bright", "price": price})),
+            "ab017b622ccc1453f95dfef8569c7bb0a0504a07ddb4eb327460cd6bd0e10513"
+        );
+    }
+
     #[test]
     fn every_wrong_field_of_a_new_product_is_named() {
         let body = json!({

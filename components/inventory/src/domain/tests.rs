@@ -27,6 +27,17 @@ fn every_wrong_field_of_an_adjustment_is_named() {
     assert_eq!(wrong(&json!({"delta": 1, "reason": "x".repeat(201)})), [("reason".into(), "too_long")]);
 }
 
+/// Keys count for ever, so what their requests hash to must not change.
+#[test]
+fn a_request_keeps_the_hash_that_older_releases_stored() {
+    let body = json!({"delta": 5, "reason": "Delivered"});
+    let adjustment = Fields::read(&body, Adjustment::read).expect("an adjustment");
+    assert_eq!(
+        towpath_sdk::request_hash("POST /v1/inventory/A-1/adjustments", &adjustment),
+        "6c949f8f2352db85af4f4507c77514f0667fa302b60d6a3024b799b7ff36ac86"
+    );
+}
+
 #[test]
 fn a_path_that_no_product_could_have_is_an_unknown_sku() {
     for segment in ["", "a b", "..", "\0", &"x".repeat(65)] {

@@ -185,6 +185,19 @@ fn an_order_without_an_expectation_has_the_hash_that_older_releases_stored() {
     let body = json!({"customer_id": "c", "payment_method": "pm_card_visa", "lines": [{"sku": "A", "quantity": 2}]});
     let older = towpath_sdk::request_hash("POST /v1/orders", &body);
     assert_eq!(towpath_sdk::request_hash("POST /v1/orders", &draft(&[("A", 2)])), older);
+    assert_eq!(older, "193911f25219c4ad1d334cf7892fc97e97fc562c9ffc77e9b1aa7cb31ee2a8b2");
+}
+
+#[test]
+fn an_order_with_everything_keeps_the_hash_that_older_releases_stored() {
+    let body = json!({
+        "customer_id": "c", "payment_method": "pm", "lines": [{"sku": "A", "quantity": 1}], "on_decline": "wait",
+        "expected_total": {"amount": 2500, "currency": "EUR"}
+    });
+    assert_eq!(
+        towpath_sdk::request_hash("POST /v1/orders", &read(&body).expect("an order")),
+        "2db1686edd069f5768c12eb374a957156d31da77364c57297e0fac36175447e8"
+    );
 }
 
 proptest! {
