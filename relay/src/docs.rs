@@ -1,7 +1,7 @@
 //! Holds the pages in docs/ that are about the relay against the code.
 //!
 //! docs/metrics.md and a part of docs/relay-toml.md are generated:
-//! `TOWPATH_WRITE_DOCS=1 cargo test --release -p towpath-relay --lib docs` writes them.
+//! `TOWPATH_WRITE_DOCS=1 cargo test -p towpath-relay --lib docs` writes them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ fn is_up_to_date(name: &str, wanted: &str) {
     if std::env::var_os("TOWPATH_WRITE_DOCS").is_some() {
         std::fs::write(root().join("docs").join(name), wanted).expect("the page can be written");
     }
-    let command = "TOWPATH_WRITE_DOCS=1 cargo test --release -p towpath-relay --lib docs";
+    let command = "TOWPATH_WRITE_DOCS=1 cargo test -p towpath-relay --lib docs";
     assert!(page(name) == wanted, "docs/{name} is out of date; write it anew with: {command}");
 }
 
@@ -42,7 +42,8 @@ fn metrics_md_is_generated_from_the_code() {
          Served in Prometheus' format at `/metrics` on `relay.admin_listen`. Generated from `relay/src/telemetry/metrics.rs`; \
          a test holds it.\n\n\
          Every label is bounded: `service`, `timer` and `dependency` are names from relay.toml, `call` is an `operationId` of \
-         `relay/openapi.json`, `code` a code of its problems.\n",
+         `relay/openapi.json`, `code` a code of its problems. Requests that name no service have the `service` `none`, and those \
+         that no path or method of the interface takes the `call` `none`.\n",
     );
     let mut last = "";
     for (group, _, kind, name, unit, labels, meaning) in metrics::ALL {

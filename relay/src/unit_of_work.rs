@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use serde_json::value::RawValue;
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::types::{ToSql, Type};
 use towpath_wire::{Code, TransactionRequestOf, TransactionResponse};
@@ -42,7 +43,7 @@ use crate::redis::Space;
 use crate::redis::cache::Announcement;
 use crate::service::Service;
 use crate::telemetry::TraceContext;
-use crate::telemetry::metrics::{DUPLICATES, UNITS_REPEATED};
+use crate::telemetry::metrics::{DUPLICATES, PANICS, UNITS_REPEATED};
 
 use attempt::Done;
 use unit::Unit;
@@ -72,7 +73,7 @@ pub async fn run(
         drop(held);
         ended
     };
-    service.lifecycle.takers.spawn(work).await.unwrap_or_else(|error| Err(Failure::internal(error)))
+    service.lifecycle.takers.spawn(work).await.unwrap_or_else(|error| Err(ended_early(error)))
 }
 
 async fn work(
@@ -117,6 +118,14 @@ async fn work(
             Ok(TransactionResponse { replayed: true, answer, ..TransactionResponse::default() })
         }
     }
+}
+
+/// A unit of work whose task ended without an answer. The panic hook has logged a panic.
+fn ended_early(error: JoinError) -> Failure {
+    if error.is_panic() {
+        counter!(PANICS).increment(1);
+    }
+    Failure::internal(error)
 }
 
 fn count_duplicate(service: &Service, found_by: &'static str) {
@@ -221,4 +230,26 @@ async fn first_answer(service: &Service, database: &Database, unit: &Unit) -> Re
     session.closed();
     let row = rows.first().ok_or_else(|| Failure::internal(anyhow::anyhow!("a function returned no row")))?;
     row.try_get(0).map_err(Failure::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_unit_of_work_that_panics_is_counted_among_the_requests_that_did() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let panicked = tokio::spawn(async { panic!("as a unit of work would") }).await.expect_err("it panicked");
+        let cancelled = tokio::spawn(std::future::pending::<()>());
+        cancelled.abort();
+        let cancelled = cancelled.await.expect_err("it was aborted");
+        let codes = metrics::with_local_recorder(&recorder, || {
+            [panicked, cancelled].map(|error| ended_early(error).problem.code)
+        });
+        assert_eq!(codes, [Code::Internal, Code::Internal]);
+        let counted = recorder.handle().render();
+        assert!(counted.contains("towpath_relay_panics_total 1"), "{counted}");
+    }
 }

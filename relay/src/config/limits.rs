@@ -148,8 +148,8 @@ limits! {
     delivery_session_ms: u64 = 6_000, 1_000, 600_000;
     /// Delivery timeout: how long a component may take to answer a delivery or a timer.
     delivery_timeout_ms: u64 = 30_000, 10, 600_000;
-    /// Deliveries of an event on which the component fails (500, such as a trap, or any 5xx but 502, 503 and 504) before
-    /// it becomes a dead letter.
+    /// Deliveries of an event on which the component fails (500, such as a trap, or any 5xx but 502, 503, 504 and
+    /// 511) before it becomes a dead letter.
     delivery_attempts: u32 = 5, 1, 1000;
     /// Back-off before the second delivery; doubles, with jitter.
     delivery_backoff_ms: u64 = 100, 1, 600_000;

@@ -81,7 +81,7 @@ metrics! {
         counter REBALANCES "towpath_relay_rebalances_total" Count ["service"] "Rebalances that assigned partitions to this relay.";
         counter DEAD_LETTERS "towpath_relay_dead_letters_total" Count ["service" "reason"] "Events that became dead letters. `reason` is `refused`, `failed`, `malformed`, `too_large`, `deleted` or `unreadable`.";
         gauge DEAD_LETTERS_OPEN "towpath_relay_dead_letters_open" Count ["service"] "Dead letters that nobody has replayed or dropped.";
-        counter REPLACED "towpath_relay_replaced_total" Count ["service" "part"] "Parts that stood still, ended or panicked, and were replaced. `part` is `outbox`, `consumer`, `lane` (one key's deliveries), `letters` (what writes dead letters) or `timer`. Parts that serve all services have no `service`: `redis`, `wake-ups in`, `wake-ups out`, `cache`, `topics`, `dead letters` (what counts them), `listener`, `metrics`.";
+        counter REPLACED "towpath_relay_replaced_total" Count ["service" "part"] "Parts that stood still, ended or panicked, and were replaced. `part` is `outbox`, `consumer`, `lane` (one key's deliveries), `letters` (what writes dead letters) or `timer`. Parts that serve all services have no `service`: `redis`, `wake-ups in`, `wake-ups out`, `cache`, `topics`, `dead letters` (what counts them), `dead-letters` (the client that writes them), `listener`, `metrics`.";
         counter TIMER_CALLS "towpath_relay_timer_calls_total" Count ["service" "timer" "result"] "Calls of the component for a timer. `result` is `accepted` or `failed`.";
     }
 }
