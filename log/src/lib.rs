@@ -1,6 +1,4 @@
-//! Log lines hold what strangers sent. Some characters are orders to the terminal that shows them (U+009B begins one, as ESC
-//! does), turn the text around (U+202E), end a line for some programs (U+2028) or show nothing. Logs show their numbers
-//! instead, in the form that JSON has for them, so that a line of JSON stays the same text.
+#![doc = include_str!("../README.md")]
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,11 +1,4 @@
-//! What the black-box tests share: the stack that they run against, a corner of it for each test, and the way to wait.
-//!
-//! All tests of `tests/black_box` run at once against one stack. They don't disturb each other because each works in a
-//! [`Shop`] of its own: SKUs and customers that no other test knows, and at its end an audit of its own orders only.
-//! What kills parts or needs another configuration starts a stack of its own ([`OwnStack`]), in a binary of its own.
-//!
-//! Nothing here sleeps and hopes. A test waits for a condition with a deadline ([`eventually`]), and what it last saw
-//! stands in the message when the deadline passes.
+#![doc = include_str!("../README.md")]
 
 mod databases;
 mod events;

@@ -60,9 +60,10 @@ async fn tokens_and_passwords_are_replaced_under_load_without_an_error() {
     let own = OwnStack::start_with(&["--replicas", "2"], &[]);
     let shop = Shop::open_in(&own.stack);
     let sku = shop.sku(100_000).await;
-    let tokens = |own: &OwnStack| {
+    let services = Services::load().expect("relay.toml and spin.toml");
+    let tokens = |own: &OwnStack| -> Vec<String> {
         let running = own.stack.running();
-        ["gateway", "product", "order", "payment", "inventory"].map(|service| running.service_token(service))
+        services.callers().map(|service| running.service_token(service)).collect()
     };
     let (before, passwords_before) = (tokens(&own), passwords(&own));
     let replicas: Vec<Client> =
@@ -96,10 +97,10 @@ async fn tokens_and_passwords_are_replaced_under_load_without_an_error() {
     };
     let (placed, ()) = tokio::join!(join_all((0..CLIENTS).map(client)), rotation);
     let after = tokens(&own);
-    assert!(before.iter().zip(&after).all(|(old, new)| old != new), "every token is another one");
+    assert!(!before.is_empty() && before.iter().zip(&after).all(|(old, new)| old != new), "every token is another one");
     let kafka = own.stack.running().kafka.address;
     let after = passwords(&own);
-    assert_eq!(passwords_before.len(), 5, "four services, and the relay itself");
+    assert!(passwords_before.len() > 1, "services, and the relay itself");
     for (old, new) in passwords_before.iter().zip(&after) {
         assert_ne!(old.password, new.password, "{}", old.user);
         Connection::open(&kafka, new).await.expect("the new password is known");

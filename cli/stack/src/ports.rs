@@ -240,6 +240,7 @@ mod tests {
         for (service, port) in documented {
             assert_eq!(ports.get(&database(service)).unwrap(), port, "{service}");
         }
+        assert_eq!(services().databases().count(), documented.len(), "each has one");
     }
 
     #[test]

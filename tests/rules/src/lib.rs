@@ -1,5 +1,4 @@
-//! Holds the rules of ARCHITECTURE.md that no compiler holds, in `tests/`: `cargo test -p towpath-rules` needs no server, no
-//! component, and some seconds. Here is what they share: the repository's files.
+#![doc = include_str!("../README.md")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

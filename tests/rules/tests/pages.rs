@@ -1,7 +1,8 @@
-//! What the pages name is there: files, folders, tests and links. A reader who follows a name must not end in nothing.
+//! What the pages name is there: files, folders, tests, links and the headings that they lead to. A reader who follows a name must not end in nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't read its sources has failed")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -59,6 +60,35 @@ fn every_test_that_a_page_names_exists() {
     none(&faults);
 }
 
+/// Recipes and tables name a test without its file.
+#[test]
+fn every_long_name_that_a_page_quotes_stands_in_the_code() {
+    let is_name = |text: &str| text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    let is_long = |name: &str| name.matches('_').count() >= 3 && is_name(name);
+    let code: Vec<String> =
+        [".rs", ".sql", ".toml", ".json"].iter().flat_map(|end| files("", end)).map(|(_, text)| text).collect();
+    let words = code.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    let words: BTreeSet<&str> = words.filter(|word| is_long(word)).collect();
+    let mut faults = Vec::new();
+    let mut seen = 0;
+    for (page, text) in pages() {
+        for name in quoted(&text) {
+            // Three dots stand for the rest of a name.
+            let is_there = match name.strip_suffix("...") {
+                Some(beginning) if is_long(beginning) => words.iter().any(|word| word.starts_with(beginning)),
+                None if is_long(&name) => words.contains(&*name),
+                _ => continue,
+            };
+            seen += 1;
+            if !is_there {
+                faults.push(format!("{page}: {name} is nowhere in the code"));
+            }
+        }
+    }
+    assert!(seen > 100, "the pages quote {seen} names");
+    none(&faults);
+}
+
 #[test]
 fn every_file_that_a_page_names_exists() {
     let folders =
@@ -98,5 +128,43 @@ fn every_link_leads_somewhere() {
             }
         }
     }
+    none(&faults);
+}
+
+/// The names by which links lead to the headings of a page, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut times = BTreeMap::new();
+    let text = prose(text);
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let name: String = kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect();
+        let before = times.entry(name.clone()).or_insert(0);
+        *before += 1;
+        if *before == 1 { name } else { format!("{name}-{}", *before - 1) }
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_heading_that_a_link_leads_to_exists() {
+    let pages: BTreeMap<String, String> = pages().into_iter().collect();
+    let root = root();
+    let mut faults = Vec::new();
+    let mut seen = 0;
+    for (page, text) in &pages {
+        let text = prose(text);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let Some((path, anchor)) = link.split_once('#').filter(|_| !link.contains("://")) else { continue };
+            seen += 1;
+            let target = if path.is_empty() { root.join(page) } else { root.join(page).with_file_name("").join(path) };
+            let target = target.canonicalize().unwrap_or_default();
+            let target = target.strip_prefix(&root).unwrap_or(&target).to_string_lossy().into_owned();
+            if !pages.get(&target).is_some_and(|text| anchors(text).contains(anchor)) {
+                faults.push(format!("{page}: no heading is called {link}"));
+            }
+        }
+    }
+    assert!(seen > 5, "the pages have {seen} links to headings");
     none(&faults);
 }

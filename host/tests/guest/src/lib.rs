@@ -1,5 +1,4 @@
-//! The component that the host's tests run: one route for each thing that they need to see. It is no model for a
-//! component of the platform; it does on purpose what those must not do (trap, spin, keep memory).
+#![doc = include_str!("../README.md")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
