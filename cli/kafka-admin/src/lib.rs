@@ -196,10 +196,7 @@ impl Admin {
     }
 
     /// Everything that a user is allowed.
-    ///
-    /// # Errors
-    /// Where the broker refuses to say.
-    pub async fn acls_of(&mut self, user: &str) -> Result<BTreeSet<Acl>> {
+    async fn acls_of(&mut self, user: &str) -> Result<BTreeSet<Acl>> {
         const ANY: i8 = 1;
         let request = DescribeAclsRequest::default()
             .with_resource_type_filter(ANY)

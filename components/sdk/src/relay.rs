@@ -161,15 +161,6 @@ impl Relay {
         self.repeat(Method::PUT, &format!("/v1/cache/{}", encode(key)), body, true, self.budget.left()).await.map(drop)
     }
 
-    /// Removes something from the cache.
-    ///
-    /// # Errors
-    /// See [`RelayError`].
-    pub async fn uncache(&self, key: &str) -> Result<(), RelayError> {
-        let path = format!("/v1/cache/{}", encode(key));
-        self.repeat(Method::DELETE, &path, Bytes::new(), true, self.budget.left()).await.map(drop)
-    }
-
     async fn post<T: DeserializeOwned>(
         &self,
         path: &str,

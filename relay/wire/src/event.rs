@@ -69,8 +69,6 @@ pub mod headers {
     pub const CE_SPECVERSION: &str = "ce-specversion";
     /// CloudEvents `type`.
     pub const CE_TYPE: &str = "ce-type";
-    /// CloudEvents `subject`.
-    pub const CE_SUBJECT: &str = "ce-subject";
     /// CloudEvents `time`.
     pub const CE_TIME: &str = "ce-time";
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use towpath_wire::{Consistency, QueryCache, QueryRequest, Wait};
+use towpath_wire::{QueryCache, QueryRequest, Wait};
 
 use super::unit::millis;
 
@@ -28,12 +28,6 @@ impl Query {
     /// Reads what was committed before.
     pub fn new(sql: &str, params: impl Into<Vec<Value>>) -> Self {
         Self(QueryRequest { sql: sql.into(), params: params.into(), ..QueryRequest::default() })
-    }
-
-    /// May read from a replica, which lags behind.
-    pub fn from_replica(mut self) -> Self {
-        self.0.consistency = Consistency::Replica;
-        self
     }
 
     /// Through the cache, until the TTL ends or a unit of work invalidates one of the tags.
