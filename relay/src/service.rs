@@ -56,8 +56,8 @@ pub struct Service {
     pub(crate) dead_letters: AtomicU64,
     /// Topics that keep events for longer than its inbox remembers them, and what to change.
     kept_longer: Mutex<BTreeMap<String, String>>,
-    /// Whether its events flow since the relay started.
-    pub(crate) road: Road,
+    /// Whether its publisher and its consumer got their share since the relay started.
+    pub(crate) first_shares: FirstShares,
     /// Its parts that stand still.
     pub(crate) standstills: Arc<Standstills>,
     /// The stages of a stop.
@@ -68,16 +68,16 @@ pub struct Service {
     database: Option<Database>,
 }
 
-/// What must have happened once before a service's events flow. A part that it doesn't need is open.
+/// Whether the parts that a service's events need got their first share of the work. One that it doesn't need counts as served.
 #[derive(Debug)]
-pub(crate) struct Road {
+pub(crate) struct FirstShares {
     /// Its publisher has looked at the shards, and taken its share.
     pub(crate) outbox: AtomicBool,
     /// Its consumer is a member of the group, and has its share of the partitions.
     pub(crate) deliveries: AtomicBool,
 }
 
-impl Road {
+impl FirstShares {
     fn of(config: &ServiceConfig) -> Self {
         Self {
             outbox: config.publish.is_empty().into(),
@@ -86,10 +86,10 @@ impl Road {
     }
 
     /// The parts of a service that haven't got their share yet, as `/readyz` names them.
-    pub(crate) fn closed(&self, service: &str) -> Vec<String> {
+    pub(crate) fn missing(&self, service: &str) -> Vec<String> {
         let parts = [("outbox", &self.outbox), ("deliveries", &self.deliveries)];
-        let closed = parts.into_iter().filter(|(_, open)| !open.load(Ordering::Relaxed));
-        closed.map(|(part, _)| format!("{service}.{part}")).collect()
+        let missing = parts.into_iter().filter(|(_, got)| !got.load(Ordering::Relaxed));
+        missing.map(|(part, _)| format!("{service}.{part}")).collect()
     }
 }
 
@@ -123,7 +123,7 @@ impl Service {
             wakeups: wakeups.clone(),
             dead_letters: AtomicU64::new(0),
             kept_longer: Mutex::default(),
-            road: Road::of(config),
+            first_shares: FirstShares::of(config),
             standstills: Arc::default(),
             lifecycle: lifecycle.clone(),
             ended: OnceLock::new(),

@@ -150,7 +150,7 @@ async fn until_done(
     let limits = service.limits();
     let deadline = Instant::now() + Duration::from_millis(limits.transaction_timeout_ms);
     let first = Duration::from_millis(limits.contention_backoff_ms);
-    let mut contention = Backoff::new(first, MAX_BACKOFF.max(first)).failures();
+    let backoff = Backoff::new(first, MAX_BACKOFF.max(first));
     let steps = &unit.request.steps;
     let mut locks = service.lock_places.enter();
     if let Some(step) = locks.locked(steps)
@@ -172,7 +172,7 @@ async fn until_done(
                 None => continue,
             },
             Trouble::Contention(failure) => {
-                let wait = contention.next().mul_f64(rand::random_range(0.5..1.5));
+                let wait = backoff.jittered(contentions, rand::random());
                 if contentions == limits.contention_attempts || Instant::now() + wait >= deadline {
                     return Err(failure);
                 }

@@ -31,7 +31,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries to connect.
 pub(super) const RECONNECT: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 /// Calls that may be queued on the connection before further ones wait for their turn.
-const QUEUE: usize = 1024;
+const MAX_QUEUE: usize = 1024;
 
 /// Why a call to Redis came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -280,7 +280,7 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout))
-            .set_pipeline_buffer_size(QUEUE)
+            .set_pipeline_buffer_size(MAX_QUEUE)
             .set_push_sender(move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection {
                     suspect.notify_one();

@@ -25,7 +25,7 @@ use crate::telemetry::metrics::WAKEUPS;
 use crate::watchdog::parts::Turns;
 
 /// Wake-ups that wait for Redis; further ones stay within the process.
-const QUEUE: usize = 4096;
+const MAX_QUEUE: usize = 4096;
 /// Wake-ups that go to Redis in one round trip.
 const BATCH: usize = 256;
 /// How often a silent subscription is asked whether it still stands.
@@ -73,7 +73,7 @@ impl Wakeups {
     /// An empty registry.
     #[must_use]
     pub(crate) fn new(config: &Config) -> Self {
-        let (outgoing, queue) = mpsc::channel(QUEUE);
+        let (outgoing, queue) = mpsc::channel(MAX_QUEUE);
         Self(Arc::new(Inner {
             instance: config.relay.instance.clone(),
             prefix: format!("{}:wakeups:", config.redis.prefix),

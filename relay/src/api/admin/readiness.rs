@@ -59,7 +59,7 @@ impl Readiness {
         let helpers = relay.standstills.all();
         let mut starting = Vec::new();
         if relay.config.kafka.is_some() && relay.started.elapsed() < MAX_START {
-            starting.extend(relay.services.values().flat_map(|service| service.road.closed(&service.name)));
+            starting.extend(relay.services.values().flat_map(|service| service.first_shares.missing(&service.name)));
         }
         let stops = relay.lifecycle.stop_calling.is_cancelled();
         let status = status(&dependencies, &starting, &standing, &helpers, stops);
@@ -91,7 +91,7 @@ fn status(
 ) -> Status {
     let of = |kind: &'static str| dependencies.iter().filter(move |(name, _)| name.starts_with(kind));
     let no_database = of("postgres.").count() > 0 && of("postgres.").all(|(_, database)| !database.up);
-    // A relay starts before its component does, and has its shares all the same; nor does its road open later for Redis.
+    // A relay starts before its component does, and has its shares all the same; nor does it get them later for Redis.
     let is_needed = |name: &str| !name.starts_with("component.") && name != "redis";
     let servers_up = dependencies.iter().all(|(name, dependency)| dependency.up || !is_needed(name));
     let stuck = standing.values().any(|told| told.replaced >= MAX_REPLACEMENTS);

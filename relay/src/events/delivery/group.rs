@@ -25,7 +25,7 @@ use crate::service::Service;
 use crate::telemetry::metrics as names;
 
 /// Bytes that may be fetched and not done. An event takes the same share of the buffer as it takes of this.
-const BUFFER_BYTES: usize = 64 << 20;
+const MAX_BUFFER_BYTES: usize = 64 << 20;
 /// How often lanes that wait get a line in the log at `warn` or `error`.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
@@ -120,7 +120,7 @@ impl Group {
             dead_letters,
             largest: limits.delivery_bytes,
             places: Semaphore::new(limits.delivery_lanes),
-            references: Semaphore::new((BUFFER_BYTES / limits.delivery_bytes).max(1)),
+            references: Semaphore::new((MAX_BUFFER_BYTES / limits.delivery_bytes).max(1)),
             membership: Membership::new(session),
             backoff: limits.delivery_backoff(),
             attempts: limits.delivery_attempts,
@@ -153,7 +153,7 @@ impl Group {
         }
         // The first share may be empty: members that died still have theirs, until Kafka has noticed.
         if !partitions.is_empty() {
-            self.service.road.deliveries.store(true, Ordering::Relaxed);
+            self.service.first_shares.deliveries.store(true, Ordering::Relaxed);
         }
         gauge!(names::PARTITIONS, "service" => self.name()).set(partitions.len() as f64);
     }
@@ -233,7 +233,7 @@ impl Group {
 
     /// What a record counts against the buffer.
     pub(super) fn weight(&self, record: &Record) -> usize {
-        1 + record.bytes() * self.buffer / BUFFER_BYTES
+        1 + record.bytes() * self.buffer / MAX_BUFFER_BYTES
     }
 
     /// Whether the buffer is full.

@@ -158,7 +158,7 @@ impl Eye {
             // This relay may be none of the members.
             Ok(seen) if seen.members > seen.partitions => {
                 self.group.works();
-                self.group.service.road.deliveries.store(true, Ordering::Relaxed);
+                self.group.service.first_shares.deliveries.store(true, Ordering::Relaxed);
                 Seen::Moves
             }
             Ok(seen) => {

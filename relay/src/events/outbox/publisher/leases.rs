@@ -57,7 +57,7 @@ impl Publisher {
         if let Err(cause) = self.look_at_numbers().await {
             return self.later("the numbers of the outbox can't be read", cause);
         }
-        self.service.road.outbox.store(true, Ordering::Relaxed);
+        self.service.first_shares.outbox.store(true, Ordering::Relaxed);
         let after: Vec<i16> = self.held.keys().copied().collect();
         if after == held_before {
             return Ok(());
