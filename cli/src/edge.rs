@@ -1,4 +1,6 @@
 //! The relay and the edge (the embedded host, or Spin) as parts.
+pub(crate) mod kafka_users;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,6 @@ use towpath_stack::secrets::Secrets;
 use towpath_stack::state::StopSignal;
 use towpath_stack::surroundings::Surroundings;
 
-use crate::servers::kafka_users;
 use crate::spin;
 use crate::supervisor::logs;
 use crate::supervisor::probe::Probe;

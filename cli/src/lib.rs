@@ -2,6 +2,7 @@
 
 mod arguments;
 mod commands;
+mod dot_env;
 mod edge;
 mod group;
 mod plan;

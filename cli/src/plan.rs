@@ -11,10 +11,10 @@ use towpath_stack::services::Services;
 use towpath_stack::state::{Phase, Servers, State};
 use towpath_stack::surroundings::Surroundings;
 
-use crate::edge::{self, Runtime};
+use crate::edge::{self, Runtime, kafka_users};
 use crate::seed;
 use crate::servers::kafka_jars::Jars;
-use crate::servers::{Place, compose, kafka, kafka_users, postgres, redis};
+use crate::servers::{Place, compose, kafka, postgres, redis};
 use crate::supervisor::spec::{PartSpec, Task};
 use crate::supervisor::{Plan, this_supervisor};
 

@@ -2,7 +2,6 @@
 pub(crate) mod compose;
 pub(crate) mod kafka;
 pub(crate) mod kafka_jars;
-pub(crate) mod kafka_users;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 
@@ -24,7 +23,7 @@ pub(crate) struct Place {
 }
 
 /// Runs one command to its end; the error has its last lines.
-async fn run(launch: &Launch) -> Result<String> {
+pub(crate) async fn run(launch: &Launch) -> Result<String> {
     let mut command = launch.command(towpath_stack::state::StopSignal::Terminate);
     let output = command.output().await?;
     if output.status.success() {

@@ -28,8 +28,8 @@ use self::part::Handle;
 use self::recorder::Recorder;
 use self::server::Server;
 use self::spec::{PartSpec, Task, Tier};
+use crate::dot_env::DotEnv;
 use crate::screen::Screen;
-use crate::spin::DotEnv;
 
 /// What a stack consists of.
 pub(crate) struct Plan {

@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, Limits};
 use crate::failure::told;
+use crate::panics;
 use crate::postgres::migrate;
 use crate::telemetry;
 
@@ -125,6 +126,7 @@ async fn serve(config: Config) -> anyhow::Result<bool> {
     raise_descriptors();
     let signals = signals()?;
     let telemetry = telemetry::init(&config)?;
+    panics::log();
     for warning in &config.warnings {
         tracing::warn!(
             key = warning.path,

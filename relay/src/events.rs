@@ -22,8 +22,9 @@ use crate::config::KafkaConfig;
 use crate::kafka::topics::{self, Topics};
 use crate::kafka::{self, Renewed};
 use crate::relay::Relay;
+use crate::turns::Turns;
 use crate::watchdog::Watchdog;
-use crate::watchdog::parts::{Grows, Turns, watched};
+use crate::watchdog::parts::{Grows, watched};
 
 /// Dead letters go out in batches that any topic takes, so that Kafka refuses none for the sake of others.
 const DEAD_LETTER_BATCH: &str = "16384";

@@ -14,7 +14,6 @@
 //!
 //! A dependency that stops working is logged once with its cause, and once more when it works again.
 
-mod board;
 mod look;
 
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::board::Board;
 use crate::failure::told;
 use crate::kafka;
 use crate::panics::caught;
@@ -31,7 +31,6 @@ use crate::postgres::{Database, Eye as Session};
 use crate::relay::Relay;
 use crate::service::Service;
 
-pub(crate) use board::{Board, Dependency};
 use look::{Components, Databases, Look};
 
 /// Between two looks at a dependency.

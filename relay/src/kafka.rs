@@ -22,7 +22,7 @@ pub(crate) use eye::Eye;
 pub(crate) use outside::{GroupSeen, Outside, PartitionSeen};
 pub(crate) use producing::{Producer, Renewed, Reports};
 pub use record::{Record, RecordHeader};
-pub(crate) use record::{Taken, reads_headers, send};
+pub(crate) use record::{Taken, send};
 pub(crate) use rights::{Rights, is_denied};
 pub(crate) use statistics::Statistics;
 pub(crate) use taken_apart::TakenApart;

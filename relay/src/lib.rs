@@ -2,6 +2,7 @@
 
 pub mod api;
 mod backoff;
+mod board;
 mod clock;
 pub mod command;
 mod component;
@@ -27,6 +28,7 @@ mod shards;
 mod standstill;
 pub mod telemetry;
 mod timers;
+mod turns;
 pub mod unit_of_work;
 mod watchdog;
 
@@ -46,8 +48,9 @@ use crate::config::Config;
 use crate::panics::outlive;
 use crate::redis::look;
 use crate::telemetry::metrics;
+use crate::turns::Turns;
 use crate::watchdog::Watchdog;
-use crate::watchdog::parts::{Grows, Turns, watched};
+use crate::watchdog::parts::{Grows, watched};
 
 pub use failure::Failure;
 pub use lifecycle::Lifecycle;

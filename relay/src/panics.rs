@@ -1,6 +1,6 @@
 //! Panics in the relay's own tasks: none ends a part without a word.
 //!
-//! The hook in [`crate::telemetry`] logs where a panic came from. What becomes of the part is its owner's to decide:
+//! The hook ([`log`]) logs where a panic came from. What becomes of the part is its owner's to decide:
 //!
 //! | what panics | what follows |
 //! |---|---|
@@ -16,7 +16,8 @@
 //! | what makes publishers and consumers | it has ended, and `/healthz` says so ([`Service::logged`](crate::service::Service::logged)) |
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -28,6 +29,31 @@ use crate::telemetry::metrics as names;
 
 /// Before a part that panicked begins anew.
 pub(crate) const AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+
+thread_local! {
+    /// Whether this thread runs what panics at what others send.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Logs where each panic comes from, from now on, but for those that are [`expected`].
+pub(crate) fn log() {
+    set_hook(Box::new(|panic| {
+        if EXPECTED.get() {
+            return;
+        }
+        let place = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(place, message, "the relay panicked");
+    }));
+}
+
+/// Runs what panics at what others send: that is no fault of the relay. `None`: it panicked.
+pub(crate) fn expected<T>(read: impl FnOnce() -> T) -> Option<T> {
+    EXPECTED.set(true);
+    let read = catch_unwind(AssertUnwindSafe(read)).ok();
+    EXPECTED.set(false);
+    read
+}
 
 /// What a panic said, as the cause of something.
 pub(crate) fn cause(panic: &(dyn Any + Send)) -> String {
@@ -72,6 +98,13 @@ mod tests {
         assert_eq!(cause(&"a text"), "it panicked: a text");
         assert_eq!(cause(&"a text".to_owned()), "it panicked: a text");
         assert_eq!(cause(&7), "it panicked: without a word");
+    }
+
+    #[test]
+    fn a_panic_that_is_expected_ends_nothing_and_the_next_one_is_logged_again() {
+        assert_eq!(expected(|| EXPECTED.get()), Some(true));
+        assert_eq!(expected::<()>(|| panic!("at what others send")), None);
+        assert!(!EXPECTED.get());
     }
 
     #[tokio::test]

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
+use crate::board::Board;
 use crate::config::Config;
-use crate::health::Board;
 use crate::lifecycle::Lifecycle;
 use crate::redis::{Redis, Wakeups};
 use crate::service::Service;

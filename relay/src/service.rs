@@ -22,6 +22,7 @@ use crate::postgres::{Database, RelayRole};
 use crate::redis::{Cache, Redis, Wakeups};
 use crate::shards::OutboxWake;
 use crate::standstill::Standstills;
+use crate::watchdog::Watchdog;
 
 /// One service.
 #[derive(Debug)]
@@ -176,6 +177,11 @@ impl Service {
     pub(crate) fn has_token(&self, digest: &[u8]) -> bool {
         let tokens = self.token_digests.iter();
         tokens.fold(Choice::from(0), |found, token| found | token.as_slice().ct_eq(digest)).into()
+    }
+
+    /// The watchdog of its part that `/readyz` and the metric call by this name.
+    pub(crate) fn watchdog(&self, part: &'static str, patience: Duration) -> Watchdog {
+        Watchdog::of_service(&self.name, &self.standstills, part, patience)
     }
 
     /// Spawns a part of the relay that works for this service. A forced stop ends it at once.

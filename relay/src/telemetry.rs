@@ -59,14 +59,6 @@ pub fn init(config: &Config) -> anyhow::Result<Telemetry> {
     });
     EXPORTS.store(provider.is_some(), Ordering::Relaxed);
     tracing_subscriber::registry().with(filter).with(lines).with(spans).try_init()?;
-    std::panic::set_hook(Box::new(|panic| {
-        if crate::kafka::reads_headers() {
-            return;
-        }
-        let place = panic.location().map(ToString::to_string);
-        let message = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(place, message, "the relay panicked");
-    }));
     Ok(Telemetry { provider })
 }
 

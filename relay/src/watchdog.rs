@@ -24,7 +24,7 @@
 //! | `dead letters` | all letters that Kafka has are counted | `events/dead_letters/watch/look.rs` |
 //! | `topics`, `metrics` | the loop comes round | [`parts::Grows`] |
 //!
-//! Looks at dependencies grow old where nobody looks any more, and `/readyz` says so (`health/board.rs`). A wake-up that is lost is covered by the outbox' sweep, and a sweep that doesn't run shows in the oldest events. A part that
+//! Looks at dependencies grow old where nobody looks any more, and `/readyz` says so (`board.rs`). A wake-up that is lost is covered by the outbox' sweep, and a sweep that doesn't run shows in the oldest events. A part that
 //! panics begins anew too ([`crate::panics`]); that counts as a replacement ([`failed`](Watchdog::failed)).
 
 pub(crate) mod parts;
@@ -35,7 +35,6 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 
-use crate::service::Service;
 use crate::standstill::Standstills;
 use crate::telemetry::metrics as names;
 
@@ -97,15 +96,19 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     /// For the part of a service that `/readyz` and the metric call by this name.
-    pub(crate) fn new(service: &Service, part: &'static str, patience: Duration) -> Self {
-        let (service, standstills) = (Arc::clone(&service.name), Arc::clone(&service.standstills));
+    pub(crate) fn of_service(
+        service: &Arc<str>,
+        standstills: &Arc<Standstills>,
+        part: &'static str,
+        patience: Duration,
+    ) -> Self {
+        let (service, standstills) = (Arc::clone(service), Arc::clone(standstills));
         Self { service, standstills, part, name: part.into(), patience: Patience::new(patience) }
     }
 
     /// For a part that serves all services.
     pub(crate) fn of_all(standstills: &Arc<Standstills>, part: &'static str, patience: Duration) -> Self {
-        let standstills = Arc::clone(standstills);
-        Self { service: "".into(), standstills, part, name: part.into(), patience: Patience::new(patience) }
+        Self::of_service(&"".into(), standstills, part, patience)
     }
 
     /// For one of several such parts of the service: `/readyz` calls it `part.name`.

@@ -9,6 +9,7 @@
 
 mod judge;
 mod payments;
+mod record;
 mod report;
 mod sandbox;
 mod spill;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use tokio_postgres::Transaction;
 
-pub use judge::{Intent, Payment, Refund, Returned};
+pub use record::{Intent, Payment, Refund, Returned};
 pub use report::{Difference, Kind, Summary};
 pub use stripe::{Account, KEY_SECRET, KEY_VARIABLE, stripe_units};
 

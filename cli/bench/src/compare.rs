@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::figure::{Figure, Spread};
-use super::report::{FORM, Report, readable};
+use super::number::readable;
+use super::report::{FORM, Report};
 
 /// Reads what `--json` wrote.
 pub(super) fn read(file: &Path) -> Result<Report> {

@@ -19,7 +19,7 @@ use towpath_stack::running::Running;
 
 use self::walk::bytes_under;
 use super::line::Line;
-use super::report::readable;
+use super::number::readable;
 
 /// A backend of PostgreSQL reports what it has done at most once a second, when it is idle.
 const REPORTED_AFTER: Duration = Duration::from_millis(1_100);

@@ -13,6 +13,7 @@ mod life;
 mod line;
 mod load;
 mod memory;
+mod number;
 mod orders;
 mod overload;
 mod pgbench;

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use towpath_stack::terminal::number;
 
 use super::figure::{Beside, Figure, Spread};
 use super::latency::Latency;
+use super::number::readable;
 
 /// The form of the JSON file: a program that reads another one says so.
 pub(super) const FORM: u32 = 2;
@@ -22,17 +22,6 @@ pub(super) struct Report {
     /// Processors that the machine has; clients and servers share them.
     pub(super) processors: usize,
     pub(super) figures: Vec<Figure>,
-}
-
-/// A number as a person reads it: three digits that count, thousands apart.
-pub(super) fn readable(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        less if less < 1.0 => format!("{value:.2}"),
-        less if less < 100.0 => format!("{value:.1}"),
-        _ if value < 0.0 => format!("-{}", number(-value.round_ties_even() as u64)),
-        _ => number(value.round_ties_even() as u64),
-    }
 }
 
 impl fmt::Display for Spread {
@@ -104,10 +93,5 @@ mod tests {
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["figures"][0]["beside"]["ratio"]["median"], 0.5);
         assert_eq!(json["figures"][0]["median"], 1234.5);
-    }
-
-    #[test]
-    fn numbers_are_readable() {
-        assert_eq!([0.0, 0.123, 7.04, 123.4, 1_234_567.0].map(readable), ["0", "0.12", "7.0", "123", "1,234,567"]);
     }
 }

@@ -12,9 +12,9 @@ use super::events::{self, TOPIC};
 use super::figure::Figure;
 use super::line::Line;
 use super::load::{self, Client};
+use super::number::readable;
 use super::pgbench::{self, Until};
 use super::plan::{Plan, Rounds};
-use super::report::readable;
 
 /// The service whose database and token are used.
 const SERVICE: &str = "order";

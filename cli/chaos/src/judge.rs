@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
+use towpath_audit::provider::Difference;
 
 use super::evidence::{Evidence, Seen};
 use super::fault::Blast;
 use super::group::Group;
-use super::quiet::Compared;
 use super::record::Witness;
 
 /// One promise, and what breaks it.
@@ -70,6 +70,14 @@ pub(crate) struct Window {
     pub(crate) broken: Vec<String>,
     /// The events that it sent to the dead letters.
     pub(crate) letters: BTreeSet<String>,
+}
+
+/// What payment and its provider say differently.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Compared {
+    /// How many payments were compared.
+    pub(crate) compared: u64,
+    pub(crate) differences: Vec<Difference>,
 }
 
 /// Everything that is judged.
@@ -145,7 +153,7 @@ fn faults(windows: &[Window]) -> Promise {
 
 #[cfg(test)]
 mod tests {
-    use towpath_audit::provider::{Difference, Kind};
+    use towpath_audit::provider::Kind;
 
     use super::*;
 

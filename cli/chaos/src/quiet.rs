@@ -3,22 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use towpath_audit::provider::{Account, Comparison, Difference};
+use towpath_audit::provider::{Account, Comparison};
 use towpath_audit::{Answered, Databases, Scope};
 
 use super::evidence::{Baseline, Evidence, priced, unpublished};
-use super::judge::at_rest;
+use super::judge::{Compared, at_rest};
 use super::record::{Call, Witness};
 use super::service::Service;
 use super::stage::Stage;
-
-/// What payment and its provider say differently.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Compared {
-    /// How many payments were compared.
-    pub(crate) compared: u64,
-    pub(crate) differences: Vec<Difference>,
-}
 
 /// How long everything may take after the last fault: deliveries are tried again at most half a minute apart.
 const DEADLINE: Duration = Duration::from_secs(150);

@@ -11,7 +11,7 @@ use towpath_stack::terminal::{say, saying};
 
 use super::evidence::{Baseline, Evidence, Watch, answers, letters_since};
 use super::fault::Fault;
-use super::judge::{Case, Window, judge};
+use super::judge::{Case, Compared, Window, judge};
 use super::load::{Load, Shop};
 use super::machine::Machine;
 use super::quiet;
@@ -103,7 +103,7 @@ impl Run {
         baseline: &Baseline,
         windows: &[Window],
         witness: &super::record::Witness,
-    ) -> Result<(towpath_audit::Report, quiet::Compared, Evidence)> {
+    ) -> Result<(towpath_audit::Report, Compared, Evidence)> {
         let kafka = self.stage.running()?.kafka;
         let letters = replay(&self.stage, &baseline.letters, windows).await?;
         say("waiting until every order has come to its end");

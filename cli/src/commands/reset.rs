@@ -9,8 +9,8 @@ use towpath_stack::home::Home;
 use towpath_stack::terminal::say;
 
 use super::down;
+use crate::dot_env::DotEnv;
 use crate::servers::{compose, postgres};
-use crate::spin::DotEnv;
 
 #[derive(Debug, clap::Args)]
 #[command(

@@ -17,7 +17,7 @@ use towpath_stack::surroundings::Surroundings;
 use towpath_stack::terminal::say;
 
 use super::pairs::Pairs;
-use crate::servers::kafka_users;
+use crate::edge::kafka_users;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

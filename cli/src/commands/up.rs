@@ -23,13 +23,14 @@ use towpath_stack::terminal::say;
 use self::args::PortChoice;
 use self::machine::Machine;
 use super::INTERRUPTED;
+use crate::dot_env::DotEnv;
 use crate::edge::Runtime;
 use crate::plan::{self, Choice};
 use crate::progress::Progress;
 use crate::readiness;
 use crate::screen::Screen;
 use crate::servers::compose;
-use crate::spin::{self, DotEnv};
+use crate::spin;
 use crate::supervisor::{self, Plan, Supervisor};
 
 pub(crate) use self::args::Args;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod budget;
+pub mod context;
 pub mod cursor;
 pub mod delivery;
 pub mod etag;
@@ -21,6 +22,7 @@ pub mod time;
 pub mod trace;
 
 pub use budget::Budget;
+pub use context::Context;
 pub use cursor::Cursor;
 pub use delivery::{Delivery, TimerCall};
 pub use fields::{Change, Fields};
@@ -32,7 +34,7 @@ pub use problem::{FieldError, Problem};
 pub use relay::{Outcome, Query, Relay, RelayError, Row, Rows, UnitOfWork};
 pub use request::Request;
 pub use response::Response;
-pub use serve::{Context, log};
+pub use serve::log;
 pub use time::Time;
 pub use towpath_wire as wire;
 pub use trace::Trace;

@@ -3,8 +3,6 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::Response;
-
 /// One invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -187,9 +185,8 @@ impl Problem {
         self
     }
 
-    /// The response that carries the problem.
-    #[must_use]
-    pub fn into_response(self) -> Response {
+    /// The document, as JSON.
+    pub(crate) fn document(&self) -> Vec<u8> {
         let document = Document {
             kind: format!("https://towpath.dev/problems/{}", self.code.replace('_', "-")),
             title: title(self.code),
@@ -199,18 +196,7 @@ impl Problem {
             errors: &self.errors,
             members: self.members.as_deref(),
         };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = Response::new(self.status).content("application/problem+json", body);
-        if let Some(seconds) = self.retry_after_seconds {
-            response = response.header("retry-after", &seconds.to_string());
-        }
-        if let Some(allow) = self.allow {
-            response = response.header("allow", allow);
-        }
-        if self.status == 401 {
-            response = response.header("www-authenticate", "Bearer");
-        }
-        response
+        serde_json::to_vec(&document).unwrap_or_default()
     }
 }
 

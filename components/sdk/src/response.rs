@@ -1,8 +1,10 @@
-//! The response of a handler.
+//! The response of a handler, and the one that carries a problem.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
+
+use crate::Problem;
 
 /// A response: a status, headers and a body in memory.
 ///
@@ -32,7 +34,7 @@ impl Response {
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(body) => Self::new(status).content("application/json", body),
-            Err(error) => crate::Problem::internal(format!("the answer can't be written: {error}")).into_response(),
+            Err(error) => Problem::internal(format!("the answer can't be written: {error}")).into_response(),
         }
     }
 
@@ -95,5 +97,23 @@ impl Response {
     #[must_use]
     pub fn into_parts(self) -> (u16, HeaderMap, Bytes) {
         (self.status, self.headers, self.body)
+    }
+}
+
+impl Problem {
+    /// The response that carries the problem.
+    #[must_use]
+    pub fn into_response(self) -> Response {
+        let mut response = Response::new(self.status).content("application/problem+json", self.document());
+        if let Some(seconds) = self.retry_after_seconds {
+            response = response.header("retry-after", &seconds.to_string());
+        }
+        if let Some(allow) = self.allow {
+            response = response.header("allow", allow);
+        }
+        if self.status == 401 {
+            response = response.header("www-authenticate", "Bearer");
+        }
+        response
     }
 }

@@ -1,6 +1,6 @@
 //! Users of Kafka: the relay's own under `[kafka]`, and those of services.
 
-use super::read::is_topic_name;
+use super::own_topics::is_topic_name;
 use super::reader::Section;
 use super::{KafkaConfig, KafkaLogin};
 

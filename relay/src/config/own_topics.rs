@@ -1,4 +1,12 @@
-//! The names of the relay's own topics, and how large records get. [`crate::kafka::topics`] says what the topics hold.
+//! The names of topics: what one may be, and those of the relay's own. And how large records get. [`crate::kafka::topics`] says what the topics hold.
+
+/// Whether this may name a topic, or a user. Kafka allows 249 characters; the dead letters' topic needs some of them.
+pub(super) fn is_topic_name(name: &str) -> bool {
+    (1..=200).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
 
 /// The dead letter topic of a service that subscribes to `topic`.
 #[must_use]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::own_topics::is_topic_name;
 use super::reader::{Fault, Reader, Section};
 use super::{
     ComponentConfig, Config, EventType, KafkaConfig, Limits, LogConfig, LogFormat, PostgresConfig, PostgresUrl,
@@ -451,12 +452,4 @@ fn is_service_name(name: &str) -> bool {
     name.len() <= 40
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-/// Kafka allows 249 characters; the dead letters' topic needs some of them.
-pub(super) fn is_topic_name(name: &str) -> bool {
-    (1..=200).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }

@@ -59,7 +59,6 @@ use crate::config::KafkaConfig;
 use crate::kafka::topics::{self, Topics};
 use crate::kafka::{Renewed, dispose, on_a_thread};
 use crate::service::Service;
-use crate::watchdog::Watchdog;
 use group::Group;
 use look::Eye;
 
@@ -83,7 +82,7 @@ pub(crate) async fn deliver(
     if stop.run_until_cancelled(topics.until_known(&needed)).await.is_none() {
         return Ok(());
     }
-    let mut watchdog = Watchdog::new(&service, "consumer", session * 2);
+    let mut watchdog = service.watchdog("consumer", session * 2);
     let letters = renew_letters(&service, &kafka, &dead_letters, session * 2);
     tokio::pin!(letters);
     while !stop.is_cancelled() {
@@ -135,7 +134,7 @@ async fn renew_letters(service: &Service, kafka: &KafkaConfig, producer: &Arc<Re
     let heard = service.config.subscriptions.iter();
     let topics = heard.map(|subscription| topics::dead_letters(&subscription.topic, &service.name)).collect();
     let mut eye = letter::Eye::new(producer, kafka, &service.name, topics);
-    let mut watchdog = Watchdog::new(service, "letters", patience);
+    let mut watchdog = service.watchdog("letters", patience);
     loop {
         watchdog.until_stuck(&mut eye).await;
         producer.renew();

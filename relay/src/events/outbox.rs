@@ -84,7 +84,6 @@ use crate::kafka::topics::{self, Topics};
 use crate::panics;
 use crate::service::Service;
 use crate::telemetry::metrics as names;
-use crate::watchdog::Watchdog;
 use look::Eye;
 use producer::Setup;
 use publisher::{End, Predecessor, Publisher};
@@ -115,7 +114,7 @@ pub(crate) async fn publish(service: Arc<Service>, kafka: Arc<KafkaConfig>, topi
     let mut predecessor = None;
     let mut failed = 0_u32;
     let mut eye = Eye::new(role.clone(), &kafka, &setup, &service.config.publish, stop.clone());
-    let mut watchdog = Watchdog::new(&service, "outbox", Duration::from_millis(service.limits().lease_ms));
+    let mut watchdog = service.watchdog("outbox", Duration::from_millis(service.limits().lease_ms));
     loop {
         let publisher = Publisher::new(Arc::clone(&service), Arc::clone(&kafka), setup.clone(), role.clone());
         publisher.show(&mut eye);

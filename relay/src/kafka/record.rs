@@ -3,15 +3,13 @@
 //! Whoever may write into a topic decides what stands there: no record may stop a thread of the relay, and none may take more
 //! memory than its reader has planned for.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bytes::Bytes;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 
 use super::Producer;
+use crate::panics;
 
 /// A header of a record: its name, and its value where it has one.
 pub type RecordHeader = (String, Option<Bytes>);
@@ -111,23 +109,12 @@ fn owned(headers: &[Borrowed<'_>]) -> Vec<RecordHeader> {
     headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(Bytes::copy_from_slice))).collect()
 }
 
-thread_local! {
-    static READS_HEADERS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread reads the headers of a record: a panic then is caught, and is no fault of the relay.
-pub(crate) fn reads_headers() -> bool {
-    READS_HEADERS.get()
-}
-
 /// The headers of a message. Kafka takes any bytes as the name of a header, and the binding panics on those that aren't UTF-8:
 /// such a header is left out.
 fn headers<M: Message>(message: &M) -> Vec<Borrowed<'_>> {
     let Some(all) = message.headers() else { return Vec::new() };
-    READS_HEADERS.set(true);
-    let read = |index| catch_unwind(AssertUnwindSafe(|| all.try_get(index))).ok().flatten();
+    let read = |index| panics::expected(|| all.try_get(index)).flatten();
     let named: Vec<_> = (0..all.count()).filter_map(read).map(|header| (header.key, header.value)).collect();
-    READS_HEADERS.set(false);
     if named.len() < all.count() {
         tracing::warn!(
             topic = message.topic(),

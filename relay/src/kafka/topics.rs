@@ -26,12 +26,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::board::Board;
 use crate::config::kept::{self, Kept};
 use crate::config::own_topics::{self, LETTER_BYTES};
 use crate::config::{Config, KafkaConfig, ServiceConfig, TopicConfig};
-use crate::health::Board;
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
-use crate::watchdog::parts::Turns;
+use crate::turns::Turns;
 
 use super::lazy::Lazy;
 use known::Seen;

@@ -22,7 +22,7 @@ use super::connection::{RECONNECT, Redis, RedisFailure, Request};
 use crate::backoff::Failures;
 use crate::config::Config;
 use crate::telemetry::metrics::WAKEUPS;
-use crate::watchdog::parts::Turns;
+use crate::turns::Turns;
 
 /// Wake-ups that wait for Redis; further ones stay within the process.
 const MAX_QUEUE: usize = 4096;

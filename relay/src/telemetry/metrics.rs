@@ -10,7 +10,7 @@ use std::time::Duration;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::watchdog::parts::Turns;
+use crate::turns::Turns;
 
 macro_rules! metrics {
     ($($group:literal { $($kind:ident $name:ident $text:literal $unit:ident [$($label:literal)*] $doc:literal;)* })*) => {

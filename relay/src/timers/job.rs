@@ -12,7 +12,6 @@ use super::look::Eye;
 use crate::clock::Moment;
 use crate::panics::caught;
 use crate::service::Service;
-use crate::watchdog::Watchdog;
 
 /// A wait is cut into pieces no longer than this, so that a schedule that was changed is seen.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -52,7 +51,7 @@ pub(super) async fn keep_running(
         lease: Duration::from_millis(service.limits().lease_ms),
     };
     let patience = every + (schedule.lease * 2).max(MIN_PATIENCE);
-    let mut watchdog = Watchdog::new(service, "timer", patience).of(name);
+    let mut watchdog = service.watchdog("timer", patience).of(name);
     let is_ready = Arc::new(AtomicBool::new(true));
     let mut eye = Eye::new(schedule.clone(), Arc::clone(&is_ready), stop.clone());
     while !stop.is_cancelled() {

@@ -1,7 +1,5 @@
 //! Parts that serve all services: each is a task that is replaced where it panics, or stands still.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio_util::task::AbortOnDropHandle;
@@ -27,22 +25,6 @@ where
         }
         drop(part);
         tokio::time::sleep(failures.next()).await;
-    }
-}
-
-/// How often a part did what it is there for. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Turns(Arc<AtomicU64>);
-
-impl Turns {
-    /// Once more.
-    pub(crate) fn turn(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How often so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -79,11 +61,13 @@ impl<F: FnMut() -> Option<u64> + Send> Look for Grows<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::time::Duration;
 
     use super::*;
     use crate::standstill::Standstills;
+    use crate::turns::Turns;
 
     #[tokio::test]
     async fn a_number_that_stays_is_a_standstill_while_there_is_something_to_do() {

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use tokio_postgres::{Client, error::SqlState, types::ToSql};
+use towpath_payment::provider::sandbox::store as books;
 use towpath_payment::store;
 use uuid::Uuid;
 
@@ -313,29 +314,29 @@ async fn the_sandbox_keeps_an_answer_and_charges_an_intent_once() {
     let client = &database.client;
     let order = Uuid::now_v7();
     let create: Params<'_, 5> = [&"pi", &order, &500_i64, &"EUR", &"pm_card_visa"];
-    assert_eq!(client.execute(store::SANDBOX_CREATE, &create).await.expect("an intent"), 1);
+    assert_eq!(client.execute(books::SANDBOX_CREATE, &create).await.expect("an intent"), 1);
     let keep = async |status: i32| {
         let params: Params<'_, 4> = [&"c", &"request", &status, &"{}"];
-        client.execute(store::SANDBOX_KEEP, &params).await.expect("kept or not")
+        client.execute(books::SANDBOX_KEEP, &params).await.expect("kept or not")
     };
     assert_eq!((keep(500).await, keep(200).await), (1, 0));
     let moved = async |from: &str, to: &str| {
-        client.execute(store::SANDBOX_MOVE, &[&"pi", &from, &to, &"pm_card_visa"]).await.expect("moved or not")
+        client.execute(books::SANDBOX_MOVE, &[&"pi", &from, &to, &"pm_card_visa"]).await.expect("moved or not")
     };
     assert_eq!(moved("requires_confirmation", "succeeded").await, 1);
     assert_eq!(moved("requires_confirmation", "succeeded").await, 0);
     assert_eq!(moved("requires_confirmation", "canceled").await, 0, "the charge was first");
-    assert_eq!(client.execute(store::LEDGER_CHARGE, &[&"c", &"pi", &None::<&str>]).await.expect("a charge"), 1);
+    assert_eq!(client.execute(books::LEDGER_CHARGE, &[&"c", &"pi", &None::<&str>]).await.expect("a charge"), 1);
     let refund = async |key: &str, reference: &str| {
-        client.execute(store::LEDGER_REFUND, &[&key, &reference, &"pi", &"pending"]).await
+        client.execute(books::LEDGER_REFUND, &[&key, &reference, &"pi", &"pending"]).await
     };
     assert_eq!(refund("r", "re_1").await.ok(), Some(1));
     let twice = refund("s", "re_2").await.expect_err("a charge goes back once");
     assert_eq!(twice.code(), Some(&SqlState::UNIQUE_VIOLATION));
-    let ended = client.execute(store::LEDGER_MOVE, &[&"re_1", &"pending", &"succeeded"]).await;
+    let ended = client.execute(books::LEDGER_MOVE, &[&"re_1", &"pending", &"succeeded"]).await;
     assert_eq!(ended.ok(), Some(1));
     let seen = async |key: Option<&str>, intent: Option<&str>, refund: Option<&str>| {
-        client.query_one(store::SANDBOX_SEEN, &[&key, &intent, &refund]).await.expect("one row, always")
+        client.query_one(books::SANDBOX_SEEN, &[&key, &intent, &refund]).await.expect("one row, always")
     };
     let row = seen(Some("c"), Some("pi"), None).await;
     assert_eq!((row.get::<_, i32>("answered"), row.get::<_, &str>("status")), (500, "succeeded"));
@@ -351,10 +352,10 @@ async fn what_was_declined_cannot_go_back() {
     let database = Database::migrated("payment").await;
     let client = &database.client;
     let create: Params<'_, 5> = [&"pi", &Uuid::now_v7(), &500_i64, &"EUR", &"pm_card_chargeDeclined"];
-    client.execute(store::SANDBOX_CREATE, &create).await.expect("an intent");
-    client.execute(store::LEDGER_CHARGE, &[&"c", &"pi", &Some("generic_decline")]).await.expect("an entry");
+    client.execute(books::SANDBOX_CREATE, &create).await.expect("an intent");
+    client.execute(books::LEDGER_CHARGE, &[&"c", &"pi", &Some("generic_decline")]).await.expect("an entry");
     let refund: Params<'_, 4> = [&"r", &"re", &"pi", &"succeeded"];
-    assert_eq!(client.execute(store::LEDGER_REFUND, &refund).await.expect("nothing"), 0);
+    assert_eq!(client.execute(books::LEDGER_REFUND, &refund).await.expect("nothing"), 0);
     database.drop().await;
 }
 
@@ -366,7 +367,7 @@ async fn the_sandbox_misbehaves_as_it_is_told_and_no_longer() {
         let sql = format!("UPDATE sandbox_behaviour SET mode = '{mode}', until = now() + interval '{until}'");
         assert_eq!(client.execute(&sql, &[]).await.expect("it is told"), 1);
         let nobody: [Option<&str>; 3] = [None, None, None];
-        let row = client.query_one(store::SANDBOX_SEEN, &[&nobody[0], &nobody[1], &nobody[2]]).await;
+        let row = client.query_one(books::SANDBOX_SEEN, &[&nobody[0], &nobody[1], &nobody[2]]).await;
         row.expect("one row, always").get("mode")
     };
     for told in ["gone", "slow", "500", "429", "asks"] {
@@ -454,10 +455,10 @@ async fn what_the_page_tells_a_person_to_run_settles_the_payment() {
     let told = page.split("-c \"INSERT INTO").nth(1).and_then(|rest| rest.split('"').next()).expect("the page's SQL");
     for (charge, refund) in [("pi_1", Some("re_1")), ("pi_2", None)] {
         let create: Params<'_, 5> = [&charge, &failed, &500_i64, &"EUR", &"pm_card_visa"];
-        client.execute(store::SANDBOX_CREATE, &create).await.expect("an intent");
-        client.execute(store::LEDGER_CHARGE, &[&charge, &charge, &NOTHING]).await.expect("a charge");
+        client.execute(books::SANDBOX_CREATE, &create).await.expect("an intent");
+        client.execute(books::LEDGER_CHARGE, &[&charge, &charge, &NOTHING]).await.expect("a charge");
         if let Some(refund) = refund {
-            client.execute(store::LEDGER_REFUND, &[&refund, &refund, &charge, &"failed"]).await.expect("a refund");
+            client.execute(books::LEDGER_REFUND, &[&refund, &refund, &charge, &"failed"]).await.expect("a refund");
         }
         let sql = format!("INSERT INTO{}", told.replace("PROVIDER_REFERENCE", charge));
         client.batch_execute(&sql).await.expect("the page's SQL runs");

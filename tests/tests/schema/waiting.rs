@@ -1,6 +1,7 @@
 //! Payments that wait at the provider, and the sandbox's side of it.
 
 use tokio_postgres::Client;
+use towpath_payment::provider::sandbox::store as books;
 use towpath_payment::store;
 use uuid::Uuid;
 
@@ -51,14 +52,14 @@ async fn the_sandbox_knows_an_intent_by_its_secret_and_charges_what_was_declined
     let database = Database::migrated("payment").await;
     let client = &database.client;
     let create: Params<'_, 5> = [&"pi", &Uuid::now_v7(), &500_i64, &"EUR", &"pm_card_authenticationRequired"];
-    client.execute(store::SANDBOX_CREATE, &create).await.expect("an intent");
-    let seen = client.query_one(store::SANDBOX_SEEN, &[&NOTHING, &Some("pi"), &NOTHING]).await.expect("a row");
+    client.execute(books::SANDBOX_CREATE, &create).await.expect("an intent");
+    let seen = client.query_one(books::SANDBOX_SEEN, &[&NOTHING, &Some("pi"), &NOTHING]).await.expect("a row");
     let secret: String = seen.get("client_secret");
     let known =
-        async |secret: &str| client.query(store::SANDBOX_INTENT_OF, &[&"pi", &secret]).await.expect("a query").len();
+        async |secret: &str| client.query(books::SANDBOX_INTENT_OF, &[&"pi", &secret]).await.expect("a query").len();
     assert_eq!((known(&secret).await, known("another").await), (1, 0));
     let charge = async |key: &str, declined: Option<&str>| {
-        client.execute(store::LEDGER_CHARGE, &[&key, &"pi", &declined]).await.expect("an entry")
+        client.execute(books::LEDGER_CHARGE, &[&key, &"pi", &declined]).await.expect("an entry")
     };
     assert_eq!(charge("a", Some("expired_card")).await, 1);
     assert_eq!(charge("b", None).await, 1);

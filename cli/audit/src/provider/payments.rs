@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use tokio_postgres::{Client, Error, Row, Transaction};
 use uuid::Uuid;
 
-use super::judge::{Payment, Returned};
+use super::record::{Payment, Returned};
 use super::spill::{Record, Spill};
 
 /// Rows that are in memory at a time.

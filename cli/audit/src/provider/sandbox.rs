@@ -3,8 +3,8 @@
 use anyhow::Result;
 use tokio_postgres::Transaction;
 
-use super::judge::{Intent, Refund};
 use super::payments::ROWS;
+use super::record::{Intent, Refund};
 use super::spill::{Record, Spill};
 
 /// An intent is charged as much as the ledger says.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::judge::{Intent, Payment, Refund};
+use super::record::{Intent, Payment, Refund};
 
 /// How many files: a million payments are some ten thousand in each.
 pub(super) const PARTS: usize = 128;

@@ -19,7 +19,7 @@ use towpath_stack::home::Home;
 use towpath_stack::secrets::Secrets;
 use uuid::Uuid;
 
-use super::judge::{Intent, Refund};
+use super::record::{Intent, Refund};
 use super::spill::{Record, Spill};
 
 /// The variable with the secret key: the one that the payment component gets it from.

@@ -48,7 +48,7 @@ fn report(promises: Vec<Promise>) -> Report {
     let watched = Watched { counters, ..Watched::default() };
     let audit = towpath_audit::Report { invariants: Vec::new() };
     let windows = [window()];
-    let provider = crate::quiet::Compared::default();
+    let provider = crate::judge::Compared::default();
     let (witness, evidence, watched, audit, provider) = (&witness, &evidence, &watched, &audit, &provider);
     let case = Case { witness, windows: &windows, evidence, watched, audit, provider };
     let settings = Settings { seed: 7, rate: 10.0, replicas: 2, again: "towpath chaos --seed 7".into() };

@@ -22,6 +22,7 @@
 //! | `refunds` | has a bank work on every refund; what becomes of them, `sandbox_ledger` is told |
 
 pub mod rules;
+pub mod store;
 
 use std::time::Duration;
 
@@ -29,7 +30,6 @@ use serde_json::{Value, json};
 use towpath_sdk::{Currency, Id, Money, Problem, Query, Relay, RelayError, Row, Rows, UnitOfWork};
 
 use super::{Answer, ProviderError, stripe::Call};
-use crate::store;
 use rules::{
     Change, Decision, Intent, IntentStatus, Mode, Outcome, RefundEntry, RefundStatus, Saved, Seen, after, decide,
     in_use,

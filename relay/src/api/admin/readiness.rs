@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::health::Dependency;
+use crate::board::Dependency;
 use crate::relay::Relay;
 use crate::service::Service;
 use crate::standstill::Told;

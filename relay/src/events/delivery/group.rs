@@ -13,7 +13,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::look::InPartition;
 use super::membership::Membership;
 use super::partition::Partition;
 use super::routes::Routes;
@@ -94,6 +93,17 @@ impl Seldom {
         let due = last == 0 || now - last >= SAY_EVERY.as_millis() as u64;
         due && self.said_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
+}
+
+/// How far this relay is in a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct InPartition {
+    /// The next offset that it fetches; `None` where it isn't known yet.
+    pub(super) next: Option<i64>,
+    /// Everything before it is done.
+    pub(super) low_water: Option<i64>,
+    /// The buffer is full, or the partition is paused: it need not fetch.
+    pub(super) busy: bool,
 }
 
 /// What the poll loop does about back pressure.

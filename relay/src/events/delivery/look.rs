@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
-use super::group::{Group, Place};
+use super::group::{Group, InPartition, Place};
 use crate::config::KafkaConfig;
 use crate::kafka::{GroupSeen, Outside, PartitionSeen, is_denied};
 use crate::watchdog::{Look, Seen, Since};
@@ -204,17 +204,6 @@ impl Eye {
     fn topics(&self) -> Vec<String> {
         self.group.routes.topics().into_iter().map(str::to_owned).collect()
     }
-}
-
-/// How far this relay is in a partition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct InPartition {
-    /// The next offset that it fetches; `None` where it isn't known yet.
-    pub(super) next: Option<i64>,
-    /// Everything before it is done.
-    pub(super) low_water: Option<i64>,
-    /// The buffer is full, or the partition is paused: it need not fetch.
-    pub(super) busy: bool,
 }
 
 /// What should move in a partition, and where it stands.

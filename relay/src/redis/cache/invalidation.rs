@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::redis::connection::{Redis, RedisFailure, Request};
-use crate::watchdog::parts::Turns;
+use crate::turns::Turns;
 
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// Versions that one command deletes.

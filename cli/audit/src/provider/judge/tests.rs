@@ -1,4 +1,5 @@
 use super::*;
+use crate::provider::Returned;
 
 const NOW: f64 = 1_000_000.0;
 

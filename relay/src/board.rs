@@ -51,13 +51,13 @@ impl From<Result<(), String>> for Dependency {
 
 impl Board {
     /// Somebody will look at this dependency.
-    pub(super) fn expect(&self, name: &str) {
+    pub(crate) fn expect(&self, name: &str) {
         self.entries()
             .insert(name.to_owned(), Entry { seen_at: None, stays: false, trouble: None, since: None, logged: false });
     }
 
     /// A look has seen this.
-    pub(super) fn note(&self, name: &str, seen: Result<(), String>) {
+    pub(crate) fn note(&self, name: &str, seen: Result<(), String>) {
         self.write(name, seen.err(), false);
         self.noted.notify_waiters();
     }

@@ -9,8 +9,8 @@ use towpath_stack::secrets::Secrets;
 use towpath_stack::services::Services;
 use towpath_stack::surroundings::Surroundings;
 
-use super::run;
-use crate::edge::relay_command;
+use super::relay_command;
+use crate::servers::run;
 use crate::supervisor::spec::Task;
 
 /// As relays wait for it.
