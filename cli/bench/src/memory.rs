@@ -42,7 +42,8 @@ mod tests {
         };
         let ((now, most), alone) = (resident_mib_of_all(sh.id()).unwrap(), resident_mib(sh.id()).unwrap().0);
         assert!(alone > 0.5 && now > alone && most >= now, "{alone} {now} {most}");
-        let killed = std::process::Command::new("kill").args(["-KILL", &child.pid.to_string()]).status().unwrap();
+        let killed =
+            std::process::Command::new("sh").args(["-c", &format!("kill -KILL {}", child.pid)]).status().unwrap();
         assert!(killed.success());
         sh.wait().unwrap();
     }
