@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use towpath_stack::control::{Request, ask};
-use towpath_stack::home::Home;
+use towpath_stack::home::{Home, Lock};
 use towpath_stack::state::State;
 use towpath_stack::terminal::say;
 
@@ -41,7 +41,12 @@ pub(crate) async fn stop(home: &Home) -> Result<bool> {
     if let Some(lock) = home.lock()? {
         return Ok(!supervisor::stop_leftovers(home, &lock).await?.is_empty());
     }
-    ask(home, &Request::Down)?;
+    if let Err(cause) = ask(home, &Request::Down) {
+        return match freed(home).await? {
+            Some(lock) => supervisor::stop_leftovers(home, &lock).await.map(|_| true),
+            None => Err(cause),
+        };
+    }
     let began = Instant::now();
     let mut told = String::new();
     while home.is_held()? {
@@ -56,6 +61,17 @@ pub(crate) async fn stop(home: &Home) -> Result<bool> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(true)
+}
+
+/// The lock of a home whose supervisor died while it was asked. Its last thread lets go of the lock.
+async fn freed(home: &Home) -> Result<Option<Lock>> {
+    let began = Instant::now();
+    loop {
+        match home.lock()? {
+            None if began.elapsed() < MOMENT => tokio::time::sleep(LOOK_EVERY).await,
+            lock => return Ok(lock),
+        }
+    }
 }
 
 /// What still runs.

@@ -23,7 +23,7 @@ pub fn ask_telling(home: &Home, request: &Request, mut tell: impl FnMut(&str)) -
     let begun = Instant::now();
     let mut stream = UnixStream::connect(path).context(UNHEARD)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(request.line()?.as_bytes())?;
+    stream.write_all(request.line()?.as_bytes()).context(UNHEARD)?;
     let mut answers = BufReader::new(stream);
     let mut told = String::new();
     loop {
@@ -32,7 +32,7 @@ pub fn ask_telling(home: &Home, request: &Request, mut tell: impl FnMut(&str)) -
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 bail!("{}", silent(home));
             }
-            read => read?,
+            read => read.context(UNHEARD)?,
         };
         match Answer::parse(&line)? {
             Answer::Working(what) => {
