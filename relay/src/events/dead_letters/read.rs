@@ -19,6 +19,9 @@ use crate::kafka::{self, Log, Record, blocking, topics};
 /// How long Kafka may say nothing while a topic is read.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How often Kafka is asked again who leads a partition.
+const LEADER_EVERY: Duration = Duration::from_millis(100);
+
 const FETCH_WAIT_MS: &str = "20";
 
 /// Whole letters that wait to be replayed.
@@ -125,8 +128,27 @@ fn is_absent(error: &KafkaError) -> bool {
         .is_some_and(|code| [UnknownPartition, UnknownTopic, UnknownTopicOrPartition].contains(&code))
 }
 
+/// Where a topic begins and ends. While its partition gets a leader, or another one, Kafka is asked again.
+fn ends(consumer: &BaseConsumer<Log>, topic: &str) -> Result<(i64, i64), KafkaError> {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    let began = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, 0, PATIENCE) {
+            Err(error)
+                if began.elapsed() < PATIENCE
+                    && error
+                        .rdkafka_error_code()
+                        .is_some_and(|code| [LeaderNotAvailable, NotLeaderForPartition].contains(&code)) =>
+            {
+                std::thread::sleep(LEADER_EVERY);
+            }
+            ends => return ends,
+        }
+    }
+}
+
 fn read_to_end(consumer: &BaseConsumer<Log>, topic: &str, mut take: impl FnMut(Record)) -> Result<(), KafkaError> {
-    let (begin, end) = consumer.fetch_watermarks(topic, 0, PATIENCE)?;
+    let (begin, end) = ends(consumer, topic)?;
     if begin == end {
         return Ok(());
     }
