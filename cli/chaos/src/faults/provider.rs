@@ -45,6 +45,13 @@ pub(in crate::faults) async fn end(database: &Client, mode: &str) -> Result<()> 
     Ok(())
 }
 
+/// It misbehaves for so long.
+pub(in crate::faults) async fn misbehave(database: &Client, mode: &str, lasts: Duration) -> Result<()> {
+    tell(database, mode, lasts).await?;
+    tokio::time::sleep(lasts).await;
+    end(database, mode).await
+}
+
 /// The sandbox is in one of its modes.
 struct Misbehaves {
     mode: &'static str,

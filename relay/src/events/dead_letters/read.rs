@@ -123,25 +123,21 @@ pub(super) fn config(kafka: &KafkaConfig, fetch_wait_ms: &str) -> ClientConfig {
 /// Whether there is no such topic.
 fn is_absent(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    error
-        .rdkafka_error_code()
-        .is_some_and(|code| [UnknownPartition, UnknownTopic, UnknownTopicOrPartition].contains(&code))
+    is_one_of(error, &[UnknownPartition, UnknownTopic, UnknownTopicOrPartition])
+}
+
+fn is_one_of(error: &KafkaError, codes: &[RDKafkaErrorCode]) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| codes.contains(&code))
 }
 
 /// Where a topic begins and ends. While its partition gets a leader, or another one, Kafka is asked again.
 fn ends(consumer: &BaseConsumer<Log>, topic: &str) -> Result<(i64, i64), KafkaError> {
     use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    let is_passing = |error: &KafkaError| is_one_of(error, &[LeaderNotAvailable, NotLeaderForPartition]);
     let began = Instant::now();
     loop {
         match consumer.fetch_watermarks(topic, 0, PATIENCE) {
-            Err(error)
-                if began.elapsed() < PATIENCE
-                    && error
-                        .rdkafka_error_code()
-                        .is_some_and(|code| [LeaderNotAvailable, NotLeaderForPartition].contains(&code)) =>
-            {
-                std::thread::sleep(LEADER_EVERY);
-            }
+            Err(error) if is_passing(&error) && began.elapsed() < PATIENCE => std::thread::sleep(LEADER_EVERY),
             ends => return ends,
         }
     }
@@ -182,11 +178,8 @@ fn read_from(
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => {
-                let passing = error.rdkafka_error_code().is_some_and(|code| {
-                    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, Resolve};
-                    [AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, Resolve].contains(&code)
-                });
-                if !passing {
+                use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, Resolve};
+                if !is_one_of(&error, &[AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, Resolve]) {
                     return Err(error);
                 }
             }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::until_none;
 use crate::fault::{Blast, Fault, Struck};
-use crate::faults::provider::{end, tell};
+use crate::faults::provider::misbehave;
 use crate::group::Group;
 use crate::service::Service;
 use crate::stage::Stage;
@@ -60,9 +60,7 @@ impl Fault for Abandoned {
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
         Box::pin(async move {
             let (payments, orders) = (stage.database(Service::Payment).await?, stage.database(Service::Order).await?);
-            tell(&payments, "asks", LASTS).await?;
-            tokio::time::sleep(LASTS).await;
-            end(&payments, "asks").await?;
+            misbehave(&payments, "asks", LASTS).await?;
             let left: Vec<Uuid> = payments.query(LEFT, &[]).await?.iter().map(|row| row.get(0)).collect();
             let expired = orders.execute(TIME_PASSES, &[&left]).await?;
             let mut struck =

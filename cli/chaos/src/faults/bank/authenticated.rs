@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 
 use super::AUTHENTICATE;
 use crate::fault::{Blast, Fault, Struck};
-use crate::faults::provider::{end, tell};
+use crate::faults::provider::misbehave;
 use crate::group::Group;
 use crate::service::Service;
 use crate::stage::Stage;
@@ -47,9 +47,7 @@ impl Fault for Authenticated {
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
         Box::pin(async move {
             let database = stage.database(Service::Payment).await?;
-            tell(&database, "asks", LASTS).await?;
-            tokio::time::sleep(LASTS).await;
-            end(&database, "asks").await?;
+            misbehave(&database, "asks", LASTS).await?;
             let ended = database.query(AUTHENTICATE, &[]).await?.len();
             Ok(Struck::noted(format!("{ended} customers came back from their banks without a word to payment")))
         })

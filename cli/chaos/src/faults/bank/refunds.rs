@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use super::until_none;
 use crate::fault::{Blast, Fault, Struck};
-use crate::faults::provider::{end, tell};
+use crate::faults::provider::misbehave;
 use crate::group::Group;
 use crate::service::Service;
 use crate::stage::Stage;
@@ -86,9 +86,7 @@ impl Fault for Refunds {
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
         Box::pin(async move {
             let database = stage.database(Service::Payment).await?;
-            tell(&database, "refunds", LASTS).await?;
-            tokio::time::sleep(LASTS).await;
-            end(&database, "refunds").await?;
+            misbehave(&database, "refunds", LASTS).await?;
             let refunds = names(&database, ENDS, None).await?;
             let mut struck = Struck::default();
             heard(&database, &refunds, "what became of", &mut struck).await?;
