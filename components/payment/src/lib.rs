@@ -4,6 +4,7 @@ mod challenge;
 pub mod domain;
 mod events;
 mod hear;
+mod late;
 mod person;
 pub mod provider;
 mod read;

@@ -18,6 +18,7 @@ use towpath_sdk::{Context, Delivery, Id, Outcome, Problem, Query, Relay, UnitOfW
 use crate::{
     domain::{Cancellation, Next},
     events::{PaymentRequested, StockReserved},
+    late,
     provider::{
         Charge, Name, ProviderError, Refund,
         client::Provider,
@@ -34,8 +35,11 @@ const MAX_ROUNDS: usize = 12;
 
 /// Handles `stock.reserved`: charges, unless the order ended before.
 pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &StockReserved) -> Result<(), Problem> {
-    let relay = context.relay().await?;
     let order_id = wanted.order_id;
+    if late::has_ended(context, delivery, order_id).await? {
+        return Ok(());
+    }
+    let relay = context.relay().await?;
     let provider = provider_of_choice(context).await?;
     // Without the event's inbox id: this only records that the provider is about to be called.
     let begin = UnitOfWork::new()
@@ -51,8 +55,11 @@ pub(crate) async fn charge(context: &Context, delivery: &Delivery, wanted: &Stoc
 
 /// Handles `order.payment_requested`: tries another payment method, or looks at once what became of the one before.
 pub(crate) async fn resume(context: &Context, delivery: &Delivery, wanted: &PaymentRequested) -> Result<(), Problem> {
-    let relay = context.relay().await?;
     let order_id = wanted.order_id;
+    if late::has_ended(context, delivery, order_id).await? {
+        return Ok(());
+    }
+    let relay = context.relay().await?;
     // The event's inbox id is used here: a second delivery begins no second attempt. From here on the rows alone decide.
     let unit = delivery.unit().step(store::LOCK, [json!(order_id.to_string())]);
     let unit = match &wanted.payment_method {
