@@ -1,16 +1,23 @@
 //! Connections and their pool.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::distress::Distress;
 use super::prepared::Statements;
 use crate::config::{Limits, PostgresUrl};
+
+/// How many connections of a pool are being made at the same time. A server that stands still takes each that is tried: the kernel
+/// accepts it in the server's name. Once it goes on, it starts a process for each, also for those that nobody waits for any
+/// more, before it serves those that somebody does.
+const MAX_CONNECTING: usize = 2;
 
 /// Connections of one role to one database.
 pub type Pool = managed::Pool<Manager>;
@@ -49,6 +56,9 @@ pub enum NoConnection {
     /// It replays another server's log: it can't write, and what it reads may be old.
     #[error("the server is a standby")]
     Standby,
+    /// Whoever was making one before got no answer.
+    #[error("the server doesn't answer those who connect to it")]
+    Unanswered,
     /// It didn't say which server it is.
     #[error("the server answered nothing to the first statement")]
     Silent,
@@ -86,6 +96,10 @@ pub struct Manager {
     statements: usize,
     purpose: Use,
     distress: Distress,
+    /// Places for those that are being made.
+    connecting: Semaphore,
+    /// How many were given up before the server had answered.
+    unanswered: AtomicU64,
 }
 
 impl Manager {
@@ -98,7 +112,15 @@ impl Manager {
             .keepalives_idle(Duration::from_secs(15))
             .tcp_user_timeout(Duration::from_secs(15))
             .options(own + &settings(limits));
-        Self { config, statements: limits.prepared_statements, purpose, distress }
+        let connecting = Semaphore::new(MAX_CONNECTING);
+        Self {
+            config,
+            statements: limits.prepared_statements,
+            purpose,
+            distress,
+            connecting,
+            unanswered: AtomicU64::new(0),
+        }
     }
 
     /// What it connects with.
@@ -167,12 +189,40 @@ impl managed::Manager for Manager {
     type Error = NoConnection;
 
     async fn create(&self) -> Result<Connection, NoConnection> {
-        self.connect().await.inspect_err(|_| self.distress.refused())
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        // Nobody closes it.
+        let _place = self.connecting.acquire().await;
+        // Whoever waited for a place has waited for the server, and the time is up for most of them.
+        if self.unanswered.load(Ordering::Relaxed) != unanswered {
+            return Err(NoConnection::Unanswered);
+        }
+        let attempt = Unanswered(Some(&self.unanswered));
+        let connected = self.connect().await;
+        attempt.answered();
+        connected.inspect_err(|_| self.distress.refused())
     }
 
     /// Asks the server nothing, so nothing can hang here.
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<NoConnection> {
         if connection.client.is_closed() { Err(RecycleError::message("the connection is closed")) } else { Ok(()) }
+    }
+}
+
+/// Counts a connection that is given up before the server has answered.
+struct Unanswered<'a>(Option<&'a AtomicU64>);
+
+impl Unanswered<'_> {
+    /// The server has answered, well or not.
+    fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = self.0 {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -207,5 +257,30 @@ impl Connection {
                 let _ = tokio::time::timeout(Duration::from_secs(5), cancel.cancel_query(NoTls)).await;
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Its kernel accepts for it, and it answers nothing.
+    #[tokio::test]
+    async fn a_server_that_stands_still_is_left_no_crowd_of_connections() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("postgres://relay@{}/thing", server.local_addr().expect("an address"));
+        let url: PostgresUrl = url.parse().expect("a URL");
+        let limits = Limits { pool_wait_ms: 200, ..Limits::default() };
+        let pool = pool(&url, 16, &limits, "relay-1", Use::Units, &Distress::default()).expect("a pool");
+        let all = join_all((0..16).map(|_| pool.get())).await;
+        assert!(all.iter().all(Result::is_err), "it never answers");
+        let mut tried = 0;
+        while futures::FutureExt::now_or_never(server.accept()).is_some() {
+            tried += 1;
+        }
+        assert!((1..=MAX_CONNECTING).contains(&tried), "{tried} connections wait for it");
     }
 }
