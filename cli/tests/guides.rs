@@ -156,20 +156,31 @@ fn the_readmes_walk_through_the_api_does_what_it_says() {
     assert_eq!(new, "price_changed");
 }
 
-/// Its component is built from PyPI, which is done by hand: here what needs no network.
-#[test]
-fn a_new_application_in_python_passes_its_tests() {
+/// A component in another language than Rust is built from PyPI or npm, which is done by hand: here what needs no network.
+fn is_made_in(language: &str, tests: &str, passed: &[&str], missing: &[&str]) {
     let home = TempDir::new();
-    let made = run(home.path(), "towpath new shop-reviews --language python", with_checkout).expect(0, &["Made"]);
-    assert!(made.stdout.contains("  python3 -m unittest\n"), "{}", made.stdout);
+    let new = format!("towpath new shop-reviews --language {language}");
+    let made = run(home.path(), &new, with_checkout).expect(0, &["Made"]);
+    assert!(made.stdout.contains(&format!("  {tests}\n")), "{}", made.stdout);
     let folder = home.path().join("shop-reviews");
-    run(&folder, "python3 -m unittest", with_checkout).expect(0, &["Ran 4 tests", "OK"]);
+    let ran = run(&folder, &format!("{tests} 2>&1"), with_checkout).expect(0, &[]);
+    assert!(passed.iter().all(|said| ran.stdout.contains(said)), "{}", ran.stdout);
     let services =
         towpath_stack::services::Services::read(&folder.join("relay.toml"), &folder.join("spin.toml")).unwrap();
     assert_eq!(services.components()[0].build.as_deref(), Some("sh build.sh"));
-    // Without Python, the build says what is missing.
-    run(&folder, "PATH=/nowhere /bin/sh build.sh", with_checkout)
-        .expect(1, &["Python 3.10 or newer", "apt-get install python3"]);
+    // Without the language's own program, the build says what is missing.
+    run(&folder, "PATH=/nowhere /bin/sh build.sh", with_checkout).expect(1, missing);
+}
+
+#[test]
+fn a_new_application_in_python_passes_its_tests() {
+    let missing = ["Python 3.10 or newer", "apt-get install python3"];
+    is_made_in("python", "python3 -m unittest", &["Ran 5 tests", "OK"], &missing);
+}
+
+#[test]
+fn a_new_application_in_javascript_passes_its_tests() {
+    is_made_in("javascript", "node --test", &["pass 5", "fail 0"], &["Node.js 20 or newer with npm", "nodejs.org"]);
 }
 
 fn variable(name: &str) -> String {

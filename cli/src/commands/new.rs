@@ -27,6 +27,7 @@ Examples:
   towpath new shop-reviews --dir ~/src/reviews in another folder
   towpath new shop-reviews --dir .             in this folder, if it is empty
   towpath new shop-reviews --language python   with a component in Python
+  towpath new shop-reviews --language javascript
   cd shop-reviews && ../towpath up             build and start it"
 )]
 pub(crate) struct Args {

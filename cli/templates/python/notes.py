@@ -106,22 +106,27 @@ async def hear(headers: dict[str, str], body: bytes, relay: Relay, tokens: list[
     except (KeyError, ValueError):
         return problem(422, "malformed_event", "This is no CloudEvent with JSON.")
     if kind == WRITTEN:
+        match data:
+            case {"id": str(note), "text": str(text)}:
+                pass
+            case _:
+                return problem(422, "malformed_event", f"This is no {WRITTEN}.")
         await relay.run({
             "inbox": inbox,
-            "steps": [{"sql": "UPDATE notes SET words = $2 WHERE id = $1", "params": [data["id"], words(data["text"])]}],
+            "steps": [{"sql": "UPDATE notes SET words = $2 WHERE id = $1", "params": [note, words(text)]}],
             # Who waits for this note hears of it.
-            "notify": [data["id"]],
+            "notify": [note],
         })
     return answer(204)
 
 
 def text_of(body: bytes) -> str | None:
-    """The text of a new note; none where there is none that will do."""
+    """The text of a new note; none where there is none that will do: PostgreSQL keeps no NUL, and UTF-8 no half of a pair."""
     try:
         text = json.loads(body)["text"]
     except (ValueError, KeyError, TypeError):
         return None
-    return text if isinstance(text, str) and 1 <= len(text) <= MAX_TEXT and "\0" not in text else None
+    return text if isinstance(text, str) and 1 <= len(text) <= MAX_TEXT and not re.search("[\0\ud800-\udfff]", text) else None
 
 
 def words(text: str) -> int:

@@ -29,7 +29,10 @@ class Relay:
 
     async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
-        status, answer = await self.send(self.url + path, headers, json.dumps(body).encode())
+        try:
+            status, answer = await self.send(self.url + path, headers, json.dumps(body).encode())
+        except Exception as error:
+            raise Refused({"detail": f"the relay doesn't answer: {error}"}) from error
         if status != 200:
             try:
                 raise Refused(json.loads(answer))

@@ -5,15 +5,19 @@ import json
 import unittest
 
 import notes
-from relay import Relay
+from relay import Relay, Send
 
 
 async def nobody(url: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
     raise AssertionError(f"{url} was asked")
 
 
-def ask(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, str]:
-    relay = Relay("http://nowhere", "token", nobody)
+async def away(url: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+    raise ConnectionError("connection refused")
+
+
+def ask(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, send: Send = nobody) -> tuple[int, str]:
+    relay = Relay("http://nowhere", "token", send)
     said = asyncio.run(notes.handle(method, path, headers or {}, body, relay, ["right", ""]))
     return said.status, json.loads(said.body).get("code", "")
 
@@ -24,7 +28,8 @@ class Notes(unittest.TestCase):
         self.assertEqual(notes.words("  the towpath,\nat dawn "), 4)
 
     def test_a_note_has_a_text(self) -> None:
-        for body in [b"", b"{}", b"[]", b'{"text": ""}', b'{"text": 7}', json.dumps({"text": "x" * 1001}).encode()]:
+        texts = [json.dumps({"text": text}).encode() for text in ["", 7, "x" * 1001, "a\0b", "\ud800"]]
+        for body in [b"", b"{}", b"[]", b"null", *texts]:
             self.assertEqual(ask("POST", "/notes", body), (422, "invalid"), body)
 
     def test_what_is_not_there_is_refused(self) -> None:
@@ -38,7 +43,11 @@ class Notes(unittest.TestCase):
             self.assertEqual(ask("POST", path, b"{}", event | shown), (401, "unauthorized"), shown)
         right = {"authorization": "Bearer right"}
         self.assertEqual(ask("POST", path, b"{}", right), (422, "malformed_event"))
-        self.assertEqual(ask("POST", path, b"{", event | right), (422, "malformed_event"))
+        for body in [b"{", b"null", b"[]", b"{}", b'{"id": 7, "text": "one"}']:
+            self.assertEqual(ask("POST", path, body, event | right), (422, "malformed_event"), body)
+
+    def test_a_relay_that_does_not_answer_is_no_fault_of_the_caller(self) -> None:
+        self.assertEqual(ask("POST", "/notes", b'{"text": "one"}', send=away), (503, "unavailable"))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ pub(super) enum Language {
     Rust,
     /// With Spin's SDK, fetched from PyPI when it is built
     Python,
+    /// With Spin's build tools, fetched from npm when it is built
+    #[value(name = "javascript")]
+    JavaScript,
 }
 
 impl Language {
@@ -21,6 +24,41 @@ impl Language {
         match self {
             Self::Rust => "cargo test",
             Self::Python => "python3 -m unittest",
+            Self::JavaScript => "node --test",
+        }
+    }
+
+    /// What makes the component.
+    fn build(self) -> &'static str {
+        match self {
+            Self::Rust => "cargo build --release --target wasm32-wasip2",
+            Self::Python | Self::JavaScript => "sh build.sh",
+        }
+    }
+
+    /// Where the component is then.
+    fn source(self) -> &'static str {
+        match self {
+            Self::Rust => "target/wasm32-wasip2/release/component.wasm",
+            Self::Python | Self::JavaScript => "app.wasm",
+        }
+    }
+
+    /// What it is made from, as an array of TOML.
+    fn watch(self) -> &'static str {
+        match self {
+            Self::Rust => r#"["src/**/*.rs", "Cargo.toml"]"#,
+            Self::Python => r#"["*.py", "requirements.txt"]"#,
+            Self::JavaScript => r#"["*.js", "package.json", "wit/*.wit"]"#,
+        }
+    }
+
+    /// Its files, beside those that are the same in every language.
+    fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Rust => RUST,
+            Self::Python => PYTHON,
+            Self::JavaScript => JAVASCRIPT,
         }
     }
 }
@@ -43,13 +81,13 @@ macro_rules! template {
 const SHARED: &[(&str, &str)] = template! {
     "relay.toml": "relay.toml",
     "migrations/%NAME%/V1__notes.sql": "V1__notes.sql",
+    "spin.toml": "spin.toml",
 };
 
 const RUST: &[(&str, &str)] = template! {
     ".gitignore": "gitignore",
     "Cargo.toml": "rust/Cargo.toml",
     "README.md": "rust/README.md",
-    "spin.toml": "rust/spin.toml",
     "src/domain.rs": "rust/src/domain.rs",
     "src/events.rs": "rust/src/events.rs",
     "src/hear.rs": "rust/src/hear.rs",
@@ -67,8 +105,19 @@ const PYTHON: &[(&str, &str)] = template! {
     "notes.py": "python/notes.py",
     "relay.py": "python/relay.py",
     "requirements.txt": "python/requirements.txt",
-    "spin.toml": "python/spin.toml",
     "test_notes.py": "python/test_notes.py",
+};
+
+const JAVASCRIPT: &[(&str, &str)] = template! {
+    ".gitignore": "javascript/gitignore",
+    "README.md": "javascript/README.md",
+    "app.js": "javascript/app.js",
+    "build.sh": "javascript/build.sh",
+    "notes.js": "javascript/notes.js",
+    "notes.test.js": "javascript/notes.test.js",
+    "package.json": "javascript/package.json",
+    "relay.js": "javascript/relay.js",
+    "wit/spin.wit": "javascript/wit/spin.wit",
 };
 
 /// The versions of crates and compiler that Towpath is tested with, and its form, so that an application begins with those.
@@ -76,14 +125,10 @@ const TESTED: [&str; 3] = ["Cargo.lock", "rust-toolchain.toml", "rustfmt.toml"];
 
 /// All files of a new application.
 pub(super) fn files(language: Language, place: &Place<'_>) -> Result<Files> {
-    let own = match language {
-        Language::Rust => RUST,
-        Language::Python => PYTHON,
-    };
-    let values = values(place)?;
+    let values = values(language, place)?;
     let filled = |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
     let mut files: Files =
-        SHARED.iter().chain(own).map(|(path, text)| (PathBuf::from(filled(path)), filled(text))).collect();
+        SHARED.iter().chain(language.files()).map(|(path, text)| (PathBuf::from(filled(path)), filled(text))).collect();
     if language == Language::Rust {
         for name in TESTED {
             let file = place.root.join(name);
@@ -94,7 +139,7 @@ pub(super) fn files(language: Language, place: &Place<'_>) -> Result<Files> {
     Ok(files)
 }
 
-fn values(place: &Place<'_>) -> Result<[(&'static str, String); 6]> {
+fn values(language: Language, place: &Place<'_>) -> Result<[(&'static str, String); 9]> {
     let folder = |path: &str| -> Result<String> { Ok(toml::Value::from(text(&place.root.join(path))?).to_string()) };
     Ok([
         ("%NAME%", place.name.as_str().to_owned()),
@@ -103,6 +148,9 @@ fn values(place: &Place<'_>) -> Result<[(&'static str, String); 6]> {
         ("%SDK%", folder("components/sdk")?),
         ("%TESTING%", folder("components/testing")?),
         ("%TOWPATH%", shell_word(&text(place.root)?)),
+        ("%BUILD%", language.build().to_owned()),
+        ("%SOURCE%", language.source().to_owned()),
+        ("%WATCH%", language.watch().to_owned()),
     ])
 }
 
@@ -130,19 +178,26 @@ pub(super) fn shell_word(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
     use towpath_stack::services::Services;
     use towpath_stack::testing::{TempDir, root};
 
     use super::*;
 
-    fn made(root: &Path, name: &str) -> Files {
-        files(Language::Rust, &Place { root, name: &name.parse().unwrap() }).unwrap()
+    fn made(language: Language, root: &Path, name: &str) -> Files {
+        files(language, &Place { root, name: &name.parse().unwrap() }).unwrap()
     }
 
     #[test]
     fn every_place_is_filled_and_the_files_name_one_service() {
+        for language in Language::value_variants() {
+            is_one_service(*language);
+        }
+    }
+
+    fn is_one_service(language: Language) {
         let folder = TempDir::new();
-        let files = made(&root(), "shop-reviews");
+        let files = made(language, &root(), "shop-reviews");
         for (path, text) in &files {
             let left: Vec<&str> =
                 text.split('%').skip(1).step_by(2).filter(|word| word.chars().all(char::is_uppercase)).collect();
@@ -157,6 +212,7 @@ mod tests {
             assert_eq!(names.pop(), Some("shop-reviews"));
             assert!(names.is_empty());
         }
+        assert_eq!(services.components()[0].build.as_deref(), Some(language.build()));
         assert!(services.spin_variables().any(|name| name == "SPIN_VARIABLE_SHOP_REVIEWS_TOKEN"));
         assert!(app.join("migrations/shop-reviews/V1__notes.sql").is_file());
     }
@@ -170,7 +226,7 @@ mod tests {
         for name in TESTED {
             std::fs::copy(root().join(name), strange.join(name)).unwrap();
         }
-        let files = made(&strange, "a");
+        let files = made(Language::Rust, &strange, "a");
         let content = |name: &str| files.iter().find(|(path, _)| path == Path::new(name)).unwrap().1.clone();
         let manifest: toml::Table = content("Cargo.toml").parse().unwrap();
         let path = manifest["dependencies"]["towpath-sdk"]["path"].as_str().unwrap();
