@@ -18,3 +18,4 @@ pub mod state;
 pub mod surroundings;
 pub mod terminal;
 pub mod testing;
+mod toml_file;

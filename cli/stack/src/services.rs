@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::checkout;
+use crate::toml_file;
 
 /// The services of relay.toml and the components of spin.toml.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +70,8 @@ impl Services {
     /// # Errors
     /// Where one of them can't be read.
     pub fn read(relay_toml: &Path, spin_toml: &Path) -> Result<Self> {
-        let relay: RelayToml = parsed(relay_toml)?;
-        let spin: SpinToml = parsed(spin_toml)?;
+        let relay: RelayToml = toml_file::read(relay_toml)?;
+        let spin: SpinToml = toml_file::read(spin_toml)?;
         // A table has no order of its own: the keys' places in the file tell it.
         let mut services: Vec<(Spanned<String>, ServiceToml)> = relay.services.into_iter().collect();
         services.sort_by_key(|(name, _)| name.span().start);
@@ -175,11 +176,6 @@ fn package(command: &str) -> Option<String> {
     words.next().map(str::to_owned)
 }
 
-fn parsed<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    toml::from_str(&text).with_context(|| format!("{} is wrong", file.display()))
-}
-
 /// The part of relay.toml that says which services there are. `towpath-relay check` checks all of it.
 #[derive(Debug, Deserialize)]
 struct RelayToml {
@@ -282,7 +278,7 @@ mod tests {
         assert_eq!(services.spin_variables().collect::<Vec<_>>(), ["SPIN_VARIABLE_A_B"]);
         std::fs::write(&relay, "services = 7\n").unwrap();
         let error = format!("{:#}", Services::read(&relay, &spin).unwrap_err());
-        assert!(error.contains("relay.toml is wrong"), "{error}");
+        assert!(error.ends_with("relay.toml, line 1: services must be a table, not a number"), "{error}");
     }
 
     #[test]
