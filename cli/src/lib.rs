@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod arguments;
+mod clock;
 mod commands;
 mod dot_env;
 mod edge;

@@ -3,6 +3,20 @@
 use towpath_stack::home::Home;
 use towpath_stack::room;
 
+use crate::clock;
+
+/// How those who fetch something say that a certificate, or a list of packages, isn't valid yet or any more: curl and OpenSSL, Java,
+/// rustls, apt.
+const UNTIMELY: [&str; 7] = [
+    "certificate is not yet valid",
+    "certificate has expired",
+    "NotYetValid",
+    "CertificateExpired",
+    "certificate not valid yet",
+    "certificate expired",
+    "is not valid yet (invalid for another",
+];
+
 /// What to do about a failure, where that can be told from its text.
 pub(crate) fn of(failure: &str, home: &Home) -> Option<String> {
     let says = |words: &[&str]| words.iter().any(|word| failure.contains(word));
@@ -21,9 +35,8 @@ pub(crate) fn of(failure: &str, home: &Home) -> Option<String> {
         Some(format!("A file stands where a folder is wanted: move it away, {elsewhere}."))
     } else if says(&["Network is unreachable"]) && failure.contains("127.0.0.1") {
         Some("This machine doesn't reach itself: `ip link set lo up` brings its loopback interface up.".to_owned())
-    } else if says(&["certificate is not yet valid", "certificate has expired", "NotYetValid", "CertificateExpired"]) {
-        let now = jiff::Zoned::now().strftime("%F %T%:z").to_string();
-        Some(format!("This machine's clock says {now}: set it, if that is wrong."))
+    } else if says(&UNTIMELY) {
+        Some(format!("This machine's clock says {}: set it, if that is wrong.", clock::now()))
     } else {
         None
     }
@@ -55,7 +68,15 @@ mod tests {
             let error = codes.into_iter().find(|error| error.kind() == kind).unwrap();
             assert!(of(&format!("cannot write /x: {error}")).contains(said), "{error}");
         }
-        assert!(of("curl: (60) SSL certificate problem: certificate is not yet valid").contains("clock says"));
+        for said in [
+            "curl: (60) SSL certificate problem: certificate is not yet valid",
+            "PKIX path validation failed: java.security.cert.CertificateNotYetValidException: NotBefore: Mon Nov 30",
+            "invalid peer certificate: certificate expired: verification time 1970-01-02",
+            "E: Release file for http://deb.debian.org/debian/dists/bookworm-updates/InRelease is not valid yet (invalid for \
+             another 1d 2h 3min 4s).",
+        ] {
+            assert!(of(said).contains("clock says"), "{said}");
+        }
         assert_eq!(super::of("a part died", &home), None);
     }
 }

@@ -23,6 +23,7 @@ use towpath_stack::terminal::say;
 use self::args::PortChoice;
 use self::machine::Machine;
 use super::INTERRUPTED;
+use crate::clock;
 use crate::dot_env::DotEnv;
 use crate::edge::Runtime;
 use crate::plan::{self, Choice};
@@ -55,6 +56,9 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
     let services = Services::load()?;
     check_names(args, home, &services)?;
     machine::room(home)?;
+    if !args.in_background {
+        clock::doubt().iter().for_each(|doubt| say(doubt));
+    }
     home.create()?;
     let mut signals = Signals::new()?;
     let taken = tokio::select! {
