@@ -2,7 +2,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use anyhow::{Result, bail};
 use towpath_stack::home::Home;
 use towpath_stack::terminal::print;
 
-use crate::supervisor::logs::last_lines;
 use crate::supervisor::logs::rotation::older;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -43,7 +42,7 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         let prefix = if prefixed { format!("{name} | ") } else { String::new() };
         let path = home.log(&name);
         let end = path.metadata().map_or(0, |metadata| metadata.len());
-        for line in last_lines(&path, 0, args.lines) {
+        for line in last_lines(&path, end, args.lines) {
             print(&format!("{prefix}{line}"))?;
         }
         followed.push(Followed { prefix, path, file: None, position: end, partial: Vec::new() });
@@ -74,6 +73,24 @@ fn names(home: &Home, wanted: Option<&str>) -> Result<Vec<String>> {
         Some(wanted) if known.iter().any(|name| name == wanted) => Ok(vec![wanted.to_owned()]),
         Some(wanted) => bail!("there is no log of {wanted:?}: there are {}", known.join(", ")),
     }
+}
+
+/// So many lines before this place, whole, and as many of the log's older file as these are fewer. Both files are bounded.
+fn last_lines(path: &Path, end: u64, count: usize) -> Vec<String> {
+    let read = |path: &Path, end: u64| {
+        let mut bytes = Vec::new();
+        // A log that is gone has no lines.
+        let _ = File::open(path).and_then(|file| file.take(end).read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let last = |text: &str, count: usize| {
+        let lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        lines[lines.len().saturating_sub(count)..].to_vec()
+    };
+    let lines = last(&read(path, end), count);
+    let before = count - lines.len();
+    let older = if before > 0 { last(&read(&older(path), u64::MAX), before) } else { Vec::new() };
+    older.into_iter().chain(lines).collect()
 }
 
 /// A log that is being read to its end again and again.
@@ -148,6 +165,24 @@ mod tests {
         std::fs::write(older(&path), "three\nfour\n").unwrap();
         std::fs::write(&path, "5\n").unwrap();
         assert_eq!(log.new_lines().unwrap(), ["four", "5"]);
+    }
+
+    #[test]
+    fn the_last_lines_are_as_many_as_asked_for_and_whole() {
+        let folder = TempDir::new();
+        let path = folder.path().join("x.log");
+        assert_eq!(last_lines(&path, 0, 3), Vec::<String>::new());
+        let long = "x".repeat(10_000);
+        let text: String = (0..100).map(|n| format!("{n} {long}\n")).collect();
+        std::fs::write(older(&path), "one\ntwo\n").unwrap();
+        std::fs::write(&path, &text).unwrap();
+        let end = text.len() as u64;
+        assert_eq!(last_lines(&path, end, 100), text.lines().collect::<Vec<_>>());
+        assert_eq!(last_lines(&path, end, 101)[0], "two");
+        assert_eq!(last_lines(&path, end, usize::MAX).len(), 102);
+        // What comes after is the first that is followed.
+        std::fs::write(&path, text + "new\n").unwrap();
+        assert_eq!(last_lines(&path, end, 1), [format!("99 {long}")]);
     }
 
     #[test]

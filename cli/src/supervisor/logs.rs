@@ -7,6 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::clock;
 
 /// How much of the end is read to find the last lines.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -15,8 +18,7 @@ const TAIL_BYTES: u64 = 64 * 1024;
 pub(crate) fn open(path: &Path, name: &str) -> Result<(File, u64)> {
     rotation::bound(path)?;
     let mut file = append(path)?;
-    let now = jiff::Zoned::now().strftime("%F %T%:z").to_string();
-    writeln!(file, "--- towpath starts {name} at {now}")?;
+    writeln!(file, "--- towpath starts {name} at {}", clock::now())?;
     let from = file.seek(SeekFrom::End(0))?;
     Ok((file, from))
 }
@@ -27,8 +29,8 @@ pub(crate) fn append(path: &Path) -> Result<File> {
     opened.with_context(|| format!("cannot open {}", path.display()))
 }
 
-/// The last lines that were written after `from`. A log that is shorter was emptied since then, and all of it came after.
-pub(crate) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
+/// The end of what was written after `from`. A log that is shorter was emptied since then, and all of it came after.
+fn tail(path: &Path, from: u64) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -38,11 +40,43 @@ pub(crate) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
         file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let text = read().unwrap_or_default();
+    read().unwrap_or_default()
+}
+
+/// The last lines that were written after `from`, each with its beginning alone where it is long.
+pub(crate) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
+    let text = tail(path, from);
     let mut lines: Vec<String> =
         text.lines().rev().filter(|line| !line.trim().is_empty()).take(count).map(shortened).collect();
     lines.reverse();
     lines
+}
+
+/// What was said last after `from`, for a person.
+pub(crate) fn last_said(path: &Path, from: u64) -> Option<String> {
+    tail(path, from).lines().rfind(|line| !line.trim().is_empty()).map(|line| shortened(&in_words(line)))
+}
+
+/// A line of relay or host without what is for programs: when, how grave, where in the code. Lines of others stay as they are.
+fn in_words(line: &str) -> String {
+    const FOR_PROGRAMS: [&str; 6] = ["timestamp", "level", "message", "target", "span", "spans"];
+    const LEVELS: [&str; 4] = ["ERROR", "WARN", "INFO", "DEBUG"];
+    if let Ok(Value::Object(fields)) = serde_json::from_str(line)
+        && let Some(message) = fields.get("message").and_then(Value::as_str)
+    {
+        let others = fields.iter().filter(|(name, _)| !FOR_PROGRAMS.contains(&name.as_str()));
+        let others = others.map(|(name, value)| format!("{name}={value}"));
+        return [message.to_owned()].into_iter().chain(others).collect::<Vec<_>>().join(" ");
+    }
+    let mut words = line.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some(time), Some(level), Some(target))
+            if time.ends_with('Z') && LEVELS.contains(&level) && target.ends_with(':') =>
+        {
+            line.split_once(target).map_or(line, |(_, said)| said.trim()).to_owned()
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// The last lines, without those of a Java stack trace: what went wrong stands above them.
@@ -105,6 +139,23 @@ mod tests {
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         writeln!(file, "the last word").unwrap();
         assert_eq!(last_lines(&path, from, 5), ["the last word"]);
+    }
+
+    #[test]
+    fn what_relay_and_host_say_is_told_in_words() {
+        let relay = r#"{"timestamp":"2026-11-30T19:02:29Z","level":"INFO","message":"created the topic","topic":"a","target":"x::y"}"#;
+        let host = "2026-11-30T19:02:16.002968Z  INFO towpath_host::engine: compiling a component bytes=7";
+        let folder = TempDir::new();
+        let path = folder.path().join("x.log");
+        for (line, said) in [
+            (relay, "created the topic topic=\"a\""),
+            (host, "compiling a component bytes=7"),
+            ("LOG:  database system is ready", "LOG:  database system is ready"),
+            ("{\"no\": \"message\"}", "{\"no\": \"message\"}"),
+        ] {
+            fs::write(&path, format!("before\n{line}\n\n")).unwrap();
+            assert_eq!(last_said(&path, 0).unwrap(), said);
+        }
     }
 
     #[test]

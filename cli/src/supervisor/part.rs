@@ -294,7 +294,7 @@ impl Actor {
             let status = self.status.borrow();
             (status.log_from, status.note.clone().unwrap_or_default())
         };
-        let said = logs::last_lines(&self.spec.log, from, 1).pop().unwrap_or(note);
+        let said = logs::last_said(&self.spec.log, from).unwrap_or(note);
         self.say(format!("{} is starting still: {said}", self.spec.name));
     }
 
