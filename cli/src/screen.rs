@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use towpath_stack::state::{PartState, Phase};
+use unicode_width::UnicodeWidthChar;
 
 /// Happenings that stay visible under the table.
 const REMEMBERED: usize = 5;
@@ -93,9 +94,10 @@ impl Screen {
             #[cfg(test)]
             Mode::Silent => {}
             Mode::Live(shown) => {
-                let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col);
-                let lines = block(phase, &self.head, &self.foot, rows, &self.happened);
-                let lines: Vec<String> = lines.iter().map(|line| fitting(line, usize::from(width.max(20)))).collect();
+                let (width, height) = size();
+                // The last line of the terminal is where the cursor stands.
+                let lines = block(phase, &self.head, &self.foot, rows, &self.happened, height - 1);
+                let lines: Vec<String> = lines.iter().map(|line| fitting(line, width)).collect();
                 if *shown != lines {
                     emit(&redrawn(shown.len(), &lines));
                     *shown = lines;
@@ -132,21 +134,43 @@ fn plain(phase: Phase, head: &[String], foot: &[String], rows: &[Row]) -> String
     lines.join("\n") + "\n"
 }
 
-fn block(phase: Phase, head: &[String], foot: &[String], rows: &[Row], happened: &VecDeque<String>) -> Vec<String> {
+/// How many columns and lines the terminal has. One that doesn't say so has what terminals usually have.
+fn size() -> (usize, usize) {
+    let told = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    let or =
+        |told: Option<u16>, usual: u16, least: u16| usize::from(told.filter(|n| *n > 0).unwrap_or(usual).max(least));
+    (or(told.map(|size| size.ws_col), 80, 20), or(told.map(|size| size.ws_row), 24, 2))
+}
+
+/// What is drawn, `height` lines at most: what has scrolled out of sight could not be drawn anew. What stands under the table gives
+/// way first, then what is longest ago.
+fn block(
+    phase: Phase,
+    head: &[String],
+    foot: &[String],
+    rows: &[Row],
+    happened: &VecDeque<String>,
+    height: usize,
+) -> Vec<String> {
     let mut lines: Vec<String> = match title(phase) {
         Some(title) => vec![title.to_owned()],
         None => head.to_vec(),
     };
-    if phase != Phase::Stopped {
-        lines.extend(table(rows));
+    if phase == Phase::Stopped {
+        return lines;
     }
-    if phase == Phase::Up {
+    lines.extend(table(rows));
+    let news = if happened.is_empty() { 0 } else { 1 + happened.len() };
+    if phase == Phase::Up && lines.len() + foot.len() + news <= height {
         lines.extend(foot.iter().cloned());
     }
-    if !happened.is_empty() && phase != Phase::Stopped {
+    let room = height.saturating_sub(lines.len() + 1).min(happened.len());
+    if room > 0 {
         lines.push(String::new());
-        lines.extend(happened.iter().map(|line| format!("  {}", line.replace('\n', " "))));
+        let newest = happened.iter().skip(happened.len() - room);
+        lines.extend(newest.map(|line| format!("  {}", line.replace('\n', " "))));
     }
+    lines.truncate(height);
     lines
 }
 
@@ -165,11 +189,14 @@ pub(crate) fn table(rows: &[Row]) -> Vec<String> {
     lines.collect()
 }
 
+/// The beginning of a line, as far as it has place: some characters take two columns, and some none.
 fn fitting(line: &str, width: usize) -> String {
-    match line.char_indices().nth(width) {
-        Some((end, _)) => line[..end].to_owned(),
-        None => line.to_owned(),
-    }
+    let mut taken = 0;
+    let fits = |char: &char| {
+        taken += char.width().unwrap_or_default();
+        taken <= width
+    };
+    line.chars().take_while(fits).collect()
 }
 
 /// Moves to the first line of the block, clears to the end of the screen and writes it anew.
@@ -202,9 +229,23 @@ mod tests {
     #[test]
     fn the_block_holds_what_happened_and_is_cut_to_the_terminal() {
         let happened = VecDeque::from(["12:00:00 relay died".to_owned()]);
-        let lines = block(Phase::Up, &["Towpath is up".to_owned()], &["logs".to_owned()], &[], &happened);
-        assert_eq!(lines, ["Towpath is up", "logs", "", "  12:00:00 relay died"]);
+        let of = |height| block(Phase::Up, &["Towpath is up".to_owned()], &["logs".to_owned()], &[], &happened, height);
+        assert_eq!(of(4), ["Towpath is up", "logs", "", "  12:00:00 relay died"]);
         assert_eq!(fitting("äöü", 2), "äö");
+        assert_eq!(fitting("家に帰る", 5), "家に", "these take two columns each");
+        // On a terminal that is lower, what is drawn anew must not have scrolled away.
+        assert_eq!(of(3), ["Towpath is up", "", "  12:00:00 relay died"]);
+        assert_eq!(of(2), ["Towpath is up"]);
+    }
+
+    #[test]
+    fn of_what_happened_the_newest_stays_in_sight() {
+        let happened = VecDeque::from(["one".to_owned(), "two".to_owned()]);
+        let rows = [row(PartState::Ready, None)];
+        let lines = block(Phase::Stopping, &[], &[], &rows, &happened, 4);
+        assert_eq!((lines.len(), lines[3].as_str()), (4, "  two"));
+        let high = usize::from(u16::MAX);
+        assert_eq!(block(Phase::Stopped, &[], &[], &rows, &happened, high).len(), 1);
     }
 
     #[test]

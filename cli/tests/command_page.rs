@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use support::terminal::Terminal;
 use support::{Home, outcome, repository};
 
 fn page() -> String {
@@ -23,20 +24,9 @@ fn first_cells(head: &str) -> Vec<String> {
     rows.map(|row| row.split('|').nth(1).unwrap().trim().trim_matches('`').to_owned()).collect()
 }
 
-/// What `script` prints on this terminal: util-linux's program gives the command a pseudo-terminal.
+/// All that `towpath LINE` writes to a terminal of 60 columns.
 fn on_a_terminal(home: &Home, line: &str, variables: &[(&str, &str)]) -> String {
-    let towpath = env!("CARGO_BIN_EXE_towpath");
-    let mut script = Command::new("script");
-    script.args([
-        "--quiet",
-        "--return",
-        "--command",
-        &format!("stty rows 24 cols 60; '{towpath}' {line}"),
-        "/dev/null",
-    ]);
-    script.env("TERM", "xterm").env_remove("NO_COLOR").env("TOWPATH_ROOT", repository());
-    script.env("TOWPATH_HOME", home.path()).envs(variables.iter().copied());
-    outcome(&mut script).stdout
+    Terminal::run(home, line, (24, 60), variables).end().2
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use support::{Home, outcome};
 
 /// A program that answers with this shell script. Another process writes it: what this one writes, a child that another
@@ -38,7 +39,7 @@ fn a_stack_that_never_ran_is_stopped() {
 #[test]
 fn what_needs_a_running_stack_says_how_to_start_one() {
     let home = Home::new();
-    let lines: [&[&str]; 7] = [
+    let lines: [&[&str]; 9] = [
         &["dlq", "list"],
         &["outbox", "list"],
         &["stop", "kafka"],
@@ -46,6 +47,8 @@ fn what_needs_a_running_stack_says_how_to_start_one() {
         &["restart", "relay"],
         &["psql", "order"],
         &["migrate"],
+        &["rotate-tokens"],
+        &["rotate-passwords"],
     ];
     for line in lines {
         home.towpath(line).expect(1, &["no stack runs under", "towpath up"]);
@@ -198,6 +201,27 @@ fn a_file_in_the_place_of_a_home_is_told_with_the_way_out() {
         command.arg("--home").arg(&file).args(line).env("TOWPATH_ROOT", support::repository());
         outcome(&mut command).expect(1, &["Not a directory", "A file stands where a folder is wanted", "--home"]);
     }
+}
+
+/// As where the disk was full, or the machine went down, while they were written.
+#[test]
+fn jars_that_are_half_there_are_not_run_and_named_with_the_way_out() {
+    let home = Home::new();
+    let list = fs::read_to_string(support::repository().join("infra/native/kafka/sha256sums")).unwrap();
+    let hash: String = Sha256::digest(&list).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let folder = home.path().with_extension("cache").join(format!("kafka-{hash}"));
+    fs::create_dir_all(&folder).unwrap();
+    let up = || {
+        let mut up = home.command(&["up", "--no-build", "--ports", "auto"]);
+        outcome(up.env("TOWPATH_CACHE", folder.parent().unwrap()))
+    };
+    let said =
+        [folder.file_name().unwrap().to_str().unwrap(), "not what it was when it was fetched: remove that folder"];
+    up().expect(1, &said).expect(1, &["cannot read"]);
+    let jar = list.lines().next().unwrap().split_once("  ").unwrap().1;
+    fs::write(folder.join(jar), "PK").unwrap();
+    up().expect(1, &said).expect(1, &[jar, "has the checksum"]);
+    fs::remove_dir_all(folder.parent().unwrap()).unwrap();
 }
 
 /// What another version has written.

@@ -1,5 +1,5 @@
 //! The pairs of relay and host of a running stack, for what restarts them one after the other.
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use towpath_stack::control::{Request, ask_telling};
 use towpath_stack::home::Home;
 use towpath_stack::state::{Phase, State};
@@ -16,10 +16,13 @@ struct Pair {
 impl Pairs {
     /// Those of a stack that is up. Where one pair is all there is, it says what that means.
     pub(crate) fn of(home: &Home) -> Result<Self> {
-        let state = match State::current(home)? {
-            Some(state) if state.phase == Phase::Up => state,
-            _ => bail!("no stack is up under {}: start it with `{}`", home.path().display(), home.command("up")),
-        };
+        let state = State::running(home)?;
+        ensure!(
+            state.phase == Phase::Up,
+            "the stack under {} isn't up yet, or is being stopped: `{}` shows how far it is",
+            home.path().display(),
+            home.command("status")
+        );
         let names: Vec<&str> = state.parts.iter().map(|part| part.name.as_str()).collect();
         let relays = names.iter().filter(|name| **name == "relay" || name.starts_with("relay-"));
         let pairs = relays.map(|relay| {

@@ -39,8 +39,9 @@ pub(crate) async fn command(args: &Args, home: &Home) -> Result<ExitCode> {
         let is_known = known.contains(&service.as_str());
         ensure!(is_known, "no service {service} has a user of Kafka: those that have one are {}", known.join(", "));
     }
-    let pairs = Pairs::of(home)?;
     let state = State::running(home)?;
+    state.needs(home, &["kafka".to_owned()])?;
+    let pairs = Pairs::of(home)?;
     let mut secrets = Secrets::load(home)?;
     let is_chosen = |service: &str| args.services.is_empty() || args.services.iter().any(|name| name == service);
     for (service, _) in users.iter().filter(|(service, _)| is_chosen(service)) {

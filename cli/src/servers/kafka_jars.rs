@@ -159,4 +159,17 @@ mod tests {
         assert!(check(folder.path(), &format!("{ABC}  missing.jar\n")).is_err());
         assert!(check(folder.path(), "").is_err());
     }
+
+    #[test]
+    fn what_a_killed_fetch_has_left_goes_and_what_is_being_fetched_stays() {
+        let folder = TempDir::new();
+        let place = |pid: u32| folder.path().join(format!("kafka-abc.new-{pid}"));
+        // No process has the largest number.
+        let (dead, alive, other) = (place(u32::MAX), place(std::process::id()), folder.path().join("kafka-abd.new-1"));
+        for folder in [&dead, &alive, &other] {
+            fs::create_dir(folder).unwrap();
+        }
+        remove_half_fetched(&folder.path().join("kafka-abc"));
+        assert_eq!([dead, alive, other].map(|folder| folder.exists()), [false, true, true]);
+    }
 }
