@@ -173,16 +173,16 @@ mod tests {
     fn a_component_that_is_away_for_a_moment_is_no_line_in_the_log() {
         let board = Board::default();
         let logged = |board: &Board, name: &str| board.entries()[name].logged;
-        for name in ["component.order", "kafka"] {
+        for name in ["component.beta", "kafka"] {
             board.note(name, Err("away".into()));
         }
-        assert!(!logged(&board, "component.order") && logged(&board, "kafka"));
+        assert!(!logged(&board, "component.beta") && logged(&board, "kafka"));
         let long_ago = Instant::now().checked_sub(COMPONENT_PATIENCE);
-        board.entries().get_mut("component.order").expect("it is noted").since = long_ago;
-        board.note("component.order", Err("away".into()));
-        assert!(logged(&board, "component.order"));
-        board.note("component.order", Ok(()));
-        assert!(!logged(&board, "component.order"));
+        board.entries().get_mut("component.beta").expect("it is noted").since = long_ago;
+        board.note("component.beta", Err("away".into()));
+        assert!(logged(&board, "component.beta"));
+        board.note("component.beta", Ok(()));
+        assert!(!logged(&board, "component.beta"));
     }
 
     #[tokio::test]

@@ -133,7 +133,7 @@ mod tests {
     fn a_cause_is_told_once_and_in_words() {
         let error = anyhow::Error::new(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown)).context("Kafka");
         assert_eq!(told(&error), "Kafka: All broker connections are down");
-        let twice = anyhow::anyhow!("connection refused").context("order: connection refused");
-        assert_eq!(told(&twice), "order: connection refused");
+        let twice = anyhow::anyhow!("connection refused").context("beta: connection refused");
+        assert_eq!(told(&twice), "beta: connection refused");
     }
 }

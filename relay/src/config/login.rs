@@ -9,7 +9,7 @@ pub(super) fn of(section: &Section<'_, '_>) -> Option<KafkaLogin> {
     if !section.has("user") && !section.has("password") {
         return None;
     }
-    let user = section.required("user", "\"order\"");
+    let user = section.required("user", "\"beta\"");
     if section.has("user") && !is_topic_name(&user) {
         section.fault("user", "must have 1 to 200 of a-z, A-Z, 0-9, ., _ and -");
     }

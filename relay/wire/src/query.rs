@@ -10,7 +10,7 @@ use crate::{number, object, word};
 /// ```
 /// use towpath_wire::{QueryRequest, Wait};
 ///
-/// // Answers as soon as the order is decided, or without rows after two seconds.
+/// // Answers as soon as the parcel is on its way or lost, or without rows after two seconds.
 /// let request = QueryRequest {
 ///     sql: "SELECT status FROM parcels WHERE id = $1 AND status <> 'pending'".into(),
 ///     params: vec!["P-1".into()],

@@ -83,7 +83,7 @@ pub struct StepOf<V> {
     /// The parameters, in order; see the crate's table of values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<V>,
-    /// A name for this step that an error repeats, such as `insufficient_stock`.
+    /// A name for this step that an error repeats, such as `too_few_jars`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// How many rows it must touch (or, for a SELECT, return). If it touches another number, the unit of work rolls back

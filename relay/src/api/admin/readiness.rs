@@ -25,7 +25,7 @@ const MAX_START: Duration = Duration::from_secs(30);
 pub(super) struct Readiness {
     status: Status,
     dependencies: BTreeMap<String, Dependency>,
-    /// The parts that don't have their share yet while the relay starts, such as `order.outbox`.
+    /// The parts that don't have their share yet while the relay starts, such as `beta.outbox`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     starting: Vec<String>,
     /// Open dead letters per service, if there are any.
@@ -35,7 +35,7 @@ pub(super) struct Readiness {
     /// that means, and what to change. No reason to take the relay out of use.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     kept_longer: BTreeMap<String, String>,
-    /// What stands still, such as `order.deliveries` or `redis`, if anything does.
+    /// What stands still, such as `beta.deliveries` or `redis`, if anything does.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     standing: BTreeMap<String, Told>,
 }
