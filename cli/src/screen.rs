@@ -8,7 +8,7 @@ use towpath_stack::state::{PartState, Phase};
 use unicode_width::UnicodeWidthChar;
 
 /// Happenings that stay visible under the table.
-const REMEMBERED: usize = 5;
+const MAX_REMEMBERED: usize = 5;
 
 /// One part in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Screen {
             return;
         }
         self.happened.push_back(format!("{} {text}", jiff::Zoned::now().strftime("%T")));
-        if self.happened.len() > REMEMBERED {
+        if self.happened.len() > MAX_REMEMBERED {
             self.happened.pop_front();
         }
     }

@@ -28,7 +28,7 @@ use body::BodyLimits;
 use connection::Connection;
 use connections::{Admitted, Connections, owner};
 pub(crate) use edge::Door;
-use edge::{Edge, HEALTH_PLACES};
+use edge::{Edge, MAX_HEALTH_REQUESTS};
 use held::Held;
 use sending::Streams;
 
@@ -42,7 +42,7 @@ const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 /// The same for all streams of a connection.
 const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 /// What hyper buffers of one response that the client's window has no room for.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
+const MAX_SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// The limits of clients.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl Server {
             deliveries_hosts: limits.deliveries_hosts.clone(),
             body: BodyLimits { max_bytes: limits.max_body_bytes, timeout: limits.body_timeout },
             held: Held::new(limits.max_held_bytes),
-            health: Arc::new(Semaphore::new(HEALTH_PLACES)),
+            health: Arc::new(Semaphore::new(MAX_HEALTH_REQUESTS)),
         };
         let connections = Arc::new(Connections::new(limits.max_connections, limits.max_connections_per_address));
         let own = Listener { edge, http: protocol(limits), connections, limits: limits.clone() };
@@ -210,7 +210,7 @@ fn protocol(limits: &ServerLimits) -> auto::Builder<Streams> {
         .keep_alive_timeout(PING)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(limits.max_header_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION);
     http

@@ -214,7 +214,7 @@ impl Patience {
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     fn stands(since: Instant) -> Seen {
         Seen::Stands { since, cause: "it stands".into() }
@@ -222,13 +222,13 @@ mod tests {
 
     #[test]
     fn what_stands_is_replaced_after_its_patience_and_each_new_one_gets_as_much() {
-        let mut patience = Patience::new(LIMIT);
+        let mut patience = Patience::new(PATIENCE);
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
         assert_eq!(patience.see(&stands(began), at(9)), Act::Nothing);
-        assert_eq!(patience.see(&stands(began), at(10)), Act::Replace { stood: LIMIT });
+        assert_eq!(patience.see(&stands(began), at(10)), Act::Replace { stood: PATIENCE });
         assert_eq!(patience.see(&stands(began), at(19)), Act::Nothing, "the new one has only begun");
-        assert_eq!(patience.see(&stands(began), at(20)), Act::Replace { stood: LIMIT });
+        assert_eq!(patience.see(&stands(began), at(20)), Act::Replace { stood: PATIENCE });
         assert_eq!(patience.replaced, 2);
         assert_eq!(patience.see(&Seen::Moves, at(21)), Act::Moves);
         assert_eq!((patience.see(&Seen::Moves, at(22)), patience.replaced), (Act::Nothing, 0));
@@ -236,11 +236,11 @@ mod tests {
 
     #[test]
     fn the_time_in_which_a_server_was_away_does_not_count() {
-        let mut patience = Patience::new(LIMIT);
+        let mut patience = Patience::new(PATIENCE);
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
         assert_eq!(patience.see(&Seen::Waits, at(60)), Act::Nothing);
         assert_eq!(patience.see(&stands(began), at(69)), Act::Nothing);
-        assert_eq!(patience.see(&stands(began), at(70)), Act::Replace { stood: LIMIT });
+        assert_eq!(patience.see(&stands(began), at(70)), Act::Replace { stood: PATIENCE });
     }
 }

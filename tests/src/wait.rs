@@ -11,7 +11,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// The first pause between two looks. Each is longer than the one before: most conditions come true at once, and two
 /// hundred tasks that wait for something slow must not be the load that slows it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// Looks until `look` gives a value, and returns it. What `look` gives instead says what it saw; the last of these is
 /// in the message of the panic when the deadline passes.
@@ -34,6 +34,6 @@ where
             }
             Err(_) => tokio::time::sleep(pause).await,
         }
-        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        pause = (pause * 3 / 2).min(MAX_PAUSE);
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use towpath_tests::{OwnStack, assert_refused, eventually};
 
 /// Requests a second. The stack's own seed stays below it or waits.
-const LIMIT: usize = 20;
+const RATE_LIMIT: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Requests whose bodies come byte by byte, until they are dropped.
@@ -31,13 +31,13 @@ async fn slow_bodies(url: &str, count: usize) -> JoinSet<()> {
 
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_come_back() {
-    let own = OwnStack::start(&[("SPIN_VARIABLE_RATE_LIMIT", &LIMIT.to_string())]);
+    let own = OwnStack::start(&[("SPIN_VARIABLE_RATE_LIMIT", &RATE_LIMIT.to_string())]);
     let api = own.stack.api();
     let refused = eventually("one of many at once is refused", PATIENCE, || async {
         // An address that the client itself names is none of its own.
         let forged = |client| format!("198.51.100.{client}:1");
         let request = |client| api.get("/v1/products").header("spin-client-addr", &forged(client)).send();
-        let answers = join_all((0..4 * LIMIT).map(request)).await;
+        let answers = join_all((0..4 * RATE_LIMIT).map(request)).await;
         let mut answers = answers.into_iter().map(|answer| answer.expect("an answer"));
         answers.find(|answer| answer.status() != 200).ok_or("all of them passed")
     })
@@ -58,7 +58,7 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
     };
     let served: usize = join_all((0..16).map(|_| one())).await.into_iter().sum();
     // What the bucket held, and what flowed in; the second time of it in an instance that heard nothing of the relay.
-    let most = 2.0 * LIMIT as f64 * (1.0 + begun.elapsed().as_secs_f64());
+    let most = 2.0 * RATE_LIMIT as f64 * (1.0 + begun.elapsed().as_secs_f64());
     assert!((served as f64) < most, "{served} of 640 were served in {:?}", begun.elapsed());
     drop(slow);
 

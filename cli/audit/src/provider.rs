@@ -30,7 +30,7 @@ use judge::Judge;
 use spill::Spill;
 
 /// The payments that an intent's order has are looked up for so many intents at a time.
-const LOOK_UP: usize = 500;
+const MAX_LOOK_UP: usize = 500;
 
 /// What a comparison needs to know.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ async fn compare(database: &Transaction<'_>, spill: &mut Spill, provider: &str, 
     for part in 0..spill::PARTS {
         for (_, group) in spill.read(part)? {
             unnamed.extend(judge.group(group));
-            if unnamed.len() >= LOOK_UP {
+            if unnamed.len() >= MAX_LOOK_UP {
                 look_up(database, provider, &mut unnamed, judge).await?;
             }
         }

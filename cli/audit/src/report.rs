@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// How many findings of one invariant are printed; `--json` has them all.
-const PRINTED: usize = 20;
+const MAX_PRINTED: usize = 20;
 
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -93,10 +93,10 @@ impl fmt::Display for Report {
             };
             writeln!(f, "{number}  {promise:<62}  {examined:>8} {of:<8}  {verdict}{under_way}")?;
             for (mark, findings) in [("BROKEN", broken), ("in flight", in_flight)] {
-                for Finding { id, what, .. } in findings.iter().take(PRINTED) {
+                for Finding { id, what, .. } in findings.iter().take(MAX_PRINTED) {
                     writeln!(f, "     {mark}  {id}: {what}")?;
                 }
-                if let more @ 1.. = findings.len().saturating_sub(PRINTED) {
+                if let more @ 1.. = findings.len().saturating_sub(MAX_PRINTED) {
                     writeln!(f, "     {mark}  and {more} more: --json names them all")?;
                 }
             }

@@ -23,7 +23,7 @@ use mix::Errand;
 pub(crate) use shop::Shop;
 
 /// How many clients may be on their way at once. Beyond it they are counted, and stay at home.
-const CLIENTS: usize = 500;
+const MAX_CLIENTS: usize = 500;
 
 /// A load that runs.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ struct Arrivals {
 impl Arrivals {
     async fn come(self) {
         let mut random = StdRng::seed_from_u64(self.seed);
-        let room = Arc::new(Semaphore::new(CLIENTS));
+        let room = Arc::new(Semaphore::new(MAX_CLIENTS));
         let mut due = tokio::time::Instant::now();
         for n in 1.. {
             due += mix::until_next(&mut random, self.rate);

@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// How often the disk is asked to write.
 const WRITE_EVERY: Duration = Duration::from_millis(100);
 /// What one write takes at most on a disk that goes on.
-const WRITE: Duration = Duration::from_millis(100);
+const MAX_WRITE: Duration = Duration::from_millis(100);
 /// One page, as a commit's.
 const PAGE: [u8; 8192] = [0; 8192];
 
@@ -69,7 +69,7 @@ async fn watch_the_disk(file: Arc<File>, record: Arc<Record>) {
         // A disk that is full or broken isn't slow: the databases on it will tell.
         let Ok(Ok(())) = written.await else { return };
         let took = begun.elapsed();
-        if took > WRITE {
+        if took > MAX_WRITE {
             record.lacked(Resource::Disk, took);
         }
     }

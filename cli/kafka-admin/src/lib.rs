@@ -29,7 +29,7 @@ use connection::check;
 /// How the broker names SCRAM-SHA-512 in its protocol.
 const SCRAM_SHA_512: i8 = 2;
 /// What Kafka takes at least. Passwords of Towpath are random, 192 bits of them: more rounds would protect nothing.
-const ITERATIONS: u32 = 4096;
+const MIN_ITERATIONS: u32 = 4096;
 /// How long a broker may take until it knows what its controller has written down.
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -80,11 +80,11 @@ impl Admin {
     pub async fn set_passwords(&mut self, logins: &[Login]) -> Result<()> {
         let upsertions = logins.iter().map(|login| {
             let salt: [u8; 24] = rand::random();
-            let salted = scram::salted(login.password.as_bytes(), &salt, ITERATIONS);
+            let salted = scram::salted(login.password.as_bytes(), &salt, MIN_ITERATIONS);
             ScramCredentialUpsertion::default()
                 .with_name(text(&login.user))
                 .with_mechanism(SCRAM_SHA_512)
-                .with_iterations(ITERATIONS.cast_signed())
+                .with_iterations(MIN_ITERATIONS.cast_signed())
                 .with_salt(salt.to_vec().into())
                 .with_salted_password(salted.to_vec().into())
         });

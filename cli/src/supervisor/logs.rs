@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::clock;
 
 /// How much of the end is read to find the last lines.
-const TAIL_BYTES: u64 = 64 * 1024;
+const MAX_TAIL_BYTES: u64 = 64 * 1024;
 
 /// Opens a part's log for its next run, and tells where that run begins in it.
 pub(crate) fn open(path: &Path, name: &str) -> Result<(File, u64)> {
@@ -35,9 +35,9 @@ fn tail(path: &Path, from: u64) -> String {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let from = if from > length { 0 } else { from };
-        file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES))))?;
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(MAX_TAIL_BYTES))))?;
         let mut bytes = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        file.take(MAX_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     read().unwrap_or_default()
@@ -81,9 +81,9 @@ fn in_words(line: &str) -> String {
 
 /// The last lines, without those of a Java stack trace: what went wrong stands above them.
 pub(crate) fn last_words(path: &Path, from: u64, count: usize) -> Vec<String> {
-    const MOST_FRAMES: usize = 200;
+    const MAX_FRAMES: usize = 200;
     let is_frame = |line: &String| line.trim_start().starts_with("at ") && line.starts_with([' ', '\t']);
-    let mut lines = last_lines(path, from, count + MOST_FRAMES);
+    let mut lines = last_lines(path, from, count + MAX_FRAMES);
     lines.retain(|line| !is_frame(line));
     lines.split_off(lines.len().saturating_sub(count))
 }

@@ -21,9 +21,9 @@ use super::probe::Probe;
 use super::spec::PartSpec;
 
 /// A part that dies this often before it was ever ready won't start: the cause is not chance.
-const TRIES_OF_FIRST_START: u32 = 3;
+const MAX_FIRST_STARTS: u32 = 3;
 const PROBE_EVERY: Duration = Duration::from_millis(60);
-const LAST_WORDS: usize = 6;
+const MAX_LAST_WORDS: usize = 6;
 /// How often a part that takes long to start is told of.
 const WORD_EVERY: Duration = Duration::from_secs(10);
 
@@ -123,7 +123,7 @@ impl Handle {
         let settled = |status: &Status| {
             matches!(status.state, PartState::Ready | PartState::Stopped)
                 || status.hopeless
-                || status.deaths >= TRIES_OF_FIRST_START
+                || status.deaths >= MAX_FIRST_STARTS
         };
         let waited = tokio::time::timeout(self.spec.ready_deadline, status.wait_for(settled)).await;
         let status = match waited {
@@ -146,7 +146,7 @@ impl Handle {
     }
 
     fn last_words(&self, status: &Status) -> String {
-        let lines = logs::last_words(&self.spec.log, status.log_from, LAST_WORDS);
+        let lines = logs::last_words(&self.spec.log, status.log_from, MAX_LAST_WORDS);
         let log = self.spec.log.display();
         match lines.is_empty() {
             true => format!("; its log: {log}"),

@@ -31,7 +31,7 @@ use crate::spin_headers::remove_forged;
 use crate::waits::{do_not_wait, may_wait};
 
 /// Requests for `--health-path` at a time. Nobody else can take these places.
-pub(super) const HEALTH_PLACES: usize = 16;
+pub(super) const MAX_HEALTH_REQUESTS: usize = 16;
 
 /// Which requests a listener takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

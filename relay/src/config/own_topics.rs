@@ -33,4 +33,4 @@ pub(crate) fn record_bytes(event_bytes: usize) -> usize {
 }
 
 /// What a dead letter adds to its event, at most.
-pub(crate) const LETTER_BYTES: usize = 64 << 10;
+pub(crate) const MAX_ADDED_BYTES: usize = 64 << 10;

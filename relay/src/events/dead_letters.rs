@@ -35,7 +35,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::config::own_topics::LETTER_BYTES;
+use crate::config::own_topics::MAX_ADDED_BYTES;
 use crate::config::{Config, KafkaConfig};
 use crate::kafka::{self, Log, Producer, REQUEST_TIMEOUT, Record, blocking};
 use book::{ACTION, Book, SETTLED};
@@ -50,7 +50,7 @@ pub(crate) use origin::{Found, read as read_origin};
 pub(crate) use watch::watch;
 
 /// Letters that are settled in one transaction.
-const BATCH: usize = 200;
+const MAX_BATCH: usize = 200;
 /// Between two looks whether a commit can be read.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The largest letter that a replay copies: more than any relay writes.
@@ -193,7 +193,7 @@ async fn settle_all(config: &Config, filter: &Filter, kafka: &KafkaConfig, actio
             settled.deleted.extend(deleted);
         }
         let mut last = None;
-        for batch in wanted.chunks(BATCH) {
+        for batch in wanted.chunks(MAX_BATCH) {
             last = Some(settle_batch(kafka, &producer, &place, &book, batch, action).await?);
             settled.done.extend(batch.iter().cloned());
         }
@@ -222,7 +222,7 @@ async fn read_past(kafka: &KafkaConfig, topic: &str, offset: i64) -> anyhow::Res
 /// The largest letter that holds its event, of any service. Kafka may take less.
 pub(crate) fn largest_letter(config: &Config) -> usize {
     let delivered = config.services.values().map(|service| service.limits.delivery_bytes).max();
-    delivered.unwrap_or_default() + LETTER_BYTES
+    delivered.unwrap_or_default() + MAX_ADDED_BYTES
 }
 
 async fn open(kafka: &KafkaConfig, service: &str) -> anyhow::Result<Producer> {

@@ -49,7 +49,7 @@ pub(crate) fn client(kafka: &KafkaConfig, role: &str) -> ClientConfig {
 /// The largest answer of a broker that a consumer takes: all that the client can be set to. A record that Kafka took is read,
 /// whatever its size, also where a topic's `max.message.bytes` was raised; what is too large for the relay is left to the
 /// reader to decide. Beyond this the client could not read on in the partition.
-const LARGEST_ANSWER: &str = "2147483647";
+const MAX_ANSWER_BYTES: &str = "2147483647";
 
 /// The settings of consumers.
 #[must_use]
@@ -58,7 +58,7 @@ pub(crate) fn consumer(kafka: &KafkaConfig, role: &str) -> ClientConfig {
     config
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
-        .set("receive.message.max.bytes", LARGEST_ANSWER)
+        .set("receive.message.max.bytes", MAX_ANSWER_BYTES)
         // Memory: what is fetched ahead. A single record may be larger.
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", (8 << 10).to_string())

@@ -17,7 +17,7 @@ use super::statistics::Statistics;
 /// How often the client tells its statistics, in milliseconds.
 const EVERY_MS: &str = "100";
 /// So many answers without a whole record, at the same place, are enough. Kafka never sends less than one whole batch.
-const TRIES: u64 = 3;
+const MAX_TRIES: u64 = 3;
 
 /// The context of a consumer that reads one partition.
 pub(crate) struct TakenApart {
@@ -56,7 +56,7 @@ impl TakenApart {
     /// The offset at which the client stands, since it takes no answer of Kafka apart.
     pub(crate) fn fails_at(&self) -> Option<i64> {
         let state = self.state();
-        state.at.filter(|_| state.now - state.before >= TRIES)
+        state.at.filter(|_| state.now - state.before >= MAX_TRIES)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::board::Board;
 use crate::config::kept::{self, Kept};
-use crate::config::own_topics::{self, LETTER_BYTES};
+use crate::config::own_topics::{self, MAX_ADDED_BYTES};
 use crate::config::{Config, KafkaConfig, ServiceConfig, TopicConfig};
 use crate::kafka::{self, Log, REQUEST_TIMEOUT};
 use crate::turns::Turns;
@@ -42,7 +42,7 @@ pub(crate) use known::Topics;
 /// Partitions of a journal. Publishers spread over them, so that one that dies inside a transaction holds up few.
 pub const JOURNAL_PARTITIONS: u32 = 4;
 /// The largest record that Kafka takes, unless a topic's settings say otherwise.
-const KAFKA_RECORD_BYTES: usize = 1_048_588;
+const MAX_KAFKA_RECORD_BYTES: usize = 1_048_588;
 /// What topics are created and looked at with.
 type Admin = Lazy<AdminClient<Log>>;
 
@@ -205,7 +205,7 @@ fn wanted(config: &Config, kafka: &KafkaConfig) -> Vec<Wanted> {
     let largest = config.services.values().map(|service| kafka::record_bytes(service.limits.event_bytes)).max();
     let largest = largest.unwrap_or_default();
     for (name, topic) in &kafka.topics {
-        let sized = (largest > KAFKA_RECORD_BYTES).then(|| ("max.message.bytes".to_owned(), largest.to_string()));
+        let sized = (largest > MAX_KAFKA_RECORD_BYTES).then(|| ("max.message.bytes".to_owned(), largest.to_string()));
         let mut settings: BTreeMap<String, String> = sized.into_iter().collect();
         settings.extend(topic.settings.clone());
         let made_with = kept::settings(inboxes(config, name), &topic.settings);
@@ -216,7 +216,7 @@ fn wanted(config: &Config, kafka: &KafkaConfig) -> Vec<Wanted> {
         for (topic, replication_factor) in subscribed(service, kafka) {
             // Whatever the topic takes, with what a letter adds.
             let declared = kafka.topics.get(topic).and_then(TopicConfig::max_message_bytes);
-            let most = declared.unwrap_or(KAFKA_RECORD_BYTES).max(largest) + LETTER_BYTES;
+            let most = declared.unwrap_or(MAX_KAFKA_RECORD_BYTES).max(largest) + MAX_ADDED_BYTES;
             let sized = BTreeMap::from([("max.message.bytes".to_owned(), most.to_string())]);
             let name = dead_letters(topic, &service.name);
             let settings = BTreeMap::from([("retention.ms".into(), "-1".into())]);
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(seen, expected);
         assert_eq!(wanted[0].made_with["retention.ms"], "604800000", "less than the inbox, with its segments");
         assert_eq!((wanted[2].made_with["retention.ms"].as_str(), wanted[2].made_with.len()), ("604800000", 3));
-        let more = KAFKA_RECORD_BYTES + LETTER_BYTES;
+        let more = MAX_KAFKA_RECORD_BYTES + MAX_ADDED_BYTES;
         assert_eq!(wanted[1].made_with["max.message.bytes"], more.to_string(), "what the topic takes, and more");
         assert_eq!(wanted[1].settings["retention.ms"], "-1");
         assert_eq!(wanted[3].settings["cleanup.policy"], "compact");

@@ -27,7 +27,7 @@ use crate::turns::Turns;
 /// Wake-ups that wait for Redis; further ones stay within the process.
 const MAX_QUEUE: usize = 4096;
 /// Wake-ups that go to Redis in one round trip.
-const BATCH: usize = 256;
+const MAX_BATCH: usize = 256;
 /// How often a silent subscription is asked whether it still stands.
 const PING_EVERY: Duration = Duration::from_secs(5);
 
@@ -140,8 +140,8 @@ impl Wakeups {
     }
 
     async fn send_for_ever(&self, redis: &Redis, queue: &mut mpsc::Receiver<Outgoing>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while queue.recv_many(&mut batch, BATCH).await > 0 {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
             let mut pipeline = ::redis::pipe();
             for Outgoing { service, keys } in batch.drain(..) {
                 let message = Message { from: self.0.instance.clone(), keys };

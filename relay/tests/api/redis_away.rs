@@ -14,12 +14,12 @@ use crate::redis_server::RedisServer;
 use crate::support::{Answer, ServiceSetup, Setup, TestRelay, eventually, free_port};
 
 /// What one call to Redis may take.
-const LIMIT: Duration = Duration::from_millis(500);
+const MAX_CALL: Duration = Duration::from_millis(500);
 /// Nothing takes so long but a call that waits for Redis itself.
 const FOR_EVER: Duration = Duration::from_secs(60);
 
 async fn relay(redis: &str) -> (Setup, TestRelay) {
-    let limits = format!("[limits]\nredis_timeout_ms = {}", LIMIT.as_millis());
+    let limits = format!("[limits]\nredis_timeout_ms = {}", MAX_CALL.as_millis());
     let setup = Setup::new().redis(redis).service(ServiceSetup::new("alpha")).toml(&limits);
     let relay = setup.start().await;
     (setup, relay)

@@ -160,6 +160,78 @@ fn rules_of_a_domain_do_no_io() {
     none(&faults);
 }
 
+/// Whoever looks for a bound looks for `MAX_` and `MIN_`: no other word of a name says so, and a constant whose doc begins as a
+/// bound's is called as one.
+#[test]
+fn bounds_are_called_so() {
+    let mut faults = Vec::new();
+    for (path, text) in sources("") {
+        let mut doc = String::new();
+        for (number, line) in text.lines().map(str::trim).enumerate() {
+            if let Some(more) = line.strip_prefix("///") {
+                doc.push_str(more);
+                continue;
+            }
+            if let Some((name, kind)) = constant(line)
+                && !is_called_as_a_bound(name, kind, &doc)
+            {
+                faults.push(format!("{path}:{}: {name}: a bound is called MAX_... or MIN_...", number + 1));
+            }
+            if !line.starts_with("#[") {
+                doc.clear();
+            }
+        }
+    }
+    none(&faults);
+}
+
+/// The name of a constant, and its type with what follows.
+fn constant(line: &str) -> Option<(&str, &str)> {
+    let (before, after) = line.split_once("const ")?;
+    let (name, kind) = after.split_once(": ")?;
+    let is_visibility = before.is_empty() || before.starts_with("pub");
+    (is_visibility && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
+        .then_some((name, kind))
+}
+
+fn is_called_as_a_bound(name: &str, kind: &str, doc: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "MOST", "LEAST", "LARGEST", "LONGEST", "SHORTEST", "SMALLEST", "FEWEST", "BOUND", "CAP", "CEILING", "MAX",
+        "MIN",
+    ];
+    if name.starts_with("MAX_") || name.starts_with("MIN_") {
+        return true;
+    }
+    let is_number = ["usize", "u64", "u32", "u16", "u8", "i64", "i32", "f64"].iter().any(|of| kind.starts_with(of));
+    if !is_number && !kind.starts_with("Duration") {
+        return true;
+    }
+    let says = ["The most", "The largest", "The longest", "At most", "The least", "The fewest", "The shortest"];
+    let doc = doc.trim_start();
+    let is_bound = name.split('_').any(|word| WORDS.contains(&word))
+        || ["LIMIT", "BATCH", "BURST"].contains(&name)
+        || says.iter().any(|begin| doc.starts_with(begin))
+        || is_number && doc.contains("at most");
+    !is_bound
+}
+
+#[test]
+fn a_bound_is_told_from_other_constants() {
+    let is = |line: &str, doc: &str| {
+        let (name, kind) = constant(line).expect("a constant");
+        is_called_as_a_bound(name, kind, doc)
+    };
+    assert!(is("pub(crate) const MAX_TRIES: u32 = 3;", "The most tries."));
+    assert!(is("const PATIENCE: Duration = Duration::from_secs(8);", "How long a server may take to answer."));
+    assert!(is("const LEAST: &str = \"[relay]\";", "The least that a configuration has."));
+    for line in ["const LARGEST: usize = 1;", "pub const WAIT_MAX: Duration = WEEK;", "const BATCH: usize = 256;"] {
+        assert!(!is(line, ""), "{line}");
+    }
+    assert!(!is("const TRIES: u32 = 3;", "The most tries if the relay is not reachable."));
+    assert!(!is("const ADDED_BYTES: usize = 64;", "What a dead letter adds to its event, at most."));
+    assert_eq!(constant("pub(crate) const fn new(first: Duration) -> Self {"), None);
+}
+
 /// Somebody who knows one service finds the same thing in the next.
 #[test]
 fn every_service_has_the_same_rooms() {

@@ -8,7 +8,7 @@ use super::record::{Payment, Returned};
 use super::spill::{Record, Spill};
 
 /// Rows that are in memory at a time.
-pub(super) const ROWS: i32 = 1000;
+pub(super) const MAX_ROWS: i32 = 1000;
 
 const PROVIDERS: &str = "SELECT name FROM unnest(ARRAY['sandbox', 'stripe']) AS name
     WHERE EXISTS (SELECT FROM app.payments WHERE provider = name)";
@@ -43,7 +43,7 @@ pub(super) async fn providers(database: &Client) -> Result<Vec<String>> {
 pub(super) async fn list(database: &Transaction<'_>, provider: &str, spill: &mut Spill) -> Result<u64> {
     let portal = database.bind(WITH_INTENT, &[&provider]).await.context("cannot read the payments")?;
     loop {
-        let rows = database.query_portal(&portal, ROWS).await.context("cannot read the payments")?;
+        let rows = database.query_portal(&portal, MAX_ROWS).await.context("cannot read the payments")?;
         for row in &rows {
             let (intent, payment): (String, _) = (row.try_get("provider_reference")?, read(row)?);
             spill.add(&intent, &Record::Payment(payment))?;

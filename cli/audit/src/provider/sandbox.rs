@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tokio_postgres::Transaction;
 
-use super::payments::ROWS;
+use super::payments::MAX_ROWS;
 use super::record::{Intent, Refund};
 use super::spill::{Record, Spill};
 
@@ -23,7 +23,7 @@ const REFUNDS: &str = "
 pub(super) async fn list(database: &Transaction<'_>, spill: &mut Spill) -> Result<()> {
     let portal = database.bind(INTENTS, &[]).await?;
     loop {
-        let rows = database.query_portal(&portal, ROWS).await?;
+        let rows = database.query_portal(&portal, MAX_ROWS).await?;
         for row in &rows {
             let intent = Intent {
                 reference: row.try_get("reference")?,
@@ -42,7 +42,7 @@ pub(super) async fn list(database: &Transaction<'_>, spill: &mut Spill) -> Resul
     }
     let portal = database.bind(REFUNDS, &[]).await?;
     loop {
-        let rows = database.query_portal(&portal, ROWS).await?;
+        let rows = database.query_portal(&portal, MAX_ROWS).await?;
         for row in &rows {
             let charge: String = row.try_get("charge")?;
             let refund = Refund {

@@ -29,7 +29,7 @@ pub const KEY_SECRET: &str = "STRIPE_KEY";
 /// The version of the interface that this reads, as payment's.
 const VERSION: &str = "2025-03-31.basil";
 /// Objects of a page: Stripe's largest.
-const PAGE: usize = 100;
+const MAX_PAGE: usize = 100;
 /// The largest answer: a page of objects of 40 KiB.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -248,7 +248,7 @@ impl<'a> Stripe<'a> {
 
     async fn attempt<T: Object>(&self, list: &str, after: Option<&str>) -> Result<List<T>, Failure> {
         let after = after.map(|id| format!("&starting_after={id}")).unwrap_or_default();
-        let url = format!("{}/v1/{list}?limit={PAGE}{after}", self.account.url.trim().trim_end_matches('/'));
+        let url = format!("{}/v1/{list}?limit={MAX_PAGE}{after}", self.account.url.trim().trim_end_matches('/'));
         let request = url.parse::<Uri>().context("the URL of Stripe").and_then(|url| {
             let request = Request::get(url).header("stripe-version", VERSION);
             let request = request.header(AUTHORIZATION, format!("Bearer {}", self.account.key.trim()));

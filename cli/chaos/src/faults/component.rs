@@ -30,7 +30,7 @@ const MAX_PASSED: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// `delivery_attempts`, as the relay has it where relay.toml says nothing.
 const TRIES: usize = 5;
-/// The longest pause between two deliveries with its jitter, and one that still waits for its answer.
+/// Within this a delivery comes again: the longest pause between two with its jitter, and one that still waits for its answer.
 const COMES_AGAIN: Duration = Duration::from_secs(45);
 /// How often something is looked at that is awaited.
 const LOOK: Duration = Duration::from_millis(50);

@@ -21,7 +21,7 @@ const AWAY: Duration = Duration::from_secs(20);
 const SLOW: Duration = Duration::from_secs(30);
 /// Longer than a call takes between what it sees and what it writes.
 const CALL: Duration = Duration::from_secs(1);
-/// The longest pause between two deliveries, and a call that still waits for its answer.
+/// Within this it is called again: the longest pause between two deliveries, and a call that still waits for its answer.
 const AFTERWARDS: Duration = Duration::from_secs(12);
 
 /// It misbehaves from now on, for so many seconds.

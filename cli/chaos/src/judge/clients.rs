@@ -10,7 +10,7 @@ use crate::record::{Call, Outcome, Reply, Seen, Witness};
 /// For so long after a fault its traces may still be seen: who lost a connection makes a new one.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// An answer that takes longer, and that nobody asked to wait for, is a hang.
-const LIMIT: Duration = Duration::from_secs(2);
+const MAX_ANSWER: Duration = Duration::from_secs(2);
 
 /// A machine that stands still for so long during a call may spoil it: then neither the stack nor the fault did.
 const STANDSTILL: Duration = Duration::from_millis(500);
@@ -82,7 +82,7 @@ pub(super) fn in_time(witness: &Witness, windows: &[Window]) -> Promise {
     let mut promise = Promise::new("every answer and every refusal came within 2 s", witness.seen.len(), "answers");
     for seen in &witness.seen {
         let late = witness.lag_within(seen.at, seen.ended());
-        if seen.took > LIMIT + seen.wait + late && !blast(seen, windows).stalled {
+        if seen.took > MAX_ANSWER + seen.wait + late && !blast(seen, windows).stalled {
             let expected = match seen.wait.as_secs() {
                 0 => "an answer within 2 s".to_owned(),
                 asked => format!("an answer within 2 s beyond the {asked} s that were asked for"),

@@ -9,7 +9,7 @@ use super::{Report, Struck, Totals};
 use crate::judge::{Finding, Promise};
 
 /// How many findings of one promise are printed; `--json` has them all.
-const PRINTED: usize = 10;
+const MAX_PRINTED: usize = 10;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -84,10 +84,10 @@ impl Display for Promise {
             n => ("✗", format!(", broken by {}", count(n))),
         };
         writeln!(f, "{mark} {promise:<78} {:>8} {of}{by}", count(*checked))?;
-        for Finding { ids, expected, seen } in broken.iter().take(PRINTED) {
+        for Finding { ids, expected, seen } in broken.iter().take(MAX_PRINTED) {
             writeln!(f, "    {}\n        expected: {expected}\n        seen:     {seen}", ids.join(", "))?;
         }
-        if let more @ 1.. = broken.len().saturating_sub(PRINTED) {
+        if let more @ 1.. = broken.len().saturating_sub(MAX_PRINTED) {
             writeln!(f, "    and {more} more: --json FILE has them all")?;
         }
         Ok(())

@@ -93,10 +93,10 @@ fn copy_end(log: &Path, to: &Path, size: u64) -> std::io::Result<()> {
 
 /// Reads up to the end of the line, as long as lines are.
 fn skip_line(from: &mut File) -> std::io::Result<()> {
-    const LONGEST: usize = 64 << 10;
+    const MAX_LINE_BYTES: usize = 64 << 10;
     let at = from.stream_position()?;
-    let mut start = Vec::with_capacity(LONGEST);
-    from.take(LONGEST as u64).read_to_end(&mut start)?;
+    let mut start = Vec::with_capacity(MAX_LINE_BYTES);
+    from.take(MAX_LINE_BYTES as u64).read_to_end(&mut start)?;
     let skipped = start.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     from.seek(SeekFrom::Start(at + skipped as u64)).map(drop)
 }

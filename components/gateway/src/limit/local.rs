@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// The most clients that an instance counts; further ones pass.
 const MAX_CLIENTS: usize = 1_000;
 /// What a client may take at once: as much as in this time.
-const BURST: Duration = Duration::from_secs(1);
+const MAX_BURST: Duration = Duration::from_secs(1);
 
 /// When each client's bucket is full again (GCRA, the generic cell rate algorithm).
 #[derive(Debug)]
@@ -26,8 +26,8 @@ impl Buckets {
                 return Ok(());
             }
         }
-        let full_at = self.0.get(client).copied().unwrap_or(now).max(now) + BURST / rate.max(1);
-        match full_at.saturating_duration_since(now + BURST) {
+        let full_at = self.0.get(client).copied().unwrap_or(now).max(now) + MAX_BURST / rate.max(1);
+        match full_at.saturating_duration_since(now + MAX_BURST) {
             Duration::ZERO => {
                 self.0.insert(client.to_owned(), full_at);
                 Ok(())
@@ -63,7 +63,7 @@ mod tests {
             assert_eq!(buckets.take(&client.to_string(), 1, now), Ok(()));
         }
         assert_eq!(buckets.0.len(), MAX_CLIENTS);
-        assert_eq!(buckets.take("new", 1, now + BURST), Ok(()));
+        assert_eq!(buckets.take("new", 1, now + MAX_BURST), Ok(()));
         assert_eq!(buckets.0.len(), 1);
     }
 }

@@ -25,7 +25,7 @@ const LEADER_EVERY: Duration = Duration::from_millis(100);
 const FETCH_WAIT_MS: &str = "20";
 
 /// Whole letters that wait to be replayed.
-const READ_AHEAD: usize = 4;
+const MAX_READ_AHEAD: usize = 4;
 
 /// A dead letter topic, and where its letters are replayed into.
 pub(super) struct Place {
@@ -73,8 +73,8 @@ pub(super) async fn read(
 
 /// What this client has heard of its failure: it tells that one by one, when it is asked for more.
 fn why(consumer: &BaseConsumer<Log>, error: KafkaError) -> anyhow::Error {
-    const MOST_TOLD: usize = 20;
-    for _ in 0..MOST_TOLD {
+    const MAX_TOLD: usize = 20;
+    for _ in 0..MAX_TOLD {
         let _ = consumer.poll(Duration::from_millis(5));
     }
     consumer.context().why(error)
@@ -88,7 +88,7 @@ pub(super) fn whole(
 ) -> anyhow::Result<mpsc::Receiver<Result<Letter, KafkaError>>> {
     let consumer = consumer(kafka, FETCH_WAIT_MS)?;
     let topic = topic.to_owned();
-    let (send, received) = mpsc::channel(READ_AHEAD);
+    let (send, received) = mpsc::channel(MAX_READ_AHEAD);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = send_whole(&consumer, &topic, &offsets, &send) {
             let _ = send.blocking_send(Err(error));

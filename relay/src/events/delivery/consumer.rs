@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// The same while no event is being delivered: there is nothing to look at.
 const IDLE_POLL: Duration = Duration::from_millis(200);
 /// How many events the loop takes before it looks at anything else.
-const BURST: usize = 256;
+const MAX_BURST: usize = 256;
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// How long the last commit of a consumer that stops may take.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
@@ -211,7 +211,7 @@ fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result
 
 fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {
     let first = if group.is_idle() { IDLE_POLL } else { POLL };
-    for taken in 0..BURST {
+    for taken in 0..MAX_BURST {
         let wait = if taken == 0 { first } else { Duration::ZERO };
         match consumer.poll(wait) {
             None => break,

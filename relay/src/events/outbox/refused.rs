@@ -13,7 +13,7 @@ use super::store::Waiting;
 
 /// How often a part of a batch is tried again at once after Kafka refused another: the client has then a gap in the numbers of a
 /// partition's records, which costs a transaction until it has begun anew.
-const AFTER_A_REFUSAL: u32 = 3;
+const MAX_TRIES_AFTER_A_REFUSAL: u32 = 3;
 
 /// A batch on its way into Kafka, in parts where Kafka refuses some of it.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Parts {
     /// Takes what Kafka said of a part. Answers the events whose keys wait, each with what Kafka said, and those behind them.
     pub(super) fn refuse(&mut self, part: Vec<Waiting>, said: &[Refusal]) -> (Vec<(Waiting, String)>, Vec<Waiting>) {
         let Split { refused, behind, parts } = split(part, said);
-        self.again = AFTER_A_REFUSAL;
+        self.again = MAX_TRIES_AFTER_A_REFUSAL;
         self.waiting.extend(refused.iter().map(|(event, _)| (event.place(), event.seq)));
         self.left.extend(parts.into_iter().rev());
         (refused, behind)

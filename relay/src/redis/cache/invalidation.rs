@@ -16,7 +16,7 @@ use crate::turns::Turns;
 
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// Versions that one command deletes.
-const BATCH: usize = 500;
+const MAX_BATCH: usize = 500;
 /// Tags that are remembered one by one. Beyond it all tags of the service are as good as changed: however long Redis is
 /// away, that fills no memory.
 const MAX_TAGS: usize = 50_000;
@@ -144,7 +144,7 @@ impl Invalidations {
             // It may have become so again meanwhile, and then what was looked at first is to be looked at again.
             self.change(|due| due.everything.take_if(|now| *now == everything));
         }
-        let batch: Vec<String> = self.change(|due| due.keys.iter().take(BATCH).cloned().collect());
+        let batch: Vec<String> = self.change(|due| due.keys.iter().take(MAX_BATCH).cloned().collect());
         if batch.is_empty() {
             return Ok(());
         }
@@ -172,7 +172,7 @@ async fn unlink_all(redis: &Redis, prefix: &str, done: &Turns) -> Result<(), Red
     let mut cursor = 0_u64;
     loop {
         let mut scan = ::redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(BATCH);
+        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(MAX_BATCH);
         let (next, keys) = redis.call::<(u64, Vec<String>)>(Request::Command(&scan)).await?;
         if !keys.is_empty() {
             unlink(redis, &keys).await?;

@@ -31,7 +31,7 @@ const LATE_MS: u64 = 3_000;
 /// time for.
 const BY: Duration = Duration::from_secs(30);
 /// Webhooks that are on their way, or late, at once.
-const AT_ONCE: usize = 128;
+const MAX_AT_ONCE: usize = 128;
 /// How long one is sent again while the edge is busy. Stripe does so for three days: what is refused so is late, and not lost.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -166,7 +166,7 @@ async fn deliver(stage: &Stage, webhooks: Vec<Webhook>, random: &mut StdRng) -> 
             send(&client, &url, &webhook).await
         }
     });
-    let answers: Vec<Result<Option<String>>> = sent.buffer_unordered(AT_ONCE).collect().await;
+    let answers: Vec<Result<Option<String>>> = sent.buffer_unordered(MAX_AT_ONCE).collect().await;
     answers.into_iter().filter_map(Result::transpose).collect()
 }
 
