@@ -1,7 +1,7 @@
 //! Owns the processes of a stack: starts them in the order of their dependencies, restarts those that die, and stops them in
 //! reverse order within deadlines. All of it runs on the main thread's runtime (see [`spec::Launch::command`] for why).
-mod backoff;
 mod boot;
+mod deaths;
 mod detour;
 mod events;
 mod family;

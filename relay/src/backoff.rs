@@ -2,6 +2,9 @@
 //!
 //! The wait doubles with each failure in a row, up to a maximum. Jitter keeps relays that failed together from coming
 //! back together.
+//!
+//! The command and the SDK double their waits in a place of their own each (`cli/stack/src/backoff.rs`,
+//! `components/sdk/src/relay/retry.rs`): no crate of one side may depend on one of another.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval_at, sleep};
 use towpath_stack::process::{Identity, MARK, holder_of_port};
 use towpath_stack::state::PartState;
 
-use super::backoff::Backoff;
+use super::deaths::Deaths;
 use super::events::{Event, recorded};
 use super::family::{self, Family};
 use super::logs;
@@ -202,14 +202,14 @@ impl Actor {
 
     /// Runs the part, again and again, until an order stops it (`Some`) or all handles are gone (`None`).
     async fn keep_running(&mut self) -> Option<oneshot::Sender<()>> {
-        let mut backoff = Backoff::new();
+        let mut deaths = Deaths::default();
         loop {
             let asked = match self.run_once().await {
                 End::Abandoned => return None,
                 End::Asked(done) => Some(done),
                 End::Died(how, ready_for) => {
-                    let pause = backoff.after_death(ready_for);
-                    let how = match backoff.deaths() {
+                    let pause = deaths.pause(ready_for);
+                    let how = match deaths.in_a_row() {
                         0 | 1 => how,
                         deaths => format!("{how}; {deaths} deaths in a row"),
                     };

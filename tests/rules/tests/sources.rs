@@ -232,6 +232,22 @@ fn a_bound_is_told_from_other_constants() {
     assert_eq!(constant("pub(crate) const fn new(first: Duration) -> Self {"), None);
 }
 
+/// Waits that double have a place on each side that may not depend on another: the relay, the SDK, the command.
+#[test]
+fn nobody_doubles_a_wait_by_hand() {
+    const PLACES: &[&str] = &["cli/stack/src/backoff.rs", "components/sdk/src/relay/retry.rs", "relay/src/backoff.rs"];
+    let doubles = |line: &str| ["*= 2;", "mul(1 <<", "* 2).min("].iter().any(|by| line.contains(by));
+    let mut faults = Vec::new();
+    for (path, text) in sources("") {
+        let found: Vec<usize> =
+            text.lines().enumerate().filter(|(_, line)| doubles(line)).map(|(number, _)| number + 1).collect();
+        if PLACES.contains(&&*path) == found.is_empty() && path != "tests/rules/tests/sources.rs" {
+            faults.push(format!("{path}: lines {found:?}: waits double in {PLACES:?}, and only there"));
+        }
+    }
+    none(&faults);
+}
+
 /// Somebody who knows one service finds the same thing in the next.
 #[test]
 fn every_service_has_the_same_rooms() {

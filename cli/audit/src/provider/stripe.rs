@@ -15,6 +15,7 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use towpath_stack::backoff::Backoff;
 use towpath_stack::home::Home;
 use towpath_stack::secrets::Secrets;
 use uuid::Uuid;
@@ -37,6 +38,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_TRIES: u32 = 6;
 /// The longest wait that Stripe may ask for between two tries.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The waits where Stripe asks for none.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), MAX_WAIT);
 /// Pages between two lines of progress.
 const PAGES_A_LINE: u64 = 100;
 
@@ -230,7 +233,6 @@ impl<'a> Stripe<'a> {
     }
 
     async fn page<T: Object>(&self, list: &str, after: Option<&str>) -> Result<List<T>> {
-        let mut wait = Duration::from_millis(500);
         for tried in 1.. {
             let (error, asked) = match self.attempt(list, after).await {
                 Ok(page) => return Ok(page),
@@ -240,8 +242,7 @@ impl<'a> Stripe<'a> {
             if tried == MAX_TRIES {
                 return Err(error.context(format!("Stripe's list of {list} could not be read to its end")));
             }
-            tokio::time::sleep(asked.unwrap_or(wait).min(MAX_WAIT)).await;
-            wait *= 2;
+            tokio::time::sleep(asked.unwrap_or(BACKOFF.after(tried)).min(MAX_WAIT)).await;
         }
         unreachable!("the last try returns")
     }

@@ -1,4 +1,6 @@
 //! When the SDK repeats a call to the relay, and its back-off.
+//!
+//! It doubles its pause as `relay/src/backoff.rs` does its waits, which it can't use: components don't depend on the relay.
 
 use std::time::Duration;
 
