@@ -5,6 +5,7 @@
 pub mod acls;
 mod assignment;
 mod client;
+mod context;
 mod eye;
 mod lazy;
 mod outside;
@@ -18,6 +19,7 @@ pub mod topics;
 
 pub(crate) use crate::config::own_topics::record_bytes;
 pub(crate) use client::{Log, REQUEST_TIMEOUT, client, consumer, is_unreadable, producer, reader};
+pub(crate) use context::{Listener, LogAnd};
 pub(crate) use eye::Eye;
 pub(crate) use outside::{GroupSeen, Outside, PartitionSeen};
 pub(crate) use producing::{Producer, Renewed, Reports};

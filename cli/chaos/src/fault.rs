@@ -78,8 +78,10 @@ pub(crate) trait Fault: Send + Sync {
         None
     }
 
-    /// What clients may see of it.
-    fn blast(&self, stage: &Stage) -> Blast;
+    /// What clients may see of it: nothing, where nothing else is said.
+    fn blast(&self, _stage: &Stage) -> Blast {
+        Blast::none()
+    }
 
     /// Does it, takes it away, and returns when the stack has what it needs again (parts ready, lines mended). An error
     /// means that the fault could not be done or taken away, and ends the run.

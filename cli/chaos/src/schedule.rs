@@ -98,7 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fault::{Blast, Struck};
+    use crate::fault::Struck;
     use crate::stage::Stage;
 
     /// A fault that is only drawn.
@@ -119,10 +119,6 @@ mod tests {
 
         fn duration(&self) -> Duration {
             self.0.1
-        }
-
-        fn blast(&self, _: &Stage) -> Blast {
-            Blast::none()
         }
 
         fn strike<'a>(&'a self, _: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, anyhow::Result<Struck>> {

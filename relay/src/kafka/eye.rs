@@ -3,12 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::{Log, client};
+use super::context::{Listener, LogAnd};
 use super::lazy::Lazy;
 use super::threads::blocking;
 use crate::config::KafkaConfig;
@@ -21,28 +20,21 @@ const ROLE: &str = "look";
 pub(crate) struct Eye {
     /// Any topic will do: a consumer creates none by asking.
     topic: String,
-    client: Lazy<BaseConsumer<Heard>>,
+    client: Lazy<BaseConsumer<LogAnd<Heard>>>,
 }
 
 /// Keeps what the client says of its connections: a call that fails says only that there was none.
-struct Heard {
-    log: Log,
-    last: Mutex<Option<String>>,
-}
+#[derive(Default)]
+struct Heard(Mutex<Option<String>>);
 
 impl Heard {
     fn last(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ClientContext for Heard {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.log.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(error.clone(), reason);
+impl Listener for Heard {
+    fn error(&self, error: &KafkaError, reason: &str) {
         // That all brokers are down follows from what was said of each.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *self.last() = Some(reason.to_owned());
@@ -50,14 +42,14 @@ impl ClientContext for Heard {
     }
 }
 
-impl ConsumerContext for Heard {}
+impl ConsumerContext for LogAnd<Heard> {}
 
 impl Eye {
     /// Connects when it first looks.
     pub(crate) fn new(kafka: &KafkaConfig) -> Self {
         let topic = kafka.topics.keys().next().unwrap_or(&kafka.prefix).clone();
         let config = client(kafka, ROLE);
-        let heard = || Heard { log: Log::new(ROLE), last: Mutex::new(None) };
+        let heard = || LogAnd { log: Log::new(ROLE), listener: Heard::default() };
         Self { topic, client: Lazy::new(move || config.create_with_context(heard())) }
     }
 
@@ -71,7 +63,7 @@ impl Eye {
             let asked = client.fetch_metadata(Some(&topic), LOOK_TIMEOUT);
             // Errors of connections come with a poll, and wait there for as long as nobody polls.
             while client.poll(Duration::ZERO).is_some() {}
-            let heard = client.context().last().take();
+            let heard = client.context().listener.last().take();
             Ok(match (asked, heard) {
                 (Ok(_), _) => Ok(()),
                 (Err(_), Some(heard)) => Err(anyhow::anyhow!("{heard}")),

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use metrics::counter;
-use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message, ToBytes};
 use rdkafka::producer::{
@@ -21,6 +20,7 @@ use rdkafka::producer::{
 use tokio::sync::oneshot;
 
 use super::client::Log;
+use super::context::{Listener, LogAnd};
 use crate::telemetry::metrics::REPLACED;
 
 /// How long the thread polls at a time. It handles what comes at once; a producer that was dropped ends after this.
@@ -31,17 +31,12 @@ type Outcome = Result<i64, KafkaError>;
 
 /// Passes on what Kafka says of each record.
 #[derive(Debug)]
-pub(crate) struct Reports(Log);
+pub(crate) struct Records;
 
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
-    }
+impl Listener for Records {}
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-}
+/// The context of a producer.
+pub(crate) type Reports = LogAnd<Records>;
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = Box<oneshot::Sender<Outcome>>;
@@ -79,7 +74,8 @@ impl Producer {
     /// # Errors
     /// Where the configuration is wrong.
     pub(crate) fn new(config: &ClientConfig, role: impl Into<String>) -> Result<Self, KafkaError> {
-        let client: Arc<BaseProducer<Reports>> = Arc::new(config.create_with_context(Reports(Log::new(role)))?);
+        let client: Arc<BaseProducer<Reports>> =
+            Arc::new(config.create_with_context(LogAnd { log: Log::new(role), listener: Records })?);
         let stop = Arc::new(AtomicBool::new(false));
         let (polled, stopped) = (Arc::clone(&client), Arc::clone(&stop));
         let poll = move || {
@@ -99,7 +95,7 @@ impl Producer {
 
     /// A call of this client has failed: why, where Kafka has said more of it.
     pub(crate) fn why(&self, error: KafkaError) -> anyhow::Error {
-        self.0.client.client().context().0.why(error)
+        self.0.client.client().context().log.why(error)
     }
 
     /// Queues a record. Answers what becomes of it: its offset once every in-sync replica has it.

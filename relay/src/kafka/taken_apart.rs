@@ -6,12 +6,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
 
-use super::client::Log;
+use super::context::{Listener, LogAnd};
 use super::statistics::Statistics;
 
 /// How often the client tells its statistics, in milliseconds.
@@ -19,11 +17,9 @@ const EVERY_MS: &str = "100";
 /// So many answers without a whole record, at the same place, are enough. Kafka never sends less than one whole batch.
 const MAX_TRIES: u64 = 3;
 
-/// The context of a consumer that reads one partition.
-pub(crate) struct TakenApart {
-    log: Log,
-    state: Mutex<State>,
-}
+/// Listens to a consumer that reads one partition.
+#[derive(Default)]
+pub(crate) struct TakenApart(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,12 +33,7 @@ struct State {
 }
 
 impl TakenApart {
-    /// For a client of this role.
-    pub(crate) fn new(role: &str) -> Self {
-        Self { log: Log::new(role), state: Mutex::default() }
-    }
-
-    /// What a client with this context needs.
+    /// What a client that it listens to needs.
     pub(crate) fn set(config: &mut ClientConfig) {
         config.set("statistics.interval.ms", EVERY_MS);
     }
@@ -60,7 +51,7 @@ impl TakenApart {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,23 +65,14 @@ impl State {
     }
 }
 
-impl ClientContext for TakenApart {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.log.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(error, reason);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        let Some(told) = Statistics::read(statistics) else { return };
+impl Listener for TakenApart {
+    fn statistics(&self, told: Statistics) {
         let partial = told.partial();
         self.state().see(told.next().into_values().max(), partial);
     }
 }
 
-impl ConsumerContext for TakenApart {}
+impl ConsumerContext for LogAnd<TakenApart> {}
 
 #[cfg(test)]
 mod tests {
@@ -98,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_stands_still_while_answers_come_is_told_from_what_moves() {
-        let context = TakenApart::new("test");
+        let context = TakenApart::default();
         let see = |at, partial| {
             context.state().see(at, partial);
             context.fails_at()

@@ -17,7 +17,7 @@ use rand::seq::IndexedRandom;
 use towpath_fault_proxy::{Fate, answer};
 
 use self::watch::Watch;
-use crate::fault::{Blast, Fault, Struck};
+use crate::fault::{Fault, Struck};
 use crate::group::Group;
 use crate::lines::Lines;
 use crate::stage::Stage;
@@ -121,10 +121,6 @@ impl Fault for Fails {
             Self::Silent => COMES_AGAIN,
         };
         LOOKS + self.lasts() + comes_again
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, random: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {

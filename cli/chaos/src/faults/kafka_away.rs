@@ -6,7 +6,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
-use crate::fault::{Blast, Fault, Struck};
+use crate::fault::{Fault, Struck};
 use crate::group::Group;
 use crate::stage::Stage;
 
@@ -33,10 +33,6 @@ impl Fault for KafkaAway {
 
     fn duration(&self) -> Duration {
         AWAY + AFTERWARDS
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {

@@ -23,7 +23,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::task::spawn_blocking;
 use towpath_stack::services;
 
-use crate::fault::{Blast, Fault, Struck};
+use crate::fault::{Fault, Struck};
 use crate::group::Group;
 use crate::stage::Stage;
 
@@ -66,10 +66,6 @@ impl Fault for Added {
 
     fn duration(&self) -> Duration {
         FOUND_WITHIN + Duration::from_secs(2)
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, random: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
@@ -121,10 +117,6 @@ impl Fault for Rebalanced {
 
     fn duration(&self) -> Duration {
         STAYS + Duration::from_secs(8)
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, random: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 use tokio_postgres::Client;
 
-use crate::fault::{Blast, Fault, Struck};
+use crate::fault::{Fault, Struck};
 use crate::group::Group;
 use crate::service::Service;
 use crate::stage::Stage;
@@ -85,10 +85,6 @@ impl Fault for Misbehaves {
 
     fn duration(&self) -> Duration {
         self.lasts + AFTERWARDS
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
-use crate::fault::{Blast, Fault, Struck};
+use crate::fault::{Fault, Struck};
 use crate::group::Group;
 use crate::stage::Stage;
 
@@ -31,10 +31,6 @@ impl Fault for Emptied {
 
     fn duration(&self) -> Duration {
         Duration::from_secs(1)
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {

@@ -57,7 +57,7 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
-    use crate::fault::{Blast, Struck};
+    use crate::fault::Struck;
     use crate::group::Group;
 
     struct Named(&'static str, Group);
@@ -77,10 +77,6 @@ mod tests {
 
         fn duration(&self) -> Duration {
             Duration::ZERO
-        }
-
-        fn blast(&self, _: &Stage) -> Blast {
-            Blast::none()
         }
 
         fn strike<'a>(&'a self, _: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::KafkaConfig;
-use crate::kafka::{self, REQUEST_TIMEOUT, Record, Taken, TakenApart, blocking};
+use crate::kafka::{self, Log, LogAnd, REQUEST_TIMEOUT, Record, Taken, TakenApart, blocking};
 
 /// How long reading one record may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -115,15 +115,19 @@ pub(super) async fn still_there(
     .await
 }
 
-fn consumer(kafka: &KafkaConfig) -> Result<BaseConsumer<TakenApart>, KafkaError> {
-    let mut config = kafka::reader(kafka, "dlq");
+/// A consumer that reads one partition, and whether it takes apart what Kafka sends.
+type Client = BaseConsumer<LogAnd<TakenApart>>;
+
+fn consumer(kafka: &KafkaConfig) -> Result<Client, KafkaError> {
+    const ROLE: &str = "dlq";
+    let mut config = kafka::reader(kafka, ROLE);
     // A record that is gone is not to be taken for the one that stands there now.
     config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
     TakenApart::set(&mut config);
-    config.create_with_context(TakenApart::new("dlq"))
+    config.create_with_context(LogAnd { log: Log::new(ROLE), listener: TakenApart::default() })
 }
 
-fn read_from(consumer: &BaseConsumer<TakenApart>, origin: &Origin, most: usize) -> Result<Found, KafkaError> {
+fn read_from(consumer: &Client, origin: &Origin, most: usize) -> Result<Found, KafkaError> {
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(origin.offset))?;
     consumer.assign(&from)?;
@@ -140,14 +144,14 @@ fn read_from(consumer: &BaseConsumer<TakenApart>, origin: &Origin, most: usize) 
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::Nothing),
             Some(Err(error)) if is_gone(&error) => return Err(error),
             Some(Err(error)) if kafka::is_unreadable(&error) => {
-                let (_, told) = consumer.context().at();
+                let (_, told) = consumer.context().listener.at();
                 failed.get_or_insert((error.to_string(), told));
             }
             // A broker that is away is waited for.
             Some(Err(_)) | None => {}
         }
-        let (at, told) = consumer.context().at();
-        match (&failed, consumer.context().fails_at()) {
+        let (at, told) = consumer.context().listener.at();
+        match (&failed, consumer.context().listener.fails_at()) {
             (Some((detail, before)), _) if told - before >= TOLD => {
                 return Ok(Found::Unreadable { at: at.unwrap_or(origin.offset), detail: detail.clone() });
             }

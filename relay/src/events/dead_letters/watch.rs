@@ -9,8 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -21,7 +19,7 @@ use super::read::{Place, config, places};
 use super::tally::Tally;
 use crate::config::KafkaConfig;
 use crate::kafka::topics::Topics;
-use crate::kafka::{Log, Record, Statistics, on_a_thread};
+use crate::kafka::{Listener, Log, LogAnd, Record, Statistics, on_a_thread};
 use crate::relay::Relay;
 use crate::telemetry::metrics::DEAD_LETTERS_OPEN;
 use crate::watchdog::Watchdog;
@@ -90,36 +88,20 @@ impl Read {
     }
 }
 
-/// The context of the client that reads. It tells its statistics on the thread that polls.
-struct Counting {
-    log: Log,
-    read: Read,
-}
-
-impl ClientContext for Counting {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.log.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(error, reason);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        if let Some(told) = Statistics::read(statistics) {
-            self.read.note(told.next());
-        }
+impl Listener for Read {
+    fn statistics(&self, told: Statistics) {
+        self.note(told.next());
     }
 }
 
-impl ConsumerContext for Counting {}
+impl ConsumerContext for LogAnd<Read> {}
 
 impl Watcher {
     fn follow(&self, abandoned: &CancellationToken) -> Result<(), KafkaError> {
         let mut config = config(&self.kafka, FETCH_WAIT_MS);
         config.set("statistics.interval.ms", TOLD_EVERY_MS);
-        let counting = Counting { log: Log::new("dlq"), read: self.read.clone() };
-        let consumer: BaseConsumer<Counting> = config.create_with_context(counting)?;
+        let context = LogAnd { log: Log::new("dlq"), listener: self.read.clone() };
+        let consumer: BaseConsumer<LogAnd<Read>> = config.create_with_context(context)?;
         let mut from = TopicPartitionList::new();
         for place in &self.places {
             from.add_partition_offset(&place.letters, 0, Offset::Beginning)?;

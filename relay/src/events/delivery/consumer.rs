@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::counter;
-use rdkafka::ClientContext;
 use rdkafka::Offset;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +17,7 @@ use super::group::{Group, Place, bare_list, list};
 use super::intake;
 use crate::component::LEFT_TO_OTHERS_AFTER;
 use crate::config::KafkaConfig;
-use crate::kafka::{self, Log, Statistics, Taken, topics};
+use crate::kafka::{self, Listener, Log, LogAnd, Statistics, Taken, topics};
 use crate::telemetry::metrics as names;
 
 /// How long a poll waits for an event. The loop looks at commits and back pressure this often.
@@ -32,7 +30,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// How long the last commit of a consumer that stops may take.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
 
-type Client = BaseConsumer<Callbacks>;
+type Client = BaseConsumer<LogAnd<Callbacks>>;
 
 /// How long a rebalance may wait for deliveries to end. Kafka itself waits for a session.
 fn drain_deadline(session: Duration) -> Duration {
@@ -47,7 +45,6 @@ fn max_poll_interval(session: Duration) -> Duration {
 /// The callbacks of librdkafka. They run on the poll loop's thread.
 struct Callbacks {
     group: Arc<Group>,
-    log: Log,
     drain: Duration,
     panicked: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -101,25 +98,15 @@ impl Callbacks {
     }
 }
 
-impl ClientContext for Callbacks {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.log.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(error, reason);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        if let Some(told) = Statistics::read(statistics) {
-            self.group.note_next(told.next());
-        }
+impl Listener for Callbacks {
+    fn statistics(&self, told: Statistics) {
+        self.group.note_next(told.next());
     }
 }
 
-impl ConsumerContext for Callbacks {
+impl ConsumerContext for LogAnd<Callbacks> {
     fn pre_rebalance(&self, consumer: &Client, rebalance: &Rebalance<'_>) {
-        self.guarded(|| self.follow(consumer, rebalance));
+        self.listener.guarded(|| self.listener.follow(consumer, rebalance));
     }
 }
 
@@ -154,7 +141,7 @@ impl Poll {
                 prove_membership(&committer, group);
             }
             result = take_burst(&consumer, group);
-            consumer.context().raise();
+            consumer.context().listener.raise();
             seek(&consumer, group);
             balance(&consumer, group);
             if committed_at.elapsed() >= COMMIT_EVERY && !group.membership.awaits_answers() {
@@ -201,12 +188,8 @@ fn connect(group: &Arc<Group>, kafka: &KafkaConfig, session: Duration) -> Result
         .set("fetch.wait.max.ms", "250")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.queue.backoff.ms", "20");
-    config.create_with_context(Callbacks {
-        group: Arc::clone(group),
-        log: Log::new(role),
-        drain: drain_deadline(session),
-        panicked: Mutex::new(None),
-    })
+    let callbacks = Callbacks { group: Arc::clone(group), drain: drain_deadline(session), panicked: Mutex::new(None) };
+    config.create_with_context(LogAnd { log: Log::new(role), listener: callbacks })
 }
 
 fn take_burst(consumer: &Client, group: &Arc<Group>) -> Result<(), KafkaError> {

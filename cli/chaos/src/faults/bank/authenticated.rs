@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
 use super::AUTHENTICATE;
-use crate::fault::{Blast, Fault, Struck};
+use crate::fault::{Fault, Struck};
 use crate::faults::provider::misbehave;
 use crate::group::Group;
 use crate::service::Service;
@@ -38,10 +38,6 @@ impl Fault for Authenticated {
 
     fn duration(&self) -> Duration {
         LASTS + AFTERWARDS
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {

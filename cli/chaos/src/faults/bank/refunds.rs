@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use tokio_postgres::Client;
 
 use super::until_none;
-use crate::fault::{Blast, Fault, Struck};
+use crate::fault::{Fault, Struck};
 use crate::faults::provider::misbehave;
 use crate::group::Group;
 use crate::service::Service;
@@ -77,10 +77,6 @@ impl Fault for Refunds {
 
     fn duration(&self) -> Duration {
         LASTS + BY
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, _: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {

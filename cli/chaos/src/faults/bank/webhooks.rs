@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{AUTHENTICATE, until_none};
-use crate::fault::{Blast, Fault, Struck};
+use crate::fault::{Fault, Struck};
 use crate::faults::provider::{end, tell};
 use crate::group::Group;
 use crate::service::Service;
@@ -72,10 +72,6 @@ impl Fault for Webhooks {
 
     fn impossible(&self, _: &Stage) -> Option<String> {
         secret().is_none().then(|| format!("needs {SECRET} in the environment, of `towpath up` too"))
-    }
-
-    fn blast(&self, _: &Stage) -> Blast {
-        Blast::none()
     }
 
     fn strike<'a>(&'a self, stage: &'a Stage, random: &'a mut StdRng) -> BoxFuture<'a, Result<Struck>> {
