@@ -26,7 +26,6 @@ mod shards;
 mod subscriber;
 mod timers;
 mod topics;
-mod trap;
 mod traps;
 mod watchdog;
 mod watched;

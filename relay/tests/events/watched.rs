@@ -11,23 +11,55 @@ use crate::{TOPIC, event, say_as};
 
 const FETCH: i16 = 1;
 
-/// A setup behind a proxy, whose service of this name publishes and hears, and whose component refuses everything.
-async fn refusing_behind(proxy: &Proxy<Kafka>, subscriber: &Subscriber, name: &str) -> Setup {
-    crate::show_logs();
-    subscriber.answer_status(StatusCode::UNPROCESSABLE_ENTITY);
-    let subscription = format!("[[services.{name}.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"");
-    let service = ServiceSetup::new(name).database().publishes(TOPIC).component(&subscriber.url).toml(&subscription);
-    let setup = Setup::new().kafka(&proxy.address()).service(service).declare(TOPIC);
-    setup.databases().await
+/// A relay behind a proxy, whose component refuses everything, and whose first dead letter is written and counted.
+struct Refusing {
+    // The relay ends first, then what it uses.
+    relay: TestRelay,
+    setup: Setup,
+    _subscriber: Subscriber,
+    proxy: Proxy<Kafka>,
+    /// The service that publishes, and hears what it publishes.
+    name: &'static str,
 }
 
-/// Waits until `/readyz` counts so many open letters.
-async fn counted(relay: &TestRelay, service: &str, count: u64) {
-    eventually("the letters are counted", async || {
-        let readiness = relay.readiness().await;
-        if readiness["dead_letters"][service] == count { Ok(()) } else { Err(readiness) }
-    })
-    .await;
+impl Refusing {
+    async fn once(name: &'static str) -> Self {
+        crate::show_logs();
+        let proxy = before(&Servers::from_env().kafka).await;
+        let subscriber = Subscriber::start().await;
+        subscriber.answer_status(StatusCode::UNPROCESSABLE_ENTITY);
+        let subscription = format!("[[services.{name}.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"");
+        let service =
+            ServiceSetup::new(name).database().publishes(TOPIC).component(&subscriber.url).toml(&subscription);
+        let setup = Setup::new().kafka(&proxy.address()).service(service).declare(TOPIC).databases().await;
+        let relay = setup.start().await;
+        let refusing = Self { relay, setup, _subscriber: subscriber, proxy, name };
+        refusing.say(0).await;
+        refusing.counted(1).await;
+        refusing
+    }
+
+    /// Publishes an event, which becomes a letter.
+    async fn say(&self, n: usize) {
+        say_as(self.name, &self.relay, &[event(&self.setup, "k", n)]).await;
+    }
+
+    /// Waits until `/readyz` counts so many open letters.
+    async fn counted(&self, count: u64) {
+        eventually("the letters are counted", async || {
+            let readiness = self.relay.readiness().await;
+            if readiness["dead_letters"][self.name] == count { Ok(()) } else { Err(readiness) }
+        })
+        .await;
+    }
+
+    /// Kafka hears nothing of this kind from the client of this role any more, and answers all others.
+    fn ignore(&self, role: &str, api_key: i16) {
+        let client = format!("{}-{role}", self.setup.id);
+        self.proxy.rule(move |request: &KafkaRequest| {
+            if request.client == client && request.api_key == api_key { Fate::Ignored } else { Fate::Pass }
+        });
+    }
 }
 
 /// Waits until no part that serves all services stands still.
@@ -39,51 +71,30 @@ async fn all_move(relay: &TestRelay, part: &str) {
     .await;
 }
 
-/// Kafka hears nothing of this client any more, and answers all others.
-fn ignore(proxy: &Proxy<Kafka>, client: String, which: fn(&KafkaRequest) -> bool) {
-    proxy.rule(
-        move |request: &KafkaRequest| {
-            if request.client == client && which(request) { Fate::Ignored } else { Fate::Pass }
-        },
-    );
-}
-
 #[tokio::test]
 async fn what_counts_dead_letters_is_replaced_where_it_reads_none() {
-    const NAME: &str = "counted";
-    let proxy = before(&Servers::from_env().kafka).await;
-    let subscriber = Subscriber::start().await;
-    let setup = refusing_behind(&proxy, &subscriber, NAME).await;
-    let relay = setup.start().await;
-    say_as(NAME, &relay, &[event(&setup, "k", 0)]).await;
-    counted(&relay, NAME, 1).await;
-    ignore(&proxy, format!("{}-dlq", setup.id), |request| request.api_key == FETCH);
+    let refusing = Refusing::once("counted").await;
+    refusing.ignore("dlq", FETCH);
     // A fetch before that is answered, whatever comes until then.
-    proxy.until_struck(1).await;
-    say_as(NAME, &relay, &[event(&setup, "k", 1)]).await;
-    let told = noticed_of_all(&relay, "dead letters").await;
+    refusing.proxy.until_struck(1).await;
+    refusing.say(1).await;
+    let told = noticed_of_all(&refusing.relay, "dead letters").await;
     assert!(told["cause"].as_str().unwrap().contains("not counted"), "{told}");
-    proxy.pass();
-    counted(&relay, NAME, 2).await;
-    all_move(&relay, "dead letters").await;
+    refusing.proxy.pass();
+    refusing.counted(2).await;
+    all_move(&refusing.relay, "dead letters").await;
 }
 
 #[tokio::test]
 async fn what_writes_dead_letters_is_replaced_where_nothing_is_heard_of_one() {
-    const NAME: &str = "lettered";
-    let proxy = before(&Servers::from_env().kafka).await;
-    let subscriber = Subscriber::start().await;
-    let setup = refusing_behind(&proxy, &subscriber, NAME).await;
-    let relay = setup.start().await;
-    say_as(NAME, &relay, &[event(&setup, "k", 0)]).await;
-    counted(&relay, NAME, 1).await;
-    ignore(&proxy, format!("{}-dead-letters", setup.id), |request| request.api_key == PRODUCE);
-    say_as(NAME, &relay, &[event(&setup, "k", 1)]).await;
-    let told = noticed(&relay, NAME, "letters", "letters").await;
+    let refusing = Refusing::once("lettered").await;
+    refusing.ignore("dead-letters", PRODUCE);
+    refusing.say(1).await;
+    let told = noticed(&refusing.relay, refusing.name, "letters", "letters").await;
     assert!(told["cause"].as_str().unwrap().contains("nothing is heard of it"), "{told}");
-    proxy.pass();
-    counted(&relay, NAME, 2).await;
-    moves(&relay, NAME).await;
+    refusing.proxy.pass();
+    refusing.counted(2).await;
+    moves(&refusing.relay, refusing.name).await;
 }
 
 /// The subscription is never answered: the relay makes another one again and again, and would say nothing.

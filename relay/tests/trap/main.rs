@@ -1,17 +1,24 @@
-//! A real component, in the real host, traps on one event.
+//! A real component, in the real host, traps on one event. A program of its own: nothing else of the relay needs the component.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on shall say where")]
+
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
+use support::{ServiceSetup, Setup, TestRelay, eventually, free_port};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use towpath_fault_proxy::{Fate, Http, Proxy};
 use towpath_relay::events::dead_letters::{self, Filter, Reason};
 use towpath_wire::headers::{DELIVERY_ATTEMPT, EVENT_KEY};
 
-use crate::support::{Setup, TestRelay, eventually, free_port};
-use crate::{heard_by, say_numbers};
+/// The topic of the events.
+const TOPIC: &str = "things";
 
 /// The host's own program. `./towpath` builds it with the relay.
 fn program() -> PathBuf {
@@ -107,9 +114,17 @@ async fn an_event_that_a_component_traps_on_is_a_dead_letter_and_can_be_replayed
     let proxy = Proxy::before(&address).await.expect("a port");
     let deliveries = listen_in(&proxy);
     let limits = "delivery_attempts = 3\ndelivery_backoff_ms = 10\ndelivery_backoff_max_ms = 20";
-    let setup = heard_by("trapped", &format!("http://{}", proxy.address()), limits).await;
+    let trapped = ServiceSetup::new("trapped").database().publishes(TOPIC);
+    let trapped = trapped.component(&format!("http://{}", proxy.address()));
+    let trapped = trapped.toml("[[services.trapped.subscriptions]]\ntopic = \"TOPIC(things)\"\nroute = \"/events\"");
+    let setup = Setup::new().service(trapped).declare(TOPIC).toml(&format!("[limits]\n{limits}")).databases().await;
     let relay = setup.start().await;
-    say_numbers(&setup, &relay, 2, 0, 3).await;
+    for n in 0..3 {
+        let event =
+            |key: &str| json!({"topic": setup.topic(TOPIC), "key": key, "type": "thing.happened", "data": {"n": n}});
+        let answer = relay.transaction("trapped", json!({"events": [event("key-0"), event("key-1")]})).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
     accepts(&relay, 5).await;
     assert_eq!(of_key(&deliveries, "key-0"), ["0", "0", "0"], "the other key doesn't notice");
     assert_eq!(of_key(&deliveries, "key-1"), ["0", "0", "1", "2", "0"], "its own goes on after it");
