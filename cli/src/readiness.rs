@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -57,7 +57,7 @@ impl Readiness {
     /// Where nothing answers there, or something else than a relay.
     pub(crate) async fn of(url: &str) -> Result<Self> {
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-        let answer = client.get(url).send().await.context("no answer")?;
+        let answer = client.get(url).send().await.map_err(|error| unheard(&error, PATIENCE))?;
         let serves = answer.status().is_success();
         let said: Value = answer.json().await.context("an answer that is not a relay's")?;
         Self::read(serves, said)
@@ -99,6 +99,15 @@ impl Readiness {
             .map(|(name, part)| format!("{name} has stood still for {} s: {}", part.seconds, part.cause));
         starting.chain(away).chain(still).collect()
     }
+}
+
+/// Why nothing came from a server that was asked for so long, without the layers of the client.
+pub(crate) fn unheard(error: &reqwest::Error, patience: Duration) -> anyhow::Error {
+    if error.is_timeout() {
+        return anyhow!("nothing was heard for {} s", patience.as_secs());
+    }
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    anyhow!("no answer: {}", causes.last().map(ToString::to_string).unwrap_or_default())
 }
 
 impl fmt::Display for Readiness {

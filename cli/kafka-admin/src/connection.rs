@@ -63,7 +63,8 @@ impl Connection {
 
     /// Sends a request in this version, and waits for its answer.
     pub(crate) async fn ask<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
-        tokio::time::timeout(PATIENCE, self.exchange(request, version)).await.context("Kafka doesn't answer in time")?
+        let answer = tokio::time::timeout(PATIENCE, self.exchange(request, version)).await;
+        answer.unwrap_or_else(|_| bail!("Kafka doesn't answer in time"))
     }
 
     async fn exchange<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {

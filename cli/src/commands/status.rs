@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use futures::future;
 use serde::Serialize;
 use serde_json::Value;
@@ -155,10 +155,7 @@ fn said(relay: &str, readiness: &Readiness) -> Vec<String> {
 async fn payment_provider(url: &str) -> Result<Option<String>> {
     let client = reqwest::Client::builder().no_proxy().timeout(EDGE_TIMEOUT).build()?;
     let asked = client.get(format!("{url}/v1/orders/nobody")).send().await;
-    let answer = asked.map_err(|error| match error.is_timeout() {
-        true => anyhow!("nothing was heard for {} s", EDGE_TIMEOUT.as_secs()),
-        false => error.without_url().into(),
-    })?;
+    let answer = asked.map_err(|error| readiness::unheard(&error, EDGE_TIMEOUT))?;
     Ok(answer.headers().get(PAYMENT_PROVIDER).and_then(|value| value.to_str().ok()).map(str::to_owned))
 }
 

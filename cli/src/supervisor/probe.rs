@@ -12,7 +12,7 @@ use towpath_stack::kafka::{ADMIN, Kafka};
 use towpath_stack::state::{Phase, State};
 use towpath_stack::terminal::say;
 
-use crate::readiness::Readiness;
+use crate::readiness::{self, Readiness};
 
 /// One answer may take this long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -127,7 +127,7 @@ async fn redis(address: &str, password: &str) -> Result<()> {
 
 async fn answers(url: &str) -> Result<reqwest::Response> {
     let client = reqwest::Client::builder().no_proxy().build()?;
-    client.get(url).send().await.context("no answer")
+    client.get(url).send().await.map_err(|error| readiness::unheard(&error, PATIENCE))
 }
 
 async fn http(url: &str) -> Result<()> {
