@@ -81,6 +81,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widest =
+            self.invariants.iter().map(|invariant| invariant.promise.chars().count()).max().unwrap_or_default();
         for invariant in &self.invariants {
             let Invariant { number, promise, of, examined, broken, in_flight } = invariant;
             let verdict = match broken.len() {
@@ -91,7 +93,7 @@ impl fmt::Display for Report {
                 0 => String::new(),
                 n => format!(", {n} in flight"),
             };
-            writeln!(f, "{number}  {promise:<62}  {examined:>8} {of:<8}  {verdict}{under_way}")?;
+            writeln!(f, "{number}  {promise:<widest$}  {examined:>8} {of:<8}  {verdict}{under_way}")?;
             for (mark, findings) in [("BROKEN", broken), ("in flight", in_flight)] {
                 for Finding { id, what, .. } in findings.iter().take(MAX_PRINTED) {
                     writeln!(f, "     {mark}  {id}: {what}")?;

@@ -250,4 +250,9 @@ fn a_report_names_what_is_broken() {
     let text = look(&rows).to_string();
     assert_eq!(text.lines().count(), 6, "{text}");
     assert!(text.contains("BROKEN by 1") && text.contains("BROKEN  ROPE: 7 on hand"), "{text}");
+    let columns: Vec<_> = text.lines().filter_map(|line| line.find("  ok").or(line.find("  BROKEN by"))).collect();
+    assert!(
+        columns.len() == 5 && columns.windows(2).all(|pair| pair[0] == pair[1]),
+        "the verdicts stand in one column: {text}"
+    );
 }
