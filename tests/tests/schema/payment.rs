@@ -368,7 +368,10 @@ async fn the_sandbox_misbehaves_as_it_is_told_and_no_longer() {
         assert_eq!(client.execute(&sql, &[]).await.expect("it is told"), 1);
         let nobody: [Option<&str>; 3] = [None, None, None];
         let row = client.query_one(books::SANDBOX_SEEN, &[&nobody[0], &nobody[1], &nobody[2]]).await;
-        row.expect("one row, always").get("mode")
+        let mode: Option<String> = row.expect("one row, always").get("mode");
+        let as_usual = client.query(books::SANDBOX_AS_USUAL, &[]).await.expect("a query").len();
+        assert_eq!(as_usual, usize::from(mode.is_none()), "{mode:?}");
+        mode
     };
     for told in ["gone", "slow", "500", "429", "asks"] {
         assert_eq!(mode(told, "1 hour").await.as_deref(), Some(told));

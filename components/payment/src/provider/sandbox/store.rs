@@ -15,6 +15,10 @@ LEFT JOIN sandbox_ledger r ON r.kind = 'refund' AND (r.reference = c.refund OR r
 LEFT JOIN sandbox_intents i ON i.reference = coalesce(c.intent, r.charge)
 LEFT JOIN sandbox_behaviour b ON b.until > now() AND b.mode <> 'normal'";
 
+/// Whether nobody has told the sandbox to misbehave: one row then.
+pub const SANDBOX_AS_USUAL: &str = "
+SELECT 1 AS as_usual WHERE NOT EXISTS (SELECT FROM sandbox_behaviour WHERE until > now() AND mode <> 'normal')";
+
 /// The sandbox keeps an answer under its key, unless there is one. Parameters: key, request, status, body.
 pub const SANDBOX_KEEP: &str = "
 INSERT INTO sandbox_answers (key, request, status, body) VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING";
@@ -24,9 +28,10 @@ pub const SANDBOX_INTENT_OF: &str = "
 SELECT reference, amount, currency, payment_method, status, client_secret FROM sandbox_intents
 WHERE reference = $1 AND client_secret = $2";
 
-/// The sandbox creates an intent. Parameters: reference, order, amount, currency, payment method.
+/// The sandbox creates an intent, and returns its secret. Parameters: reference, order, amount, currency, payment method.
 pub const SANDBOX_CREATE: &str = "
-INSERT INTO sandbox_intents (reference, order_id, amount, currency, payment_method) VALUES ($1, $2, $3, $4, $5)";
+INSERT INTO sandbox_intents (reference, order_id, amount, currency, payment_method) VALUES ($1, $2, $3, $4, $5)
+RETURNING client_secret";
 
 /// The sandbox moves an intent on. Parameters: reference; the status as seen, and the new one; its payment method.
 pub const SANDBOX_MOVE: &str = "
@@ -56,6 +61,7 @@ UPDATE sandbox_ledger SET status = $3 WHERE reference = $1 AND coalesce(status, 
 /// Every text, by name.
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("SANDBOX_SEEN", SANDBOX_SEEN),
+    ("SANDBOX_AS_USUAL", SANDBOX_AS_USUAL),
     ("SANDBOX_KEEP", SANDBOX_KEEP),
     ("SANDBOX_INTENT_OF", SANDBOX_INTENT_OF),
     ("SANDBOX_CREATE", SANDBOX_CREATE),
