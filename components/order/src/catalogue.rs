@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use towpath_sdk::{Context, Currency, Id, Money, Problem, Query, Relay, UnitOfWork, peer};
 
 use crate::{
-    domain::{Draft, Price},
+    domain::{Draft, Price, Priced},
     store,
 };
 
@@ -20,6 +20,11 @@ const MISS_TIME: Duration = Duration::from_secs(1);
 /// The most SKUs that it remembers so.
 const MAX_MISSES: usize = 1_000;
 
+/// The most prices that this instance remembers.
+const MAX_PRICES: usize = 1_000;
+
+/// Prices that this instance has read.
+static PRICES: Mutex<Prices> = Mutex::new(Prices(BTreeMap::new()));
 /// What product did not know a moment ago.
 static MISSES: Mutex<Misses> = Mutex::new(Misses(BTreeMap::new()));
 
@@ -43,6 +48,21 @@ impl Product {
     }
 }
 
+/// The prices of the draft's SKUs as this instance read them, where it remembers all. They may be old: a unit of work that goes by
+/// them begins with [`still`].
+pub(crate) fn remembered(draft: &Draft) -> Option<BTreeMap<String, Price>> {
+    PRICES.lock().unwrap_or_else(PoisonError::into_inner).of(draft.skus())
+}
+
+/// Begins a unit of work that fails, as [`store::OTHER_PRICES`], where one of these lines is not on sale at its price any more.
+pub(crate) fn still(priced: &Priced) -> UnitOfWork {
+    let prices: BTreeMap<&str, i64> = priced.lines.iter().map(|line| (line.sku.as_str(), line.unit_price)).collect();
+    let (skus, amounts): (Vec<_>, Vec<_>) = prices.into_iter().unzip();
+    let count = skus.len();
+    let params = [json!(skus), json!(amounts), json!(vec![priced.total.currency; count])];
+    UnitOfWork::new().step(store::PRICED, params).expect(count as u64, store::OTHER_PRICES)
+}
+
 /// The prices of the draft's SKUs. One that is missing is the SKU of no product.
 pub(crate) async fn prices(
     context: &Context,
@@ -56,6 +76,7 @@ pub(crate) async fn prices(
         Ok::<_, Problem>((row.get::<String>("sku")?, Price { unit_price, active: row.get("active")? }))
     })?;
     let mut prices: BTreeMap<_, _> = known.into_iter().collect();
+    PRICES.lock().unwrap_or_else(PoisonError::into_inner).remember(&prices);
     let mut unit = UnitOfWork::new();
     let now = Instant::now();
     let unheard_of: Vec<_> = {
@@ -75,6 +96,25 @@ pub(crate) async fn prices(
         relay.run(unit).await.ok();
     }
     Ok(prices)
+}
+
+/// Prices of some SKUs, at most [`MAX_PRICES`].
+struct Prices(BTreeMap<String, Price>);
+
+impl Prices {
+    /// Those of these SKUs, where all are there.
+    fn of(&self, skus: Vec<&str>) -> Option<BTreeMap<String, Price>> {
+        skus.into_iter().map(|sku| Some((sku.to_owned(), self.0.get(sku)?.clone()))).collect()
+    }
+
+    fn remember(&mut self, prices: &BTreeMap<String, Price>) {
+        for (sku, price) in prices {
+            if self.0.len() >= MAX_PRICES && !self.0.contains_key(sku) {
+                self.0.pop_first();
+            }
+            self.0.insert(sku.clone(), price.clone());
+        }
+    }
 }
 
 /// SKUs that product had no product with, and when. It has no more of them than [`MAX_MISSES`].
@@ -120,6 +160,7 @@ fn read(list: &Value) -> Result<Vec<Product>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Line, OnDecline};
 
     #[test]
     fn products_list_is_read() {
@@ -145,6 +186,40 @@ mod tests {
         assert_eq!(misses.0.len(), MAX_MISSES);
         misses.remember(["B"].into_iter(), now + MISS_TIME);
         assert_eq!(misses.0.len(), 1, "what is over makes room");
+    }
+
+    #[test]
+    fn an_order_at_remembered_prices_begins_by_asking_whether_they_still_are_so() {
+        let currency: Currency = "EUR".parse().expect("a currency");
+        let line = |sku: &str, quantity| Line { sku: sku.into(), quantity, unit_price: 150, total: 150 };
+        let priced = Priced {
+            customer_id: "c".into(),
+            payment_method: "pm".into(),
+            lines: vec![line("B", 1), line("A", 1), line("B", 2)],
+            total: Money::new(600, currency),
+            on_decline: OnDecline::Wait,
+        };
+        let unit = still(&priced).into_request();
+        assert_eq!(unit.steps[0].params, [json!(["A", "B"]), json!([150, 150]), json!(["EUR", "EUR"])]);
+        assert_eq!(unit.steps[0].label.as_deref(), Some(store::OTHER_PRICES));
+        assert_eq!(unit.steps[0].expect, Some(towpath_sdk::wire::Expect::Exactly(2)), "each SKU once");
+    }
+
+    #[test]
+    fn only_so_many_prices_are_remembered_and_the_last_ones_are() {
+        let price = |amount| Price { unit_price: Money::new(amount, "EUR".parse().expect("a currency")), active: true };
+        let some = |from: usize| -> BTreeMap<_, _> {
+            (from..from + MAX_PRICES).map(|n| (format!("S-{n:06}"), price(1))).collect()
+        };
+        let mut remembered = Prices(BTreeMap::new());
+        remembered.remember(&some(0));
+        remembered.remember(&some(MAX_PRICES));
+        assert_eq!(remembered.0.len(), MAX_PRICES);
+        let (last, first) = (format!("S-{:06}", 2 * MAX_PRICES - 1), "S-000000");
+        assert_eq!(remembered.of(vec![&last]).map(|prices| prices.len()), Some(1));
+        assert_eq!(remembered.of(vec![&last, first]), None, "all or none");
+        remembered.remember(&BTreeMap::from([(last.clone(), price(2))]));
+        assert_eq!(remembered.of(vec![&last]).expect("it is there")[&last], price(2));
     }
 
     #[test]

@@ -38,12 +38,9 @@ pub(crate) async fn place(context: &Context, request: &Request) -> Result<Respon
     let hash = request_hash("POST /v1/orders", &draft);
     let wish = Wish { key, customer_id: draft.customer_id.clone(), hash };
     let relay = context.relay().await?;
-    let prices = catalogue::prices(context, &relay, &draft).await;
-    let priced = prices.and_then(|prices| draft.price(&prices).map_err(refused));
-    let (answer, replayed) = match priced {
-        Ok(priced) => take(&relay, &wish, &priced).await?,
-        // An order under this key may have been placed when it still was possible: a repetition gets that one.
-        Err(problem) => (first_answer(&relay, &wish).await?.ok_or(problem)?, true),
+    let (answer, replayed) = match take_as_remembered(&relay, &wish, &draft).await? {
+        Some(taken) => taken,
+        None => take_after_a_look(context, &relay, &wish, draft).await?,
     };
     let Some(wait) = prefer::wait(request, MAX_WAIT) else { return Ok(answer.into_response(replayed)) };
     let answer = match decided(&relay, &answer.body, wait).await {
@@ -54,13 +51,50 @@ pub(crate) async fn place(context: &Context, request: &Request) -> Result<Respon
     Ok(answer.into_response(replayed).header("preference-applied", &format!("wait={}", wait.as_secs())))
 }
 
-/// Places the order in one unit of work. The relay finds out whether its key was used before.
-async fn take(relay: &Relay, wish: &Wish, priced: &Priced) -> Result<(StoredAnswer, bool), Problem> {
+/// The answer, and whether it is the first one to this key again.
+type Taken = (StoredAnswer, bool);
+
+/// Places the order at the prices that this instance remembers, if they still are order's: without a look before. `None` where
+/// a look has to tell.
+async fn take_as_remembered(relay: &Relay, wish: &Wish, draft: &Draft) -> Result<Option<Taken>, Problem> {
+    let Some(prices) = catalogue::remembered(draft) else { return Ok(None) };
+    // What is refused at old prices may be possible at those of now.
+    let Ok(priced) = draft.clone().price(&prices) else { return Ok(None) };
+    let (unit, answer) = placing(catalogue::still(&priced), wish, &priced);
+    match relay.run(unit).await {
+        Err(error) if error.unmet() == Some(store::OTHER_PRICES) => Ok(None),
+        done => taken(relay, wish, answer, done).await.map(Some),
+    }
+}
+
+async fn take_after_a_look(context: &Context, relay: &Relay, wish: &Wish, draft: Draft) -> Result<Taken, Problem> {
+    let prices = catalogue::prices(context, relay, &draft).await;
+    match prices.and_then(|prices| draft.price(&prices).map_err(refused)) {
+        Ok(priced) => {
+            let (unit, answer) = placing(UnitOfWork::new(), wish, &priced);
+            taken(relay, wish, answer, relay.run(unit).await).await
+        }
+        // An order under this key may have been placed when it still was possible: a repetition gets that one.
+        Err(problem) => Ok((first_answer(relay, wish).await?.ok_or(problem)?, true)),
+    }
+}
+
+/// The unit of work that places the order, begun by `unit`, and its answer. The relay finds out whether the key was used before.
+fn placing(unit: UnitOfWork, wish: &Wish, priced: &Priced) -> (UnitOfWork, StoredAnswer) {
     let (id, now) = (Id::new(), Time::now());
     let answer = Order::placed(id, priced, now).answer(202);
     let key = wish.key.within(OPERATION, Some(&wish.customer_id));
-    let unit = unit(id, now, wish, priced).idempotent(key, &wish.hash, &answer);
-    match relay.run(unit).await {
+    (place_in(unit, id, now, wish, priced).idempotent(key, &wish.hash, &answer), answer)
+}
+
+/// What a client gets, by what became of the unit of work.
+async fn taken(
+    relay: &Relay,
+    wish: &Wish,
+    answer: StoredAnswer,
+    done: Result<Outcome, RelayError>,
+) -> Result<Taken, Problem> {
+    match done {
         Ok(Outcome::Replayed(stored)) => Ok((StoredAnswer::from_stored(stored)?, true)),
         Ok(Outcome::Committed(_) | Outcome::Duplicate) => Ok((answer, false)),
         // The relay deletes old keys; the table of orders keeps them.
@@ -72,7 +106,7 @@ async fn take(relay: &Relay, wish: &Wish, priced: &Priced) -> Result<(StoredAnsw
     }
 }
 
-fn unit(id: Id, now: Time, wish: &Wish, priced: &Priced) -> UnitOfWork {
+fn place_in(unit: UnitOfWork, id: Id, now: Time, wish: &Wish, priced: &Priced) -> UnitOfWork {
     let event_id = Id::new();
     let event = events::placed(id, event_id, priced);
     let column = |of: fn(&crate::domain::Line) -> Value| priced.lines.iter().map(of).collect::<Value>();
@@ -92,7 +126,7 @@ fn unit(id: Id, now: Time, wish: &Wish, priced: &Priced) -> UnitOfWork {
         json!({"total": priced.total, "payment_method": priced.payment_method}),
         json!(priced.on_decline.as_str()),
     ];
-    UnitOfWork::new().step(store::PLACE, params).expect(1, "placed").event(event)
+    unit.step(store::PLACE, params).expect(1, "placed").event(event)
 }
 
 /// The first response to a key, made from the order that was placed with it.
@@ -185,7 +219,7 @@ mod tests {
         let key = IdempotencyKey::required(&request).expect("a key");
         let wish = Wish { key, customer_id: "c".into(), hash: "hash".into() };
         let id = Id::new();
-        let unit = unit(id, Time::now(), &wish, &priced).into_request();
+        let unit = place_in(UnitOfWork::new(), id, Time::now(), &wish, &priced).into_request();
         let params = &unit.steps[0].params;
         assert_eq!(params[8..11], [json!(["A", "A"]), json!([2, 2]), json!([150, 150])]);
         let [event] = unit.events.as_slice() else { panic!("one event") };

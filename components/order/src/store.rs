@@ -124,6 +124,15 @@ ORDER BY created_at LIMIT $3";
 /// Prices of these SKUs.
 pub const PRICES: &str = "SELECT sku, amount, currency, active FROM product_prices WHERE sku = ANY ($1::text[])";
 
+/// The SKUs that are on sale at these prices. Parameters: SKUs, amounts and currencies as arrays.
+pub const PRICED: &str = "
+SELECT p.sku FROM product_prices p
+JOIN unnest($1::text[], $2::bigint[], $3::text[]) AS l (sku, amount, currency) USING (sku, amount, currency)
+WHERE p.active";
+
+/// The label of the step that fails if something is not on sale at its price.
+pub const OTHER_PRICES: &str = "other_prices";
+
 /// A price, unless a later version is known. Parameters: SKU, product id, amount, currency, active, version.
 pub const KEEP_PRICE: &str = "
 INSERT INTO product_prices AS p (sku, product_id, amount, currency, active, version)
@@ -148,5 +157,6 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("HISTORY", HISTORY),
     ("OPEN_SINCE", OPEN_SINCE),
     ("PRICES", PRICES),
+    ("PRICED", PRICED),
     ("KEEP_PRICE", KEEP_PRICE),
 ];

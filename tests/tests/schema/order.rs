@@ -327,6 +327,28 @@ async fn lists_page_by_id_without_gaps_or_repeats() {
 }
 
 #[tokio::test]
+async fn what_is_on_sale_at_a_price_is_told_by_sku_amount_and_currency() {
+    let database = Database::migrated("order").await;
+    let client = &database.client;
+    for (sku, amount, active) in [("A", 100_i64, true), ("B", 200, true), ("C", 300, false)] {
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+            [&sku, &Uuid::now_v7(), &amount, &"EUR", &active, &1_i64];
+        client.execute(store::KEEP_PRICE, &params).await.expect("a price");
+    }
+    let priced = async |lines: &[(&str, i64, &str)]| {
+        let skus: Vec<&str> = lines.iter().map(|line| line.0).collect();
+        let amounts: Vec<i64> = lines.iter().map(|line| line.1).collect();
+        let currencies: Vec<&str> = lines.iter().map(|line| line.2).collect();
+        client.query(store::PRICED, &[&skus, &amounts, &currencies]).await.expect("a query").len()
+    };
+    assert_eq!(priced(&[("A", 100, "EUR"), ("B", 200, "EUR")]).await, 2);
+    for other in [("A", 101, "EUR"), ("A", 100, "USD"), ("C", 300, "EUR"), ("D", 100, "EUR")] {
+        assert_eq!(priced(&[other, ("B", 200, "EUR")]).await, 1, "{other:?}");
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn a_price_that_comes_late_does_not_replace_a_later_one() {
     let database = Database::migrated("order").await;
     let client = &database.client;
