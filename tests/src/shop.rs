@@ -84,7 +84,9 @@ impl Shop {
     pub async fn product_at(&self, price: Money) -> Product {
         let product =
             NewProduct { sku: Self::fresh_sku(), name: "A thing to test with".into(), description: None, price };
-        let answer = insist(|| self.api.post("/v1/products").json(&product).send()).await;
+        let key = Self::fresh_key();
+        let answer =
+            insist(|| self.api.post("/v1/products").header("idempotency-key", &key).json(&product).send()).await;
         let created: Product = answer.expect(201).and_then(|answer| answer.read()).expect("the product is created");
         self.lock(&self.skus).push(created.sku.clone());
         created
