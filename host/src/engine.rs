@@ -43,6 +43,9 @@ impl Runtime {
     pub(crate) fn new(max_instances: u32, cache: Option<&Path>) -> anyhow::Result<Self> {
         let mut config = Config::new();
         config.wasm_component_model(true).wasm_component_model_async(true).epoch_interruption(true);
+        // A stack of the pool that is free again gives its pages back: else every one that a burst needed would keep some
+        // 100 KiB for good. It costs little: an instance keeps the stack that it used last.
+        config.async_stack_zeroing(true);
         config.cache(Some(open_cache(cache)?));
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(max_instances)));
         let engine = Engine::new(&config).map_err(|error| {
@@ -153,7 +156,8 @@ fn pool(max_instances: u32) -> PoolingAllocationConfig {
         // Returns freed memory to the kernel. Zeroing it for reuse would be faster per instance, but an instance serves
         // many requests, and after a burst every slot that was ever used would keep its pages.
         .linear_memory_keep_resident(0)
-        .table_keep_resident(0);
+        .table_keep_resident(0)
+        .async_stack_keep_resident(0);
     pool
 }
 
