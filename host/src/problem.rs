@@ -14,6 +14,12 @@ pub(crate) enum Problem {
     UnknownCoding,
     /// The request names no host, or several.
     BadHost,
+    /// The request asks for a tunnel.
+    NoTunnel,
+    /// The request is for a resource of another scheme than `http` and `https`.
+    ForeignScheme,
+    /// The request expects something else than `100-continue`.
+    ExpectationFailed,
     /// The request is for another host, on the listener for deliveries.
     Misdirected,
     /// A web page sent the request, on the listener for deliveries.
@@ -54,6 +60,21 @@ impl Problem {
                 (StatusCode::BAD_REQUEST, "unknown_coding", "The only transfer coding here is chunked, once.")
             }
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "The request must name exactly one host."),
+            Self::NoTunnel => (
+                StatusCode::NOT_IMPLEMENTED,
+                "method_not_implemented",
+                "This server makes no tunnels: it has no CONNECT.",
+            ),
+            Self::ForeignScheme => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                "This server has resources of the schemes http and https alone.",
+            ),
+            Self::ExpectationFailed => (
+                StatusCode::EXPECTATION_FAILED,
+                "expectation_failed",
+                "The only expectation that this server meets is 100-continue.",
+            ),
             Self::Misdirected => (
                 StatusCode::MISDIRECTED_REQUEST,
                 "misdirected_request",

@@ -10,6 +10,7 @@ mod connections;
 mod edge;
 mod held;
 mod sending;
+mod target;
 
 use std::future::Future;
 use std::net::SocketAddr;

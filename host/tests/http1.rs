@@ -37,11 +37,34 @@ async fn odd_requests_of_http_1_get_the_answer_that_the_rfc_names() {
         ),
         ("POST /sum HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\nabcde", &[100, 200]),
         ("GET /hello HTTP/1.1\r\nhost: a\r\nupgrade: h2c\r\nconnection: upgrade, http2-settings\r\n\r\n", &[200]),
+        ("POST /sum HTTP/1.1\r\nhost: a\r\nexpect: 100-Continue\r\ncontent-length: 5\r\n\r\nabcde", &[100, 200]),
+        ("OPTIONS /hello HTTP/1.1\r\nhost: a\r\n\r\n", &[200]),
+        // The server itself, which nothing but OPTIONS is for (RFC 9112, section 3.2.4).
+        ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\nGET /hello HTTP/1.1\r\nhost: a\r\n\r\n", &[204, 200]),
+        ("OPTIONS * HTTP/1.0\r\n\r\n", &[204]),
+        ("OPTIONS * HTTP/1.1\r\n\r\n", &[400]),
+        ("GET * HTTP/1.1\r\nhost: a\r\n\r\n", &[400]),
+        ("OPTIONS *a HTTP/1.1\r\nhost: a\r\n\r\n", &[400]),
+        // Other schemes (RFC 9110, sections 7.4 and 15.5.20), and tunnels (section 9.3.6).
+        ("GET ftp://a/hello HTTP/1.1\r\nhost: a\r\n\r\n", &[421]),
+        ("GET ws://a/hello HTTP/1.1\r\nhost: a\r\n\r\n", &[421]),
+        ("GET https://a/hello HTTP/1.1\r\nhost: a\r\n\r\n", &[200]),
+        ("GET a:80 HTTP/1.1\r\nhost: a\r\n\r\n", &[400]),
+        ("GET hello HTTP/1.1\r\nhost: a\r\n\r\n", &[400]),
+        ("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", &[501]),
+        ("CONNECT /hello HTTP/1.1\r\nhost: a\r\n\r\n", &[501]),
+        // Expectations that nobody meets (RFC 9110, section 10.1.1).
+        ("POST /sum HTTP/1.1\r\nhost: a\r\nexpect: more\r\ncontent-length: 5\r\n\r\nabcde", &[417]),
+        ("GET /hello HTTP/1.1\r\nhost: a\r\nexpect: 100-continue, more\r\n\r\n", &[417]),
+        ("GET /hello HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nexpect: more\r\n\r\n", &[417]),
         // No single host (RFC 9112, section 3.2).
         ("GET /hello HTTP/1.1\r\n\r\n", &[400]),
         ("GET /hello HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", &[400]),
         ("GET /hello HTTP/1.1\r\nhost: a\r\nHost: a\r\n\r\n", &[400]),
         ("GET /hello HTTP/1.1\r\nhost: a b\r\n\r\n", &[400]),
+        ("GET /hello HTTP/1.1\r\nhost: a@localhost\r\n\r\n", &[400]),
+        ("GET http://a@localhost/hello HTTP/1.1\r\nhost: localhost\r\n\r\n", &[400]),
+        ("GET /hello HTTP/1.1\r\nhost: a:b\r\n\r\n", &[400]),
         // No request line.
         ("GET\r\n\r\n", &[400]),
         ("GET /hello\r\n\r\n", &[400]),
@@ -126,6 +149,9 @@ async fn every_refusal_of_http_1_is_a_problem_document() {
         (format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "p".repeat(200 << 10)), 431, "headers_too_large"),
         ("GET /hello HTTP/1.1\r\nhost: a\r\nx\r\n\r\n".to_owned(), 400, "malformed_request"),
         ("nonsense\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), 421, "misdirected_request"),
+        ("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n".to_owned(), 501, "method_not_implemented"),
+        (get("expect: more\r\n"), 417, "expectation_failed"),
     ] {
         let answer = exchange(host.address(), request.as_bytes());
         let begin = &request[..request.len().min(80)];

@@ -2,13 +2,11 @@
 //! itself responds below `/.well-known/spin/` and on routes with a static response.
 
 use std::future::{Future, pending};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +19,7 @@ use super::client::Client;
 use super::connections::Busy;
 use super::held::Held;
 use super::sending::Unfinished;
+use super::target;
 use crate::admission::Working;
 use crate::application::{Application, Route, WELL_KNOWN};
 use crate::engine::{Caller, Place, PlaceKind};
@@ -121,9 +120,12 @@ impl Edge {
         client: &Client,
     ) -> Result<(Response<WasiBody>, Option<Place>), Problem> {
         self.check_head(&request)?;
-        let uri = complete(request.uri().clone(), request.headers(), request.version(), || client.local())?;
+        let uri = target::of(&request, || client.local())?;
         if let (Door::Deliveries, Some(host)) = (self.door, uri.authority()) {
             callers::check(request.headers(), host, &self.deliveries_hosts)?;
+        }
+        if path == target::SERVER {
+            return Ok((nothing(), None));
         }
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             return Ok((self.well_known(name, request.method())?, None));
@@ -248,6 +250,12 @@ impl Edge {
         if !fits {
             return Err(Problem::HeadersTooLarge);
         }
+        // hyper passes over what it doesn't know.
+        let expectations = headers.get_all(header::EXPECT).iter();
+        let mut members = expectations.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        if members.any(|member| !matches!(member.trim_ascii().to_ascii_lowercase().as_slice(), b"" | b"100-continue")) {
+            return Err(Problem::ExpectationFailed);
+        }
         // hyper takes `gzip, chunked` and `chunked, chunked` as well, and would pass on what it didn't decode.
         let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
         let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
@@ -282,69 +290,16 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN).sum()
 }
 
+/// The answer to OPTIONS of the server itself: that it is there. What it takes depends on the path.
+fn nothing() -> Response<WasiBody> {
+    let mut response = Response::new(full_body(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 fn static_response(config: &StaticResponse) -> Response<WasiBody> {
     let mut response = Response::new(full_body(config.body.clone()));
     *response.status_mut() = config.status;
     response.headers_mut().extend(config.headers.iter().cloned());
     response
-}
-
-/// The request's URI with scheme and authority. HTTP/1 names the host in a header, HTTP/2 in the URI. If both do, they
-/// must agree: otherwise a proxy and the component could disagree on which host the request is for. HTTP/1.0 need not
-/// name any; the host then is the address that the client connected to.
-fn complete(
-    uri: Uri,
-    headers: &HeaderMap,
-    version: Version,
-    local: impl FnOnce() -> Option<SocketAddr>,
-) -> Result<Uri, Problem> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (host, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
-        return Err(Problem::BadHost);
-    }
-    let named = host.map(|host| Authority::try_from(host.as_bytes())).transpose().map_err(|_| Problem::BadHost)?;
-    let mut parts = uri.into_parts();
-    parts.authority = match (named, parts.authority) {
-        (Some(named), Some(own)) if named != own => return Err(Problem::BadHost),
-        (None, None) if version <= Version::HTTP_10 => {
-            let local = local().and_then(|local| Authority::try_from(local.to_string()).ok());
-            Some(local.unwrap_or(Authority::from_static("localhost")))
-        }
-        (named, own) => Some(named.or(own).ok_or(Problem::BadHost)?),
-    };
-    parts.scheme = Some(Scheme::HTTP);
-    Uri::from_parts(parts).map_err(|_| Problem::BadHost)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn complete_of(version: Version, uri: &str, hosts: &[&'static str]) -> Result<String, Problem> {
-        let headers = hosts.iter().map(|host| (header::HOST, HeaderValue::from_static(host))).collect();
-        complete(uri.parse().unwrap(), &headers, version, || Some("127.0.0.1:3000".parse().unwrap()))
-            .map(|uri| uri.to_string())
-    }
-
-    #[test]
-    fn one_host_is_needed() {
-        let complete = |uri: &str, hosts: &[&'static str]| complete_of(Version::HTTP_11, uri, hosts);
-        assert_eq!(complete("/a?b", &["example.com:81"]), Ok("http://example.com:81/a?b".into()));
-        assert_eq!(complete("http://example.com/a", &[]), Ok("http://example.com/a".into()));
-        assert_eq!(complete("https://example.com/a", &["example.com"]), Ok("http://example.com/a".into()));
-        assert_eq!(complete("http://example.com/a", &["example.org"]), Err(Problem::BadHost));
-        assert_eq!(complete("/a", &[]), Err(Problem::BadHost));
-        assert_eq!(complete("/a", &["no host"]), Err(Problem::BadHost));
-        assert_eq!(complete("/a", &[""]), Err(Problem::BadHost));
-        assert_eq!(complete("/a", &["example.com", "example.com"]), Err(Problem::BadHost));
-    }
-
-    #[test]
-    fn http_1_0_needs_none() {
-        let complete = |uri: &str, hosts: &[&'static str]| complete_of(Version::HTTP_10, uri, hosts);
-        assert_eq!(complete("/a", &[]), Ok("http://127.0.0.1:3000/a".into()));
-        assert_eq!(complete("/a", &["example.com"]), Ok("http://example.com/a".into()));
-        assert_eq!(complete("/a", &["example.com", "example.org"]), Err(Problem::BadHost));
-    }
 }
