@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["faults", "each_once"])]
     no_faults: bool,
     /// No fault: strangers attack the public edge, one way after the other, and others must be served within a second
-    /// meanwhile. 3 s for each attack, or half a minute with --strangers=long, which also waits for the memory after each
+    /// meanwhile (within four times their slowest answer without an attack, where that is more). 3 s for each attack, or half a minute with --strangers=long, which also waits for the memory after each
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "short")]
     #[arg(conflicts_with_all = ["minutes", "seed", "faults", "rate", "each_once", "no_faults", "list"])]
     strangers: Option<Form>,

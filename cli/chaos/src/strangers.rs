@@ -3,6 +3,7 @@
 
 mod attacks;
 mod connection;
+mod crowd;
 mod others;
 mod report;
 
@@ -15,7 +16,7 @@ use towpath_stack::terminal::say;
 
 use super::stage::Stage;
 use attacks::{ATTACKS, Target};
-use others::{Others, Sight};
+use others::Others;
 pub(crate) use report::Report;
 use report::{Memory, Row};
 
@@ -50,6 +51,11 @@ const MEMORY_BACK: Duration = Duration::from_secs(60);
 /// How much more than before may stay: this share, or so many MiB where that is more: those are noise in a process of 40 MiB.
 const MAX_KEPT: f64 = 0.10;
 const MAX_KEPT_MIB: f64 = 8.0;
+/// Memory has settled when for so long ...
+const SETTLED: Duration = Duration::from_secs(6);
+/// ... it has not fallen by so much; and it is taken as it is after this time.
+const SETTLED_MIB: f64 = 0.5;
+const MAX_SETTLING: Duration = Duration::from_secs(20);
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -60,26 +66,29 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) async fn run(stage: &Stage, form: Form) -> Result<Report> {
     raise_descriptors();
     let target = Target::of(stage)?;
-    let others = Others::begin(&stage.urls[0])?;
-    say("letting others alone come, until host and relay have what they need");
-    tokio::time::sleep(form.calm() * 3).await;
-    let begun = memory(stage)?;
-    let (mut rows, mut before) = (Vec::new(), look(&others, form.calm()).await);
+    let mut others = Others::begin(stage)?;
+    say("a crowd of clients comes and goes first: what a stack that has worked holds is no stranger's doing");
+    crowd::come(&stage.urls[0]).await?;
+    let since = others.now();
+    let begun = settled(stage).await?;
+    let mut before = others.saw(since).await;
+    others.are_calm(&before);
+    let mut rows = Vec::new();
     for attack in ATTACKS {
         say(&format!("{}: {}", attack.name, attack.about));
         let memory_before = memory(stage)?;
         let over = CancellationToken::new();
         let running = tokio::spawn((attack.run)(target.clone(), over.clone()));
-        let since = Instant::now();
+        let (since, begun) = (others.now(), Instant::now());
         let mut most = memory_before;
-        while since.elapsed() < form.attack() {
+        while begun.elapsed() < form.attack() {
             tokio::time::sleep(LOOK).await;
             most = most.max(memory(stage)?);
         }
-        let meanwhile = others.since(since);
+        let meanwhile = others.saw(since).await;
         over.cancel();
         running.await?;
-        let after = look(&others, form.calm()).await;
+        let after = others.see(form.calm()).await;
         let back = match form {
             Form::Long => Some(until_back(stage, memory_before).await?),
             Form::Short => None,
@@ -89,13 +98,7 @@ pub(crate) async fn run(stage: &Stage, form: Form) -> Result<Report> {
         before = after;
     }
     let end = until_back(stage, begun).await?;
-    Ok(Report::new(rows, begun, end))
-}
-
-async fn look(others: &Others, time: Duration) -> Sight {
-    let since = Instant::now();
-    tokio::time::sleep(time).await;
-    others.since(since)
+    Ok(Report::new(rows, others.in_time(), begun, end))
 }
 
 /// The resident memory of host and relay in MiB, without pages of files: those are programs that the kernel keeps as long as it
@@ -116,6 +119,21 @@ impl Resident {
         let is_back = |now: f64, before: f64| now <= before + (before * MAX_KEPT).max(MAX_KEPT_MIB);
         is_back(self.host, before.host) && is_back(self.relay, before.relay)
     }
+}
+
+/// Waits until the memory has not become less for a while. Instances that are idle end after a second, and the allocator gives
+/// pages back in ten.
+async fn settled(stage: &Stage) -> Result<Resident> {
+    let begun = Instant::now();
+    let (mut least, mut since) = (memory(stage)?, begun);
+    while since.elapsed() < SETTLED && begun.elapsed() < MAX_SETTLING {
+        tokio::time::sleep(LOOK).await;
+        let now = memory(stage)?;
+        if now.host < least.host - SETTLED_MIB || now.relay < least.relay - SETTLED_MIB {
+            (least, since) = (now, Instant::now());
+        }
+    }
+    Ok(least)
 }
 
 /// Waits until the memory is back, a minute at most. Returns what is held then.

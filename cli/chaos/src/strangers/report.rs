@@ -1,6 +1,7 @@
 //! What the attacks came to, for people and for programs.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -46,6 +47,8 @@ impl Row {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     held: bool,
+    /// Within which time others had to be served.
+    in_time_ms: u64,
     attacks: Vec<Row>,
     /// Before the first attack, and after the last and a minute at most.
     begin_mib: Resident,
@@ -53,9 +56,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(attacks: Vec<Row>, begin_mib: Resident, end_mib: Resident) -> Self {
+    pub(super) fn new(attacks: Vec<Row>, in_time: Duration, begin_mib: Resident, end_mib: Resident) -> Self {
         let held = attacks.iter().all(|row| row.held) && end_mib.is_back_to(begin_mib);
-        Self { held, attacks, begin_mib, end_mib }
+        let in_time_ms = u64::try_from(in_time.as_millis()).unwrap_or(u64::MAX);
+        Self { held, in_time_ms, attacks, begin_mib, end_mib }
     }
 
     /// Whether others were served in time throughout, and the memory came back.
@@ -100,9 +104,18 @@ impl Display for Report {
             begin.relay,
             end.relay
         )?;
+        let standstill =
+            self.attacks.iter().map(|row| row.meanwhile.standstill_ms + row.after.standstill_ms).sum::<u64>();
+        if standstill > 0 {
+            writeln!(f, "For {standstill} ms in all the machine itself stood still; that counts against nobody.")?;
+        }
         match self.held {
-            true => writeln!(f, "Others were served within a second throughout."),
-            false => writeln!(f, "BROKEN: see the rows with ✗, docs/security.md, and `towpath logs host`."),
+            true => writeln!(f, "Others were served within {} ms throughout.", self.in_time_ms),
+            false => writeln!(
+                f,
+                "BROKEN (in time is {} ms): see the rows with ✗, docs/security.md, and `towpath logs host`.",
+                self.in_time_ms
+            ),
         }
     }
 }
