@@ -30,6 +30,12 @@ impl ShardSet {
         self.0 == 0
     }
 
+    /// The shards of both.
+    #[must_use]
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Its shards, ascending.
     pub(crate) fn iter(self) -> impl Iterator<Item = u32> {
         (0..64).filter(move |shard| self.contains(*shard))
@@ -61,10 +67,15 @@ impl OutboxWake {
         }
     }
 
+    /// Takes all shards that were named since the last wake-up.
+    pub(crate) fn take(&self) -> ShardSet {
+        ShardSet(self.shards.swap(0, Ordering::AcqRel))
+    }
+
     /// Waits for the next wake-up and takes all shards that were named since the last. Safe to cancel.
     pub(crate) async fn notified(&self) -> ShardSet {
         loop {
-            let shards = ShardSet(self.shards.swap(0, Ordering::AcqRel));
+            let shards = self.take();
             if !shards.is_empty() {
                 return shards;
             }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::journal;
 use super::store::Waiting;
+use super::unmarked::Unmarked;
 use crate::config::KafkaConfig;
 use crate::kafka::topics::Topics;
 use crate::kafka::{self, Producer, Reports, blocking};
@@ -95,8 +96,8 @@ impl Transactional {
         Ok(opened)
     }
 
-    /// Publishes a batch, with its record in the journal.
-    pub(super) async fn publish(&self, batch: &[Waiting]) -> Result<(), Trouble> {
+    /// Publishes a batch, with its record in the journal: the numbers of all that is in Kafka then and not marked.
+    pub(super) async fn publish(&self, batch: &[Waiting], unmarked: &Unmarked) -> Result<(), Trouble> {
         let no_topic = KafkaError::MessageProduction(RDKafkaErrorCode::UnknownTopicOrPartition);
         let is_without = |(_, event): &(usize, &Waiting)| self.topics.refused(&event.topic);
         let without = batch.iter().enumerate().filter(is_without);
@@ -105,8 +106,7 @@ impl Transactional {
             return Err(Trouble::Refused(without));
         }
         self.client.client().begin_transaction().map_err(Trouble::Lost)?;
-        let seqs: Vec<i64> = batch.iter().map(|event| event.seq).collect();
-        let entry = journal::entry(&seqs);
+        let entry = journal::entry(&unmarked.with(batch));
         let mut sent = Vec::with_capacity(batch.len() + 1);
         let mut refused = Vec::new();
         let events = batch.iter().map(|event| self.send(event));

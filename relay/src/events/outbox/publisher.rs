@@ -25,6 +25,7 @@ use super::low_water::LowWater;
 use super::producer::{Setup, Transactional};
 use super::retire::retire;
 use super::store::{self, Held};
+use super::unmarked::Unmarked;
 use crate::backoff::Failures;
 use crate::config::KafkaConfig;
 use crate::kafka::Rights;
@@ -50,6 +51,7 @@ enum Wake {
     Committed(ShardSet),
     Look,
     Sweep,
+    Mark,
 }
 
 /// Who has to be retired before the next publisher of this relay begins. Its publisher writes it, and it outlives that one.
@@ -94,6 +96,10 @@ pub(super) struct Publisher {
     answers: Arc<AtomicU64>,
     /// From where each of them is read.
     low_water: LowWater,
+    /// What it has published and not marked.
+    unmarked: Unmarked,
+    /// When its last transaction began.
+    last_began: Option<Instant>,
     /// When the marks of these go to the database next.
     next_keep: Instant,
     progress: Arc<Progress>,
@@ -126,6 +132,10 @@ fn shard_key(shard: i16) -> String {
 /// Why it can't go on: its heartbeat is over.
 const LOST: &str = "its leases aren't renewed any more; most likely another relay retired it";
 
+/// While events come one after the other, a transaction begins so long after the one before it: Kafka's work is the same for
+/// one event as for fifty. Whoever publishes now and then waits for nothing.
+const GATHER: Duration = Duration::from_millis(10);
+
 const LEASES_KEY: &str = "outbox/leases";
 
 impl Publisher {
@@ -141,6 +151,8 @@ impl Publisher {
             held: Held::new(),
             answers: Arc::default(),
             low_water: LowWater::default(),
+            unmarked: Unmarked::default(),
+            last_began: None,
             next_keep: now,
             progress: Progress::new(),
             lost: CancellationToken::new(),
@@ -188,6 +200,7 @@ impl Publisher {
                 Wake::Committed(shards) => self.committed(shards).await,
                 Wake::Look => self.look().await,
                 Wake::Sweep => self.sweep().await,
+                Wake::Mark => self.mark().await,
             };
             if let Err(cause) = done {
                 break End::Lost(cause);
@@ -240,6 +253,7 @@ impl Publisher {
             return Wake::Lost;
         }
         let sweep_at = self.next_sweep.max(self.paused_until);
+        let mark_at = self.unmarked.due_at();
         tokio::select! {
             () = self.stop.cancelled() => Wake::Stop,
             () = self.lost.cancelled() => Wake::Lost,
@@ -255,11 +269,14 @@ impl Publisher {
             }
             () = sleep_until(self.next_look) => Wake::Look,
             () = sleep_until(sweep_at) => Wake::Sweep,
+            () = sleep_until(mark_at.unwrap_or(sweep_at)), if mark_at.is_some() => Wake::Mark,
         }
     }
 
     /// Units of work of this relay committed into these shards.
-    async fn committed(&mut self, shards: ShardSet) -> anyhow::Result<()> {
+    async fn committed(&mut self, mut shards: ShardSet) -> anyhow::Result<()> {
+        self.gather().await;
+        shards = shards.union(self.service.outbox_wake.take());
         let (own, foreign): (Vec<i16>, Vec<i16>) =
             shards.iter().map(|shard| shard as i16).partition(|shard| self.held.contains_key(shard));
         let keys: Vec<String> = foreign.into_iter().map(shard_key).collect();
@@ -267,7 +284,15 @@ impl Publisher {
         if own.is_empty() { Ok(()) } else { self.publish(own).await }
     }
 
+    /// Waits for what else is going to be committed, where something was published just now.
+    async fn gather(&self) {
+        if let Some(last) = self.last_began {
+            sleep_until(last + GATHER).await;
+        }
+    }
+
     async fn sweep(&mut self) -> anyhow::Result<()> {
+        self.gather().await;
         self.next_sweep = Instant::now() + Duration::from_millis(self.service.limits().outbox_sweep_ms);
         self.publish(self.held.keys().copied().collect()).await?;
         self.publish_held().await
@@ -276,6 +301,9 @@ impl Publisher {
     /// Publishes what is left, then releases its shards, so that other relays need not wait for the leases to run out.
     async fn give_up(&mut self) -> End {
         if let Err(cause) = self.sweep().await {
+            return End::Lost(cause);
+        }
+        if let Err(cause) = self.mark().await {
             return End::Lost(cause);
         }
         self.keep_marks().await;

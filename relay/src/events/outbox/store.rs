@@ -339,15 +339,20 @@ pub(super) async fn keep_marks(role: &RelayRole, me: &str, shards: &[i16], marks
     Ok(())
 }
 
-/// Marks events as published, where `me` still holds their shards. Answers how many it marked.
-pub(super) async fn settle(role: &RelayRole, me: &str, held: &Held, batch: &[Waiting]) -> anyhow::Result<i64> {
+/// Marks events as published, where `me` still holds their shards. Of the events, `event_shards` and `seqs` have one entry
+/// each. Answers how many it marked.
+pub(super) async fn settle(
+    role: &RelayRole,
+    me: &str,
+    held: &Held,
+    (event_shards, seqs): (&[i16], &[i64]),
+) -> anyhow::Result<i64> {
     let (shards, fences): (Vec<i16>, Vec<i64>) = held.iter().unzip();
-    let (batch_shards, seqs): (Vec<i16>, Vec<i64>) = batch.iter().map(|event| (event.shard, event.seq)).unzip();
     let parameters = [
         (&me as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT),
         (&shards, Type::INT2_ARRAY),
         (&fences, Type::INT8_ARRAY),
-        (&batch_shards, Type::INT2_ARRAY),
+        (&event_shards, Type::INT2_ARRAY),
         (&seqs, Type::INT8_ARRAY),
     ];
     Ok(role.row(SETTLE, &parameters).await?.try_get(0)?)

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use futures::future::join;
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ const LEAVE_AFTER: Duration = Duration::from_secs(2);
 
 /// What became of one try at a batch.
 pub(super) enum Tried {
-    /// It is in Kafka, and not yet marked.
+    /// It is in Kafka, and not marked.
     Published,
     /// Kafka refuses some of it, and has nothing of it.
     Refused(Vec<Refusal>),
@@ -43,13 +44,24 @@ impl Publisher {
                 return self.later("the outbox can't be read", cause);
             }
             let (bounds, closed) = (self.bounds(shards.len()), self.low_water.closed());
-            let batch = match store::read(&self.role, &shards, &self.low_water.of(&shards), bounds).await {
+            let marks = self.low_water.of(&shards);
+            let read = store::read(&self.role, &shards, &marks, bounds);
+            // The read may have begun before the marks were there.
+            let (read, published) = if self.is_mark_due(now, bounds) {
+                let (read, settled) = join(read, self.settled()).await;
+                settled?;
+                (read, std::mem::take(&mut self.unmarked).seqs())
+            } else {
+                (read.await, self.unmarked.seqs())
+            };
+            let mut batch = match read {
                 Ok(batch) => batch,
                 Err(cause) => return self.later("the outbox can't be read", cause),
             };
             let bytes: usize = batch.iter().map(|event| event.data.len()).sum();
             let is_all = batch.len() < bounds.events_per_shard && bytes < bounds.bytes / 2;
             let ends: Vec<(i16, i64)> = batch.iter().map(|event| (event.shard, event.seq)).collect();
+            batch.retain(|event| !published.contains(&event.seq));
             if !self.clear(batch).await? {
                 return Ok(());
             }
@@ -89,7 +101,10 @@ impl Publisher {
             }
             let began = Instant::now();
             match self.attempt(&part).await? {
-                Tried::Published => self.settle(&part, began).await?,
+                Tried::Published => {
+                    self.unmarked.add(&part, Instant::now());
+                    self.published(&part, began);
+                }
                 Tried::Paused => {
                     if !parts.again(part) {
                         return Ok(false);
@@ -114,8 +129,9 @@ impl Publisher {
     /// Tries to publish events in one transaction of Kafka.
     pub(super) async fn attempt(&mut self, batch: &[Waiting]) -> anyhow::Result<Tried> {
         self.progress.begin();
+        self.last_began = Some(Instant::now());
         let Some(producer) = &self.producer else { return Ok(Tried::Paused) };
-        match producer.publish(batch).await {
+        match producer.publish(batch, &self.unmarked).await {
             Ok(()) => Ok(Tried::Published),
             Err(Trouble::Refused(refusals)) => Ok(Tried::Refused(refusals)),
             Err(Trouble::Later(error)) => {
@@ -147,18 +163,32 @@ impl Publisher {
         Ok(())
     }
 
-    /// Marks a batch that is in Kafka. Tries until it has worked: until then nothing else is published.
-    async fn settle(&mut self, batch: &[Waiting], began: Instant) -> anyhow::Result<()> {
+    /// Whether what is published has to be marked before the next read. A read has room for more than what it finds unmarked.
+    fn is_mark_due(&self, now: Instant, bounds: Bounds) -> bool {
+        let fills = self.unmarked.len() * 2 >= bounds.events_per_shard || self.unmarked.bytes() * 4 >= bounds.bytes;
+        fills || self.unmarked.due_at().is_some_and(|due_at| due_at <= now)
+    }
+
+    /// Marks what is published.
+    pub(super) async fn mark(&mut self) -> anyhow::Result<()> {
+        if !self.unmarked.is_empty() {
+            self.settled().await?;
+            self.unmarked.clear();
+        }
+        Ok(())
+    }
+
+    /// Marks what is published in the database alone. Tries until it has worked: until then nothing else is published.
+    async fn settled(&self) -> anyhow::Result<()> {
+        let (shards, seqs) = self.unmarked.places();
         let mut failures = BACKOFF.failures();
         loop {
-            match store::settle(&self.role, &self.id, &self.held, batch).await {
-                Ok(marked) if marked == batch.len() as i64 => break,
-                Ok(marked) => return Err(anyhow!("only {marked} of {} events were still ours", batch.len())),
+            match store::settle(&self.role, &self.id, &self.held, (&shards, &seqs)).await {
+                Ok(marked) if marked == seqs.len() as i64 => return Ok(()),
+                Ok(marked) => return Err(anyhow!("only {marked} of {} events were still ours", seqs.len())),
                 Err(cause) => self.marking_failed(&cause, failures.next()).await?,
             }
         }
-        self.published(batch, began);
-        Ok(())
     }
 
     /// Waits before what is in Kafka is marked again.
@@ -172,7 +202,7 @@ impl Publisher {
         if self.lost.is_cancelled() { Err(anyhow!(LOST)) } else { Ok(()) }
     }
 
-    /// A batch is in Kafka, and marked.
+    /// A batch is in Kafka.
     pub(super) fn published(&mut self, batch: &[Waiting], began: Instant) {
         self.progress.end();
         self.rights.granted();

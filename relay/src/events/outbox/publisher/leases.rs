@@ -102,6 +102,8 @@ impl Publisher {
 
     async fn follow(&mut self, plan: &Plan) -> anyhow::Result<()> {
         if !plan.release.is_empty() {
+            // Whoever takes the shards publishes what isn't marked.
+            self.mark().await?;
             self.keep_marks().await;
             store::release(&self.role, &self.id, &plan.release).await?;
             self.held.retain(|shard, _| !plan.release.contains(shard));
