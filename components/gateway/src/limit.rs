@@ -1,19 +1,24 @@
 //! The rate limit. It must not add failures of its own: while the relay or Redis does not answer in time, each instance counts
 //! for itself.
 
+mod leases;
 mod local;
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use towpath_sdk::{Context, Problem, Request, wire::RateLimitRequest};
+use towpath_sdk::{
+    Context, Problem, Relay, RelayError, Request,
+    wire::{RateLimitAnswer, RateLimitRequest},
+};
 
 use crate::domain::{client, rate_limited};
+use leases::Leases;
 use local::Buckets;
 
 /// How long a request waits for the relay's answer about the limit.
@@ -28,6 +33,8 @@ static FAILURES: AtomicU32 = AtomicU32::new(0);
 static ASK_AGAIN_AT_MS: AtomicU64 = AtomicU64::new(0);
 /// What this instance counts for itself.
 static LOCAL: Mutex<Buckets> = Mutex::new(Buckets::new());
+/// What this instance has taken ahead.
+static LEASES: Mutex<Leases> = Mutex::new(Leases::new());
 
 /// Counts the request against the limit of its client.
 ///
@@ -40,12 +47,14 @@ pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Pr
     if rate == 0 {
         return Ok(());
     }
+    if leases().spend(&client, Instant::now()) {
+        return Ok(());
+    }
     if is_paused(now_ms(), ASK_AGAIN_AT_MS.load(Ordering::Relaxed)) {
         return count_here(&client, rate);
     }
     let relay = context.relay().await?.with_budget(context.budget.at_most(LIMIT_TIMEOUT));
-    let bucket = RateLimitRequest { rate, period_ms: 1000, burst: rate, cost: 1 };
-    match relay.take(&client, bucket).await {
+    match take(&relay, &client, rate).await {
         Ok(answer) => {
             FAILURES.store(0, Ordering::Relaxed);
             if answer.allowed { Ok(()) } else { Err(rate_limited(answer.retry_after_ms)) }
@@ -58,6 +67,23 @@ pub(crate) async fn check(context: &Context, request: &Request) -> Result<(), Pr
             count_here(&client, rate)
         }
     }
+}
+
+/// Takes tokens of the client's bucket: one for this request, and what follows is spent without a call.
+async fn take(relay: &Relay, client: &str, rate: u32) -> Result<RateLimitAnswer, RelayError> {
+    let tokens = leases().next(client, rate, Instant::now());
+    let bucket = |cost| RateLimitRequest { rate, period_ms: 1000, burst: rate, cost };
+    let answer = relay.take(client, bucket(tokens)).await?;
+    if answer.allowed {
+        leases().took(client, tokens, Instant::now());
+        return Ok(answer);
+    }
+    // The bucket may hold one, and not all of them.
+    if tokens > 1 { relay.take(client, bucket(1)).await } else { Ok(answer) }
+}
+
+fn leases() -> MutexGuard<'static, Leases> {
+    LEASES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count_here(client: &str, rate: u32) -> Result<(), Problem> {
