@@ -1,6 +1,6 @@
 //! What a handler gets beside its request: the trace, the time that is left, and the way to the relay and to other components.
 
-use crate::{Budget, Problem, Relay, Trace, peer::Peer};
+use crate::{Budget, Principal, Problem, Relay, Request, Trace, peer::Peer, principal::Whose};
 
 /// What a handler gets beside its request.
 ///
@@ -45,6 +45,18 @@ impl Context {
     /// A variable that the manifest need not have; empty where it doesn't.
     pub(crate) async fn optional_variable(&self, name: &str) -> String {
         spin_sdk::variables::get(name).await.unwrap_or_default()
+    }
+
+    /// Whose rows this request may see and change, where rows belong to customers. While the variable `identity` is `off`,
+    /// everybody's.
+    ///
+    /// # Errors
+    /// 401 where the gateway hands on nobody; 403 for somebody who has no rows, and may not manage those of others.
+    pub async fn whose(&self, request: &Request) -> Result<Whose, Problem> {
+        match self.variable("identity").await?.trim() {
+            "off" => Ok(Whose::Everybody),
+            _ => Principal::of(request)?.whose(),
+        }
     }
 
     /// Another component of the application.

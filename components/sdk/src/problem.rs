@@ -88,6 +88,20 @@ impl Problem {
         Self::new(401, "unauthorized", "The bearer token is missing or wrong.")
     }
 
+    /// 401 `invalid_token` (RFC 6750, 3.1): there is a token, and it is not taken. The reason is in `WWW-Authenticate` too, so it
+    /// may have neither quotes nor backslashes.
+    #[must_use]
+    pub fn invalid_token(reason: &'static str) -> Self {
+        Self::new(401, "invalid_token", reason)
+    }
+
+    /// 403 `insufficient_scope` (RFC 6750, 3.1): whoever has the token may not do this. The document names the scope that is
+    /// missing.
+    #[must_use]
+    pub fn insufficient_scope(scope: &'static str) -> Self {
+        Self::new(403, "insufficient_scope", format!("The token lacks the scope {scope}.")).with("scope", scope)
+    }
+
     /// 404: the resource does not exist.
     #[must_use]
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
@@ -185,6 +199,20 @@ impl Problem {
         self
     }
 
+    /// What `WWW-Authenticate` says of it (RFC 6750, 3).
+    pub(crate) fn challenge(&self) -> Option<String> {
+        let scope = self.members.as_ref().and_then(|members| members.get("scope")?.as_str());
+        match (self.code, scope) {
+            ("insufficient_scope", Some(scope)) => {
+                Some(format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
+            }
+            ("invalid_token", _) => {
+                Some(format!(r#"Bearer error="invalid_token", error_description="{}""#, self.detail))
+            }
+            _ => (self.status == 401).then(|| "Bearer".into()),
+        }
+    }
+
     /// The document, as JSON.
     pub(crate) fn document(&self) -> Vec<u8> {
         let document = Document {
@@ -258,6 +286,12 @@ mod tests {
         assert_eq!(header(Problem::unavailable("unavailable", "", ""), "retry-after").as_deref(), Some("1"));
         assert_eq!(header(Problem::method_not_allowed("GET, POST"), "allow").as_deref(), Some("GET, POST"));
         assert_eq!(header(Problem::unauthorized(), "www-authenticate").as_deref(), Some("Bearer"));
+        let challenge = |problem| header(problem, "www-authenticate");
+        let expired = r#"Bearer error="invalid_token", error_description="The token has expired.""#;
+        assert_eq!(challenge(Problem::invalid_token("The token has expired.")).as_deref(), Some(expired));
+        let missing = r#"Bearer error="insufficient_scope", scope="orders:read""#;
+        assert_eq!(challenge(Problem::insufficient_scope("orders:read")).as_deref(), Some(missing));
+        assert_eq!(challenge(Problem::new(403, "foreign_origin", "")), None);
         assert_eq!(header(Problem::no_such_path(), "content-type").as_deref(), Some("application/problem+json"));
     }
 }

@@ -104,6 +104,7 @@ impl Problem {
     /// The response that carries the problem.
     #[must_use]
     pub fn into_response(self) -> Response {
+        let challenge = self.challenge();
         let mut response = Response::new(self.status).content("application/problem+json", self.document());
         if let Some(seconds) = self.retry_after_seconds {
             response = response.header("retry-after", &seconds.to_string());
@@ -111,8 +112,8 @@ impl Problem {
         if let Some(allow) = self.allow {
             response = response.header("allow", allow);
         }
-        if self.status == 401 {
-            response = response.header("www-authenticate", "Bearer");
+        if let Some(challenge) = challenge {
+            response = response.header("www-authenticate", &challenge);
         }
         response
     }

@@ -5,3 +5,5 @@ pub mod database;
 pub mod events;
 pub mod refusals;
 pub mod sources;
+#[cfg(feature = "tokens")]
+pub mod tokens;
