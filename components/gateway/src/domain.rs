@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method, header::AUTHORIZATION};
 use towpath_sdk::{
-    Problem, Request, Response,
+    Principal, Problem, Request, Response,
     outbound::{Answer, CallError},
     prefer,
+    principal::PRINCIPAL,
 };
 
 /// The longest path and query that the gateway forwards.
@@ -78,6 +79,30 @@ pub fn timeout(request: &Request) -> Duration {
     SERVICE_TIMEOUT + prefer::wait(request, MAX_WAIT).unwrap_or_default()
 }
 
+/// Who makes a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The variable `identity` is `off`: nobody is asked.
+    NotAsked,
+    /// Whoever it is may ask this.
+    Anybody,
+    /// The one whom a token describes.
+    Known(Box<Principal>),
+}
+
+/// The headers that a service gets: of the client's those that are passed on, and who the client is. The token ends here.
+#[must_use]
+pub fn handed_on(headers: &HeaderMap, caller: &Caller) -> HeaderMap {
+    let mut headers = passed_on(headers);
+    if *caller != Caller::NotAsked {
+        headers.remove(AUTHORIZATION);
+    }
+    if let Caller::Known(principal) = caller {
+        headers.insert(PRINCIPAL, principal.header());
+    }
+    headers
+}
+
 /// The headers that the gateway forwards, in either direction.
 #[must_use]
 pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
@@ -85,8 +110,10 @@ pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let named: Vec<_> = named.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
     let stays = |name: &HeaderName| {
         let name = name.as_str();
+        // Some servers take the one letter for the other.
+        let spelled = name.replace('_', "-");
         !HOP_BY_HOP.contains(&name)
-            && !INTERNAL.iter().any(|prefix| name.starts_with(prefix))
+            && !INTERNAL.iter().any(|prefix| spelled.starts_with(prefix))
             && !named.iter().any(|named| named == name)
     };
     headers.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -219,6 +246,7 @@ mod tests {
             "/_relay/order/events",
             "/%5Frelay/order/events",
             "//v1/products",
+            "/_peer/order/orders/1",
             "/_peer/payment/orders/1/client-secret",
             "/%5Fpeer/payment/orders/1/client-secret",
             "/v1/productsx",
@@ -244,11 +272,63 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("spin-client-addr", "1.2.3.4:5"),
             ("towpath-traceparent", "forged"),
+            ("towpath_traceparent", "forged"),
             ("ce-id", "forged"),
             ("idempotency-key", "k"),
         ]);
         let expected = headers(&[("accept", "a"), ("x-two", "2"), ("idempotency-key", "k")]);
         assert_eq!(passed_on(&from), expected);
+    }
+
+    fn alice() -> Caller {
+        let (issuer, subject) = ("https://id.example".to_owned(), "alice".to_owned());
+        Caller::Known(Box::new(Principal { issuer, subject, customer: None, scopes: [].into() }))
+    }
+
+    /// What a service reads of a request with these headers, by one whom the gateway knows, or not.
+    fn arrives(pairs: &[(&'static str, &str)], caller: &Caller) -> Option<String> {
+        let request = Request::new(Method::GET, "/", handed_on(&headers(pairs), caller), "");
+        Principal::of(&request).ok().map(|principal| principal.subject)
+    }
+
+    #[test]
+    fn nobody_outside_says_who_they_are() {
+        let mallory = Principal {
+            subject: "mallory".into(),
+            ..match alice() {
+                Caller::Known(alice) => *alice,
+                _ => unreachable!(),
+            }
+        };
+        let forged = mallory.header();
+        let forged = forged.to_str().expect("text");
+        for name in [
+            "towpath-principal",
+            "Towpath-Principal",
+            "TOWPATH-PRINCIPAL",
+            "towpath_principal",
+            "Towpath_Principal",
+            "towpath-Principal",
+        ] {
+            for caller in [Caller::NotAsked, Caller::Anybody] {
+                assert_eq!(arrives(&[(name, forged)], &caller), None, "{name}");
+                let left = handed_on(&headers(&[(name, forged)]), &caller);
+                assert!(left.is_empty(), "{left:?}");
+            }
+            // Naming it in Connection doesn't take away the one of the gateway.
+            for more in [("connection", name), ("x", "y")] {
+                assert_eq!(arrives(&[(name, forged), more], &alice()).as_deref(), Some("alice"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_ends_at_the_gateway() {
+        let sent = headers(&[("authorization", "Bearer a.b.c"), ("accept", "a")]);
+        for caller in [Caller::Anybody, alice()] {
+            assert!(!handed_on(&sent, &caller).contains_key(AUTHORIZATION));
+        }
+        assert_eq!(handed_on(&sent, &Caller::NotAsked), sent, "nobody looks at it");
     }
 
     fn answered(status: u16, pairs: &[(&'static str, &str)]) -> Result<Response, Problem> {

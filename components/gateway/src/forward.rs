@@ -4,17 +4,19 @@ use std::sync::OnceLock;
 
 use towpath_sdk::{Context, Problem, Request, Response};
 
-use crate::{domain, limit};
+use crate::{domain, identify, limit};
 
 /// The variable `payment_provider`, once this instance has read it.
 static PAYMENT_PROVIDER: OnceLock<String> = OnceLock::new();
 
-/// Forwards the request to a service, and its response to the client, unless the client exceeds its rate limit.
+/// Forwards the request to a service, and its response to the client, unless the client exceeds its rate limit, or may not
+/// ask for this.
 ///
 /// # Errors
-/// 429 beyond the rate limit; 502 and 503 where the service gives no response of its own.
+/// 429 beyond the rate limit; what [`identify::check`] refuses; 502 and 503 where the service gives no response of its own.
 pub(crate) async fn forward(context: &Context, request: &Request, service: &'static str) -> Result<Response, Problem> {
     limit::check(context, request).await?;
+    let caller = identify::check(context, request).await?;
     let payment_provider = match domain::is_about_payments(service) {
         true => Some(payment_provider(context).await?),
         false => None,
@@ -23,7 +25,7 @@ pub(crate) async fn forward(context: &Context, request: &Request, service: &'sta
         "" => request.path().to_owned(),
         query => format!("{}?{query}", request.path()),
     };
-    let headers = domain::passed_on(request.headers());
+    let headers = domain::handed_on(request.headers(), &caller);
     let peer = context.peer(service).with_timeout(domain::timeout(request));
     let method = request.http_method();
     let answer = peer.send(method.clone(), &target, headers, request.body().clone()).await;

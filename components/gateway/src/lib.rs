@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+pub mod access;
 mod callers;
 pub mod domain;
 mod forward;
 mod health;
+mod identify;
 mod limit;
 
 use towpath_sdk::{Context, Problem, Request, Response};

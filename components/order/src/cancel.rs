@@ -26,9 +26,10 @@ pub(crate) async fn cancel(context: &Context, request: &Request, id: Id) -> Resu
     let key = IdempotencyKey::optional(request)?;
     let reason = reason(request)?;
     let hash = request_hash(&format!("POST /v1/orders/{id}/cancel"), &json!({ "reason": reason }));
+    let whose = context.whose(request).await?;
     let relay = context.relay().await?;
     for _ in 0..MAX_TRIES {
-        let rows = relay.query(Query::new(store::ORDER, [id.into()])).await?;
+        let rows = relay.query(Query::new(store::ORDER, [id.into(), whose.parameter()])).await?;
         let row = rows.first().ok_or_else(steps::unknown)?;
         let (seen, order) = (steps::seen(row)?, Order::read(row)?);
         let key = key.as_ref().map(|key| key.within(OPERATION, Some(order.customer_id())));

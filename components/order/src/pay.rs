@@ -28,9 +28,10 @@ pub(crate) async fn pay(context: &Context, request: &Request, id: Id) -> Result<
         false => request.read_body(|body| body.optional("payment_method", |value| parse::code(value, 1..=128)))?,
     };
     let hash = request_hash(&format!("POST /v1/orders/{id}/payment"), &json!({"payment_method": payment_method}));
+    let whose = context.whose(request).await?;
     let relay = context.relay().await?;
     for _ in 0..MAX_TRIES {
-        let rows = relay.query(Query::new(store::ORDER, [id.into()])).await?;
+        let rows = relay.query(Query::new(store::ORDER, [id.into(), whose.parameter()])).await?;
         let row = rows.first().ok_or_else(steps::unknown)?;
         let (seen, order, owner) =
             (steps::seen(row)?, Order::read(row)?, secret::is_owner(request, &row.get::<String>("idempotency_key")?));

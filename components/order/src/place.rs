@@ -31,10 +31,11 @@ struct Wish {
 /// Places an order, once per key.
 ///
 /// # Errors
-/// 422 with every invalid field or line; 409 `price_changed`; 503 where the order can't be placed now.
+/// 422 with every invalid field or line; 403 `foreign_customer`; 409 `price_changed`; 503 where the order can't be placed now.
 pub(crate) async fn place(context: &Context, request: &Request) -> Result<Response, Problem> {
     let key = IdempotencyKey::required(request)?;
     let draft = request.read_body(Draft::read)?;
+    context.whose(request).await?.check(&draft.customer_id)?;
     let hash = request_hash("POST /v1/orders", &draft);
     let wish = Wish { key, customer_id: draft.customer_id.clone(), hash };
     let relay = context.relay().await?;

@@ -15,7 +15,8 @@ const BEGINNING: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 /// # Errors
 /// 404 `unknown_order`.
 pub(crate) async fn one(context: &Context, request: &Request, id: Id) -> Result<Response, Problem> {
-    let rows = context.relay().await?.query(Query::new(store::ORDER, [id.into()])).await?;
+    let whose = context.whose(request).await?;
+    let rows = context.relay().await?.query(Query::new(store::ORDER, [id.into(), whose.parameter()])).await?;
     let row = rows.first().ok_or_else(steps::unknown)?;
     let mut order = Order::read(row)?;
     if secret::is_owner(request, &row.get::<String>("idempotency_key")?) {
@@ -24,12 +25,23 @@ pub(crate) async fn one(context: &Context, request: &Request, id: Id) -> Result<
     Ok(Response::json(200, &order))
 }
 
+/// `GET /_peer/order/orders/{id}`: for the payment service, which asks on nobody's behalf. The gateway passes nothing on to this
+/// prefix.
+///
+/// # Errors
+/// 404 `unknown_order`.
+pub(crate) async fn for_peer(context: &Context, id: Id) -> Result<Response, Problem> {
+    let rows = context.relay().await?.query(Query::new(store::ORDER, [id.into(), Value::Null])).await?;
+    Ok(Response::json(200, &Order::read(rows.first().ok_or_else(steps::unknown)?)?))
+}
+
 /// `GET /v1/orders/{id}/history`.
 ///
 /// # Errors
 /// 404 `unknown_order`.
-pub(crate) async fn history(context: &Context, id: Id) -> Result<Response, Problem> {
-    let rows = context.relay().await?.query(Query::new(store::HISTORY, [id.into()])).await?;
+pub(crate) async fn history(context: &Context, request: &Request, id: Id) -> Result<Response, Problem> {
+    let whose = context.whose(request).await?;
+    let rows = context.relay().await?.query(Query::new(store::HISTORY, [id.into(), whose.parameter()])).await?;
     // Every order has an entry: placing writes the first one.
     if rows.is_empty() {
         return Err(steps::unknown());
@@ -53,7 +65,7 @@ struct Page {
 /// `GET /v1/orders`: newest first. New orders do not shift the pages.
 ///
 /// # Errors
-/// 422 with every invalid parameter; 400 `invalid_cursor`.
+/// 422 with every invalid parameter; 400 `invalid_cursor`; 403 `foreign_customer`.
 pub(crate) async fn many(context: &Context, request: &Request) -> Result<Response, Problem> {
     let page = request.read_query(|query| {
         let customer_id = query.optional("customer_id", |value| parse::text(value, 1..=128));
@@ -72,6 +84,8 @@ pub(crate) async fn many(context: &Context, request: &Request) -> Result<Respons
         Some(cursor) => json!(Cursor::decode::<Id>(&list, cursor)?),
         None => json!(BEGINNING),
     };
+    let customer_id = context.whose(request).await?.narrow(page.customer_id)?;
+    let page = Page { customer_id, ..page };
     let rows = context.relay().await?.query(page.query(after)).await?;
     let mut orders = rows.map(Order::read)?;
     // The query reads one more, which shows whether there is another page.

@@ -74,8 +74,8 @@ ORDER BY e.n";
 /// The columns that decisions depend on.
 pub const SEEN: &str = "SELECT status, total, currency, on_decline, payment_state FROM orders WHERE id = $1";
 
-/// One order.
-pub const ORDER: &str = select_order!("WHERE o.id = $1");
+/// One order. Parameters: id; whose, or null for anybody's.
+pub const ORDER: &str = select_order!("WHERE o.id = $1 AND ($2::text IS NULL OR o.customer_id = $2)");
 
 /// The order that a customer placed with a key. Parameters: key, customer.
 pub const ORDER_BY_KEY: &str = select_order!("WHERE o.idempotency_key = $1 AND o.customer_id = $2");
@@ -107,8 +107,11 @@ pub const ORDERS_IN_STATUS: &str = select_order!("WHERE o.id < $1 AND o.status =
 pub const ORDERS_OF_CUSTOMER_IN_STATUS: &str =
     select_order!("WHERE o.id < $1 AND o.customer_id = $3 AND o.status = $4 ORDER BY o.id DESC LIMIT $2");
 
-/// The history of an order.
-pub const HISTORY: &str = "SELECT at, type, event_id, detail FROM order_history WHERE order_id = $1 ORDER BY seq";
+/// The history of an order. Parameters: id; whose, or null for anybody's.
+pub const HISTORY: &str = "
+SELECT at, type, event_id, detail FROM order_history
+WHERE order_id = $1 AND ($2::text IS NULL OR EXISTS (SELECT FROM orders WHERE id = $1 AND customer_id = $2))
+ORDER BY seq";
 
 /// Open orders that are older than a span, oldest first. Parameters: the component's time, the seconds, how many.
 ///

@@ -55,6 +55,7 @@ async fn a_wrong_reason_to_cancel_is_refused() {
 async fn what_is_no_id_is_the_id_of_no_order() {
     for (method, path) in [
         ("GET", "/v1/orders/7"),
+        ("GET", "/_peer/order/orders/7"),
         ("GET", "/v1/orders/7/history"),
         ("POST", "/v1/orders/7/cancel"),
         ("POST", "/v1/orders/7/payment"),
@@ -76,6 +77,7 @@ async fn other_paths_and_methods_are_refused() {
         ("POST", format!("/v1/orders/{id}/history"), "GET"),
         ("GET", format!("/v1/orders/{id}/cancel"), "POST"),
         ("GET", format!("/v1/orders/{id}/payment"), "POST"),
+        ("POST", format!("/_peer/order/orders/{id}"), "GET"),
         ("GET", "/_relay/order/events".to_owned(), "POST"),
         ("PUT", "/_relay/order/timers/expire-orders".to_owned(), "POST"),
     ];

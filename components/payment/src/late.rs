@@ -20,7 +20,7 @@ pub(crate) async fn has_ended(context: &Context, delivery: &Delivery, order_id: 
     if !is_late(delivery.time(), Time::now()) {
         return Ok(false);
     }
-    match context.peer("order").get_json(&format!("/v1/orders/{order_id}")).await {
+    match context.peer("order").get_json(&format!("/_peer/order/orders/{order_id}")).await {
         Ok((200, order)) => Ok(ended(&order)),
         // Order doesn't know it: then it ends nothing either.
         Ok((404, _)) => Ok(false),

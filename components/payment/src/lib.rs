@@ -25,7 +25,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Response, Prob
     let segments = request.segments();
     match (request.method(), &*segments.each()) {
         ("GET", ["v1", "payments"]) => read::of_order(&context, &request).await,
-        ("GET", ["v1", "payments", id]) => read::one(&context, id).await,
+        ("GET", ["v1", "payments", id]) => read::one(&context, &request, id).await,
         (_, ["v1", "payments"] | ["v1", "payments", _]) => Err(Problem::method_not_allowed("GET")),
         ("POST", ["v1", "providers", "stripe", "webhooks"]) => webhooks::receive(&context, &request).await,
         (_, ["v1", "providers", "stripe", "webhooks"]) => Err(Problem::method_not_allowed("POST")),

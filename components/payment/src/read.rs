@@ -49,10 +49,11 @@ impl Payment {
 ///
 /// # Errors
 /// 404 `unknown_payment`.
-pub(crate) async fn one(context: &Context, id: &str) -> Result<Response, Problem> {
+pub(crate) async fn one(context: &Context, request: &Request, id: &str) -> Result<Response, Problem> {
     let unknown = || Problem::not_found("unknown_payment", "There is no payment with this id.");
     let id: Id = id.parse().map_err(|_| unknown())?;
-    let rows = context.relay().await?.query(Query::new(store::PAYMENT, [id.into()])).await?;
+    let whose = context.whose(request).await?;
+    let rows = context.relay().await?.query(Query::new(store::PAYMENT, [id.into(), whose.parameter()])).await?;
     Ok(Response::json(200, &Payment::read(rows.first().ok_or_else(unknown)?)?))
 }
 
@@ -62,7 +63,8 @@ pub(crate) async fn one(context: &Context, id: &str) -> Result<Response, Problem
 /// 422 with every invalid parameter.
 pub(crate) async fn of_order(context: &Context, request: &Request) -> Result<Response, Problem> {
     let order_id = request.read_query(|query| query.required("order_id", parse::id))?;
-    let rows = context.relay().await?.query(Query::new(store::PAYMENT_OF_ORDER, [order_id.into()])).await?;
+    let query = Query::new(store::PAYMENT_OF_ORDER, [order_id.into(), context.whose(request).await?.parameter()]);
+    let rows = context.relay().await?.query(query).await?;
     let data = rows.map(Payment::read)?;
     Ok(Response::json(200, &json!({"data": data, "next_cursor": null})))
 }

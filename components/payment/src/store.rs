@@ -225,11 +225,12 @@ pub const UNUSED: &str = "
 INSERT INTO unused_webhooks AS u (provider, type, count, last_at) VALUES ($1, $2, 1, clock_timestamp())
 ON CONFLICT (provider, type) DO UPDATE SET count = u.count + 1, last_at = excluded.last_at";
 
-/// One payment.
-pub const PAYMENT: &str = select_payment!("WHERE p.id = $1");
+/// One payment. Parameters: id; whose, or null for anybody's.
+pub const PAYMENT: &str = select_payment!("WHERE p.id = $1 AND ($2::text IS NULL OR p.customer_id = $2)");
 
-/// The payment of an order.
-pub const PAYMENT_OF_ORDER: &str = select_payment!("WHERE p.order_id = $1");
+/// The payment of an order. Parameters: the order; whose, or null for anybody's.
+pub const PAYMENT_OF_ORDER: &str =
+    select_payment!("WHERE p.order_id = $1 AND ($2::text IS NULL OR p.customer_id = $2)");
 
 /// Every text, by name.
 pub const STATEMENTS: &[(&str, &str)] = &[

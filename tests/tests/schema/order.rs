@@ -88,7 +88,7 @@ async fn an_order_is_placed_with_its_lines_once_per_key() {
     let sum: i64 = lines.as_array().expect("lines").iter().filter_map(|line| line["total"]["amount"].as_i64()).sum();
     assert_eq!(sum, 500);
 
-    let history = client.query(store::HISTORY, &[&id]).await.expect("its history");
+    let history = client.query(store::HISTORY, &[&id, &None::<&str>]).await.expect("its history");
     assert_eq!((history.len(), history[0].get::<_, &str>("type")), (1, "order.placed"));
     database.drop().await;
 }
@@ -194,14 +194,14 @@ async fn a_step_is_taken_from_where_the_order_was_seen_and_nowhere_else() {
     assert_eq!(step(client, id, "pending", "rejected", None, Some("out_of_stock")).await, 0);
     assert_eq!(step(client, id, "confirmed", "cancelled", None, Some("mind changed")).await, 2);
 
-    let now = client.query_one(store::ORDER, &[&id]).await.expect("the order");
+    let now = client.query_one(store::ORDER, &[&id, &None::<&str>]).await.expect("the order");
     assert_eq!((now.get("status"), now.get("reason")), ("cancelled", Some("mind changed")));
     assert_eq!(now.get::<_, Option<Uuid>>("payment_id"), Some(payment));
     let decided = client.query_one(store::DECIDED, &[&id]).await.expect("as first decided");
     assert_eq!((decided.get("status"), decided.get::<_, Option<&str>>("reason")), ("confirmed", None));
     assert_eq!(decided.get::<_, Option<Uuid>>("payment_id"), Some(payment));
 
-    let history = client.query(store::HISTORY, &[&id]).await.expect("its history");
+    let history = client.query(store::HISTORY, &[&id, &None::<&str>]).await.expect("its history");
     let kinds: Vec<&str> = history.iter().map(|row| row.get("type")).collect();
     assert_eq!(kinds, ["order.placed", "heard", "said", "heard", "said"]);
     let times: Vec<SystemTime> = history.iter().map(|row| row.get("at")).collect();

@@ -227,7 +227,7 @@ async fn a_refund_is_asked_about_until_it_ends_and_one_that_fails_goes_to_a_pers
     assert_eq!(client.execute(store::REFUND_LOST, &lost).await.expect("lost"), 0);
     assert_eq!(seen(client, order).await.1.as_deref(), Some("needs_attention"));
     assert!(due(client).await.is_empty());
-    let row = client.query_one(store::PAYMENT, &[&id]).await.expect("the payment");
+    let row = client.query_one(store::PAYMENT, &[&id, &None::<&str>]).await.expect("the payment");
     assert_eq!(row.get::<_, Option<&str>>("reason"), Some("refund_failed"));
     // The last question has no next one.
     let order = Uuid::now_v7();
@@ -259,7 +259,7 @@ async fn the_newest_word_about_a_dispute_counts_and_a_closed_one_stays_closed() 
     let order = Uuid::now_v7();
     let id = with_intent(client, order).await;
     let status = async |client: &Client| -> String {
-        let row = client.query_one(store::PAYMENT, &[&id]).await.expect("the payment");
+        let row = client.query_one(store::PAYMENT, &[&id, &None::<&str>]).await.expect("the payment");
         let cases: serde_json::Value = row.get("cases");
         assert_eq!((&cases[0]["kind"], cases.as_array().map(Vec::len)), (&"dispute".into(), Some(1)));
         cases[0]["status"].as_str().expect("a status").to_owned()
