@@ -17,7 +17,7 @@
 //! # What Kafka refuses
 //!
 //! An event that is too large for its topic, or whose topic is away or forbidden, holds back its key and nothing else.
-//! Kafka's answers, and smaller and smaller batches, tell which event it is ([`refused`]). The key is written down, and its events move
+//! Kafka's answers, and smaller and smaller batches, tell which event it is ([`refused`], [`denied`]). The key is written down, and its events move
 //! from the outbox into a table beside it (`publisher/held.rs`), where they wait, across restarts and takeovers. Its first
 //! event is tried again and again; a person sees and moves it by `towpath-relay outbox` ([`held`]).
 //!
@@ -59,6 +59,7 @@
 //!    publisher's last entry.
 //! 3. A shard changes hands only when its holder releases it, between two batches, or when its holder is retired.
 
+mod denied;
 mod heartbeat;
 pub(crate) mod held;
 mod journal;
@@ -87,6 +88,7 @@ use crate::kafka::topics::{self, Topics};
 use crate::panics;
 use crate::service::Service;
 use crate::telemetry::metrics as names;
+use denied::Denied;
 use look::Eye;
 use producer::Setup;
 use publisher::{End, Predecessor, Publisher};
@@ -164,6 +166,7 @@ fn setup(service: &Service, kafka: &KafkaConfig, topics: Topics) -> Setup {
         service: Arc::clone(&service.name),
         journal: topics::journal(kafka, &service.name).into(),
         topics,
+        denied: Denied::default(),
         largest: record_bytes(limits.event_bytes),
         batch: limits.outbox_batch,
         together: together(service, kafka),

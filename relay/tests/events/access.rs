@@ -225,6 +225,42 @@ async fn a_publisher_without_its_right_is_told_stays_alone_and_goes_on() {
     }
 }
 
+/// It may see the topic, so all seems well until it writes. Events of another topic stand in the same batch.
+#[tokio::test]
+async fn a_topic_that_may_not_be_written_holds_back_its_own_keys() {
+    const OTHERS: &str = "others";
+    let component = Component::start().await;
+    let hears =
+        |topic: &str| format!("[[services.gamma.subscriptions]]\ntopic = \"TOPIC({topic})\"\nroute = \"/{topic}\"\n");
+    let alpha = ServiceSetup::new("alpha").database().publishes(TOPIC).publishes(OTHERS);
+    let gamma = ServiceSetup::new("gamma").component(&component.url).toml(&(hears(TOPIC) + &hears(OTHERS)));
+    let setup = Setup::new().service(alpha).service(gamma).declare(TOPIC).declare(OTHERS).databases().await;
+    let (user, topic) = (setup.kafka_user("alpha"), setup.topic(TOPIC));
+    let sees = |acl: Acl| match acl.user == user && acl.name == topic && acl.operation == "Write" {
+        true => Acl { operation: "Describe".into(), ..acl },
+        false => acl,
+    };
+    let left: BTreeSet<Acl> = setup.acls().into_iter().map(sees).collect();
+    let users: Vec<String> = ["relay-itself", "alpha", "gamma"].map(|service| setup.kafka_user(service)).into();
+    setup.kafka_admin().await.allow_exactly(&users, &left).await.expect("the right is taken");
+
+    let relay = setup.start().await;
+    let said = |topic: &str, n: usize| crate::held::event(&setup, topic, &format!("{topic}-{n}"), n, 10);
+    crate::say_as("alpha", &relay, &[said(TOPIC, 1), said(OTHERS, 2)]).await;
+    arrives(&component, 2, &["/others"]).await;
+    crate::held::held(&setup, "alpha", 1, 1).await;
+    for n in 3..8 {
+        crate::say_as("alpha", &relay, &[said(OTHERS, n)]).await;
+        arrives(&component, n, &["/others"]).await;
+    }
+    says(&relay, "held_keys").await;
+    assert!(component.calls().iter().all(|call| call.path == "/others"));
+    setup.allow_all().await;
+    arrives(&component, 1, &["/things"]).await;
+    is_ready(&relay).await;
+    assert!(relay.stop().await);
+}
+
 #[tokio::test]
 async fn a_topic_that_may_not_be_made_is_told_and_made_once_it_may() {
     let component = Component::start().await;

@@ -12,6 +12,7 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, FutureRecord, Producer as _};
 use tokio::time::Instant;
 
+use super::denied::Denied;
 use super::journal;
 use super::store::Waiting;
 use super::unmarked::Unmarked;
@@ -26,8 +27,13 @@ type Delivery = BoxFuture<'static, Result<i64, KafkaError>>;
 
 /// How long a commit or an abort is tried before the producer is given up and replaced.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// One try of it.
+/// One try of a commit.
 const TRY: Duration = Duration::from_secs(3);
+/// One try of an abort. After a record that Kafka refused the client has to begin the numbers of its records anew, which it does in
+/// the background, and an abort that was begun before doesn't hear of it.
+const ABORT_TRY: Duration = Duration::from_millis(250);
+/// Kafka lets the service not write the topic.
+const DENIED: KafkaError = KafkaError::MessageProduction(RDKafkaErrorCode::TopicAuthorizationFailed);
 
 /// A producer under one transactional id. Initialising another producer under the same id fences this one: it can commit
 /// nothing from then on, whatever it still has in its buffers.
@@ -35,6 +41,7 @@ pub(super) struct Transactional {
     client: Producer,
     journal: Arc<str>,
     topics: Topics,
+    denied: Denied,
     id: String,
 }
 
@@ -54,6 +61,8 @@ pub(super) struct Refusal {
 pub(super) enum Trouble {
     /// Kafka won't take these events of it as things are; nothing of the batch is in Kafka.
     Refused(Vec<Refusal>),
+    /// Kafka denies one of the topics of the batch, and doesn't say which; nothing of the batch is in Kafka.
+    Apart,
     /// Nothing of the batch is in Kafka; the same again may work.
     Later(KafkaError),
     /// The producer failed for good: it was fenced, or it isn't known whether the batch is in Kafka. The next producer finds
@@ -89,7 +98,13 @@ impl Transactional {
             .set("batch.size", setup.together.to_string())
             .set("queue.buffering.max.messages", (setup.batch + 100).to_string());
         let (client, id) = (Producer::new(&config, role)?, id.to_owned());
-        let opened = Self { client, journal: setup.journal.clone(), topics: setup.topics.clone(), id };
+        let opened = Self {
+            client,
+            journal: setup.journal.clone(),
+            topics: setup.topics.clone(),
+            denied: setup.denied.clone(),
+            id,
+        };
         let journal = Arc::clone(&opened.journal);
         let initialised = opened.run(move |client| initialise(client, &journal)).await;
         initialised.map_err(|error| opened.client.why(error))?;
@@ -99,9 +114,15 @@ impl Transactional {
     /// Publishes a batch, with its record in the journal: the numbers of all that is in Kafka then and not marked.
     pub(super) async fn publish(&self, batch: &[Waiting], unmarked: &Unmarked) -> Result<(), Trouble> {
         let no_topic = KafkaError::MessageProduction(RDKafkaErrorCode::UnknownTopicOrPartition);
-        let is_without = |(_, event): &(usize, &Waiting)| self.topics.refused(&event.topic);
-        let without = batch.iter().enumerate().filter(is_without);
-        let without: Vec<_> = without.map(|(index, _)| refusal(index, &no_topic, true)).collect();
+        let now = Instant::now();
+        let refused_before = |event: &Waiting| match &*event.topic {
+            topic if self.topics.refused(topic) => Some(&no_topic),
+            topic if self.denied.is(topic, now) => Some(&DENIED),
+            _ => None,
+        };
+        let without = batch.iter().enumerate();
+        let without: Vec<_> =
+            without.filter_map(|(index, event)| Some(refusal(index, refused_before(event)?, true))).collect();
         if !without.is_empty() {
             return Err(Trouble::Refused(without));
         }
@@ -121,7 +142,14 @@ impl Transactional {
         let mut sent: Sent = sent.into_iter().map(|(index, delivery)| acknowledged(index, delivery)).collect();
         let failed = if refused.is_empty() { first_failure(&mut sent).await } else { None };
         if failed.is_none() && refused.is_empty() {
-            return Ok(self.commit().await?);
+            self.commit().await?;
+            self.denied.granted(batch.iter().map(|event| &*event.topic));
+            return Ok(());
+        }
+        if failed.as_ref().is_some_and(|(_, error)| is_echo(error)) && self.denies_a_topic().await {
+            // Where Kafka has nothing of the transaction the client can't abort it either. Then it begins anew, as after any end.
+            let _ = self.abort().await;
+            return Err(self.denied_of(batch));
         }
         // Once a record has failed, the client sends no more of the transaction, and says of the others only after the abort
         // what became of them.
@@ -140,6 +168,23 @@ impl Transactional {
             return Err(Trouble::Later(first_cause(failed).unwrap_or(KafkaError::Canceled)));
         }
         Err(Trouble::Refused(refused))
+    }
+
+    /// Whether the transaction failed because Kafka denies a topic. Records tell nothing of it; the client says it of a commit,
+    /// which it doesn't even begin after a record has failed.
+    async fn denies_a_topic(&self) -> bool {
+        let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+        let said = self.run(|client| client.commit_transaction(TRY)).await;
+        said.is_err_and(|error| error.rdkafka_error_code() == Some(code))
+    }
+
+    /// What follows for a batch where Kafka denies a topic: all of it, or else its topics are tried apart.
+    fn denied_of(&self, batch: &[Waiting]) -> Trouble {
+        let Some(first) = batch.first().filter(|first| batch.iter().all(|event| event.topic == first.topic)) else {
+            return Trouble::Apart;
+        };
+        self.denied.note(&first.topic, Instant::now());
+        Trouble::Refused((0..batch.len()).map(|index| refusal(index, &DENIED, true)).collect())
     }
 
     /// Writes one record into the journal, in a transaction of its own. Answers its offset.
@@ -198,7 +243,7 @@ impl Transactional {
     async fn abort(&self) -> Result<(), KafkaError> {
         let began = Instant::now();
         loop {
-            match self.run(|client| client.abort_transaction(TRY)).await {
+            match self.run(|client| client.abort_transaction(ABORT_TRY)).await {
                 Ok(()) => return Ok(()),
                 Err(error) if is_retriable(&error) && began.elapsed() < PATIENCE => {}
                 Err(error) => {
@@ -241,6 +286,8 @@ pub(super) struct Setup {
     pub(super) journal: Arc<str>,
     /// Whether a topic is there. The client waits half a minute for one that isn't before it fails.
     pub(super) topics: Topics,
+    /// Which of them may not be written.
+    pub(super) denied: Denied,
     /// The largest record.
     pub(super) largest: usize,
     /// The most events of a batch.

@@ -6,7 +6,7 @@
 //! it. Usually it is known at once. A part is the root of what is in doubt, since a try that Kafka refuses costs far more
 //! than one that it takes: of 500 events in doubt 4 tries find the one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::producer::Refusal;
 use super::store::Waiting;
@@ -44,6 +44,16 @@ impl Parts {
         self.again = again;
         self.left.push(part);
         true
+    }
+
+    /// Divides a part that has several topics, one of which Kafka refuses.
+    pub(super) fn by_topic(&mut self, part: Vec<Waiting>) {
+        let mut topics: BTreeMap<String, Vec<Waiting>> = BTreeMap::new();
+        for event in part {
+            topics.entry(event.topic.clone()).or_default().push(event);
+        }
+        self.again = MAX_TRIES_AFTER_A_REFUSAL;
+        self.left.extend(topics.into_values().rev());
     }
 
     /// Takes what Kafka said of a part. Answers the events whose keys wait, each with what Kafka said, and those behind them.

@@ -28,6 +28,8 @@ pub(super) enum Tried {
     Published,
     /// Kafka refuses some of it, and has nothing of it.
     Refused(Vec<Refusal>),
+    /// Kafka refuses one of its topics, and has nothing of it.
+    Apart,
     /// Kafka has nothing of it; publishing pauses.
     Paused,
 }
@@ -111,6 +113,7 @@ impl Publisher {
                     }
                     tokio::time::sleep_until(self.paused_until).await;
                 }
+                Tried::Apart => parts.by_topic(part),
                 Tried::Refused(refusals) => {
                     self.answers.fetch_add(1, Ordering::Relaxed);
                     let (refused, behind) = parts.refuse(part, &refusals);
@@ -134,6 +137,7 @@ impl Publisher {
         match producer.publish(batch, &self.unmarked).await {
             Ok(()) => Ok(Tried::Published),
             Err(Trouble::Refused(refusals)) => Ok(Tried::Refused(refusals)),
+            Err(Trouble::Apart) => Ok(Tried::Apart),
             Err(Trouble::Later(error)) => {
                 self.later("Kafka doesn't take the outbox", error.into())?;
                 Ok(Tried::Paused)

@@ -126,6 +126,7 @@ impl Publisher {
                     }
                     tokio::time::sleep_until(self.paused_until).await;
                 }
+                Tried::Apart => parts.by_topic(part),
                 Tried::Published => {
                     self.settle_held(&part, &[]).await?;
                     self.published(&part, began);
