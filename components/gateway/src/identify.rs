@@ -61,15 +61,15 @@ async fn principal(context: &Context, issuers: &Issuers, text: &str) -> Result<P
     let token = Token::read(text).map_err(refused)?;
     let issuer = issuers.of(&token).map_err(refused)?;
     let held = keys::of(context, issuer, now).await?;
-    let verified = match token.verify(issuer, &held.keys, now) {
+    let (verified, counts_until) = match token.verify(issuer, &held.keys, now) {
         Err(Refusal::UnknownKey) => match keys::newer_than(context, issuer, &held, now).await? {
-            Some(newer) => token.verify(issuer, &newer.keys, now),
-            None => Err(Refusal::UnknownKey),
+            Some(newer) => (token.verify(issuer, &newer.keys, now), newer.counts_until(now)),
+            None => (Err(Refusal::UnknownKey), now),
         },
-        verified => verified,
+        verified => (verified, held.counts_until(now)),
     };
     let Verified { principal, until } = verified.map_err(refused)?;
-    remembered::keep(digest, &principal, until, now);
+    remembered::keep(digest, &principal, until.min(counts_until), now);
     Ok(principal)
 }
 

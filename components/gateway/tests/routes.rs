@@ -25,11 +25,22 @@ fn routes(source: &str) -> BTreeSet<Route> {
     found
 }
 
+/// The components of spin.toml behind the gateway.
+fn services() -> BTreeSet<String> {
+    let spin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spin.toml");
+    let spin = std::fs::read_to_string(spin).expect("a file");
+    let named = spin.lines().filter_map(|line| line.strip_prefix("[component.")?.strip_suffix(']'));
+    let services: BTreeSet<_> =
+        named.filter(|name| !name.contains('.') && *name != "gateway").map(str::to_owned).collect();
+    assert!(services.len() > 3, "{services:?}");
+    services
+}
+
 fn of_services() -> BTreeSet<Route> {
     let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = BTreeSet::new();
-    for service in ["product", "inventory", "order", "payment"] {
-        let source = std::fs::read_to_string(components.join(service).join("src/lib.rs")).expect("a source");
+    for service in services() {
+        let source = std::fs::read_to_string(components.join(&service).join("src/lib.rs")).expect("a source");
         let of_service = routes(&source);
         assert!(!of_service.is_empty(), "{service}");
         found.extend(of_service);
@@ -49,16 +60,6 @@ fn of_table() -> BTreeSet<Route> {
 #[test]
 fn every_route_of_a_service_has_a_row_and_every_row_its_route() {
     assert_eq!(of_services(), of_table());
-}
-
-/// The services that are asked here are all that spin.toml has.
-#[test]
-fn no_service_is_left_out() {
-    let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let spin = std::fs::read_to_string(components.join("../spin.toml")).expect("a file");
-    let named = spin.lines().filter_map(|line| line.strip_prefix("[component.")?.strip_suffix(']'));
-    let services: BTreeSet<_> = named.filter(|name| !name.contains('.')).collect();
-    assert_eq!(services, ["gateway", "inventory", "order", "payment", "product"].into());
 }
 
 fn with(scopes: impl IntoIterator<Item = Scope>) -> Principal {

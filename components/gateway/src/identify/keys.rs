@@ -70,6 +70,12 @@ impl Held {
         self.age(now) < FRESH_SECONDS
     }
 
+    /// Until when a token counts unseen that was verified by these: as long as they are fresh, and a moment where they aren't and
+    /// the issuer doesn't answer.
+    pub(super) fn counts_until(&self, now: u64) -> u64 {
+        self.read_at.saturating_add(FRESH_SECONDS).max(now.saturating_add(MIN_PAUSE_SECONDS))
+    }
+
     fn counts(&self, now: u64) -> bool {
         self.age(now) < MAX_AGE_SECONDS
     }

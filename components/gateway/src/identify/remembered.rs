@@ -26,7 +26,7 @@ pub(super) fn find(digest: &TokenDigest, now: u64) -> Option<Principal> {
     TOKENS.lock().unwrap_or_else(PoisonError::into_inner).find(digest, now)
 }
 
-/// Remembers a token until it ends.
+/// Remembers a token until it ends, or its keys have to be read again.
 pub(super) fn keep(digest: TokenDigest, principal: &Principal, until: u64, now: u64) {
     TOKENS.lock().unwrap_or_else(PoisonError::into_inner).keep(digest, principal, until, now);
 }

@@ -1,8 +1,8 @@
 //! Tokens that this instance has taken of a client's bucket ahead of the client's requests: whoever asks often costs a call to the
 //! relay now and then, and not with each request.
 //!
-//! A token is taken of the bucket before it is spent, so all instances together let nobody through more often than the limit
-//! says; a token that nobody spends in time is lost to its client. A lease begins with one token, which is the same as none, and
+//! A token is taken of the bucket before it is spent, so in the long run all instances together let nobody through more often
+//! than the limit says; within a second it may be a twentieth more for each instance. A token that nobody spends in time is lost to its client. A lease begins with one token, which is the same as none, and
 //! doubles as long as it is used up in time.
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //!
 //! The order matters. First fence it: initialising a producer under its transactional id makes Kafka refuse it and end its
 //! open transaction; a commit that was decided is finished, anything else is aborted. Then read its journal, which nothing can
-//! change any more. Only then, in one transaction of the database, mark those events and free its shards. If the relay dies in
+//! change any more. Only then, in one transaction of the database, mark its events and free its shards. If the relay dies in
 //! between, the publisher is as dead as before, and the next relay begins again.
 
 use std::time::Instant;
@@ -27,7 +27,7 @@ pub(super) async fn retire(kafka: &KafkaConfig, setup: &Setup, role: &RelayRole,
         service = &*setup.service,
         publisher = id,
         shards = freed,
-        last_batch = committed.len(),
+        marked = committed.len(),
         took_ms = began.elapsed().as_millis() as u64,
         "took over from a dead publisher"
     );
