@@ -330,9 +330,9 @@ fn look(intent: &Intent) -> (Answer, Change) {
 
 fn cancel(intent: &Intent) -> (Answer, Change) {
     match intent.status {
-        IntentStatus::Succeeded | IntentStatus::Cancelled | IntentStatus::Works => {
-            (unexpected_state(intent), Change::Nothing)
-        }
+        IntentStatus::Succeeded | IntentStatus::Cancelled => (unexpected_state(intent), Change::Nothing),
+        // The bank was first. Nobody looks in another way at the intent of an order that has ended.
+        IntentStatus::Works => look(intent),
         _ => moved(intent.clone(), IntentStatus::Cancelled, None),
     }
 }

@@ -148,7 +148,7 @@ fn what_a_bank_works_on_ends_when_it_is_looked_at() {
         assert_eq!(confirmed(name), Ok(Standing::Processing));
         assert_eq!(look(&intent(name, IntentStatus::Works)), expected);
         let cancel = decision(&Call::Cancel { intent: "pi".into() }, &intent(name, IntentStatus::Works));
-        assert_eq!(read_intent(&cancel.answer, &asked()), Ok(Standing::Processing), "too late, and too early");
+        assert_eq!(read_intent(&cancel.answer, &asked()), expected, "the bank was first");
     }
 }
 
@@ -333,6 +333,54 @@ fn a_second_refund_finds_the_first() {
     assert_eq!(read_refunds(&none.answer, &asked()), Ok(None));
     let unpaid = decision(&refund(), &intent("pm_card_visa", IntentStatus::Declined));
     assert_eq!(unpaid.change, Change::Nothing);
+}
+
+/// Every state of an intent, with every kind of card that can have brought it there.
+fn intents() -> Vec<(&'static str, IntentStatus)> {
+    use IntentStatus::{Asks, Cancelled, Declined, Succeeded, Unconfirmed, Works};
+    let cards = [
+        "pm_card_visa",
+        "pm_card_chargeDeclined",
+        "pm_card_authenticationRequired",
+        "pm_sandbox_processing",
+        "pm_sandbox_processingFail",
+    ];
+    let states = [Unconfirmed, Asks, Works, Succeeded, Declined, Cancelled];
+    cards.into_iter().flat_map(|card| states.map(|status| (card, status))).collect()
+}
+
+#[test]
+fn the_payment_of_an_ended_order_ends_wherever_its_intent_is() {
+    use crate::domain::{Cancellation, Next, Seen as Rows, Status};
+    for (card, begun) in intents() {
+        for paid in [Status::Pending, Status::RequiresAction, Status::Processing, Status::Declined] {
+            let mut seen = intent(card, begun);
+            let cancelled = Some(Cancellation::Cancelled);
+            let mut rows = Rows { payment: Some(paid), intent: true, closed: false, refund_taken: false, cancelled };
+            // What the handler of the order's end does, or the timer.
+            for _ in 0..3 {
+                if rows.next() != Next::Cancel {
+                    break;
+                }
+                let cancel = decision(&Call::Cancel { intent: "pi".into() }, &seen);
+                if let Change::Move { intent, to, .. } = cancel.change {
+                    seen.intent = Some(Intent { status: to, ..intent });
+                }
+                let standing = read_intent(&cancel.answer, &asked()).expect("an answer");
+                if rows.closes(&standing) {
+                    rows.closed = true;
+                } else {
+                    rows.payment = rows.stands(&standing).or(rows.payment);
+                }
+            }
+            let ended = match rows.payment {
+                Some(Status::Cancelled | Status::RefundPending) => true,
+                Some(Status::Declined) => rows.closed,
+                _ => false,
+            };
+            assert!(ended, "{card} {begun:?} {paid}: {rows:?}");
+        }
+    }
 }
 
 fn call() -> impl Strategy<Value = Call> {
