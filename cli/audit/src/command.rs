@@ -18,7 +18,8 @@ use super::{Answered, Databases, Report, Rules, Scope, once, settled};
 /// Reads the databases and checks the five invariants of docs/invariants.md.
 ///
 /// The databases are read one after the other while the stack works, so an order that changed in the last seconds is
-/// reported as in flight where its databases don't agree yet.
+/// reported as in flight where its databases don't agree yet. So is one that waits for its customer or a bank, until it
+/// expires.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -82,7 +83,7 @@ async fn look(args: &Args, home: &Home) -> Result<ExitCode> {
             saying(&format!("the end of what is in flight, {seconds} s at most"), settling).await?
         }
         None => {
-            let rules = Rules { grace_s: args.grace, answered };
+            let rules = Rules { grace_s: args.grace, answered, may_wait: true };
             let all = Scope::all();
             saying("the databases", once(&databases, &all, &rules)).await?
         }

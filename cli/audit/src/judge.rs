@@ -27,6 +27,9 @@ pub struct Rules {
     pub grace_s: f64,
     /// Orders that clients were told exist.
     pub answered: Vec<Answered>,
+    /// Whether an order may wait for its customer or a bank, for as long as orders expire. Whoever waits for the end of all
+    /// orders says no.
+    pub may_wait: bool,
 }
 
 /// An answer that a client got.

@@ -32,7 +32,8 @@ pub async fn once(databases: &Databases, scope: &Scope, rules: &Rules) -> Result
     Ok(judge(&databases.read(scope).await?, &rules))
 }
 
-/// Looks again and again until nothing is under way. What still is at the deadline is broken: no order may need longer.
+/// Looks again and again until nothing is under way. What still is at the deadline is broken: no order may need longer, one
+/// that waits for its customer neither.
 /// What must not be even for a moment ends it at once, so that a moment's fault is not forgotten.
 pub async fn settled(
     databases: &Databases,
@@ -43,7 +44,8 @@ pub async fn settled(
     let begun = Instant::now();
     loop {
         let late = begun.elapsed() >= deadline;
-        let rules = Rules { grace_s: if late { 0.0 } else { f64::INFINITY }, answered: answered.to_vec() };
+        let grace_s = if late { 0.0 } else { f64::INFINITY };
+        let rules = Rules { grace_s, answered: answered.to_vec(), may_wait: false };
         let report = once(databases, scope, &rules).await?;
         if late || report.is_settled() || report.is_lost() {
             return Ok(report);

@@ -52,6 +52,11 @@ impl Invariant {
         self.broken.push(Finding { id: id.to_string(), what: what.into(), lasting: true });
     }
 
+    /// Something that ends by itself, however old it is.
+    pub(crate) fn under_way(&mut self, id: impl ToString, what: impl Into<String>) {
+        self.in_flight.push(Finding { id: id.to_string(), what: what.into(), lasting: false });
+    }
+
     /// Something that is on its way while it is younger than `grace_s`, and broken after.
     pub(crate) fn unless_under_way(&mut self, id: impl ToString, what: impl Into<String>, age_s: f64, grace_s: f64) {
         let finding = Finding { id: id.to_string(), what: what.into(), lasting: false };

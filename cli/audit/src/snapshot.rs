@@ -8,6 +8,8 @@ use uuid::Uuid;
 pub struct Snapshot {
     /// From `order`.
     pub orders: Vec<OrderRow>,
+    /// From `order`: whether orders that nobody pays expire now, since the timer that expires them is not late.
+    pub expires: bool,
     /// From `order`: what each order demands of each SKU, its lines added up.
     pub demands: Vec<PiecesRow>,
     /// From `order`: the ids in the answers that are stored under idempotency keys.
@@ -47,6 +49,10 @@ pub struct OrderRow {
     pub key: String,
     /// The payment that it names.
     pub payment_id: Option<Uuid>,
+    /// What its payment asks of its customer, if it does.
+    pub payment_state: Option<String>,
+    /// Whether one that was placed later expired a while ago. The oldest expires first, so this one was passed over.
+    pub passed_over: bool,
     /// Seconds since it last changed.
     pub age_s: f64,
 }
@@ -86,6 +92,8 @@ pub struct PaymentRow {
     pub currency: String,
     /// Who was asked.
     pub provider: String,
+    /// Whether the provider will be asked what became of it.
+    pub will_ask: bool,
     /// Seconds since it last changed.
     pub age_s: f64,
 }

@@ -20,7 +20,7 @@ struct Break {
 
 /// Looks with no grace: the world is at rest.
 fn strictly() -> Rules {
-    Rules { grace_s: 0.0, answered: Vec::new() }
+    Rules::default()
 }
 
 fn broken(report: &Report) -> Vec<u8> {
@@ -52,7 +52,7 @@ async fn each_break_is_caught_and_named() {
 async fn an_order_that_was_answered_and_is_not_there_is_caught() {
     let world = world::in_order().await;
     let look = async |answered: Answered| {
-        let rules = Rules { grace_s: 0.0, answered: vec![answered] };
+        let rules = Rules { answered: vec![answered], ..strictly() };
         towpath_audit::once(&world.for_audit(), &Scope::all(), &rules).await.expect("the audit reads")
     };
     let confirmed: Uuid = world::CONFIRMED.parse().expect("an id");
@@ -84,7 +84,7 @@ async fn who_waits_for_quiet_sees_what_is_under_way_end() {
                    UPDATE payments SET status = 'refund_pending', updated_at = now() WHERE status = 'refunded'";
     let copy = world.with("payment", pending).await;
     let databases = copy.for_audit();
-    let look = Rules { grace_s: 60.0, answered: Vec::new() };
+    let look = Rules { grace_s: 60.0, ..strictly() };
     let now = towpath_audit::once(&databases, &Scope::all(), &look).await.expect("the audit reads");
     assert!(now.is_clean() && !now.is_settled(), "in flight: {now}");
     let late = towpath_audit::settled(&databases, &Scope::all(), &[], std::time::Duration::ZERO).await.expect("reads");
@@ -101,6 +101,36 @@ async fn who_waits_for_quiet_sees_what_is_under_way_end() {
     );
     let settled = settled.expect("the audit reads");
     assert!(settled.is_settled(), "{settled}");
+}
+
+#[tokio::test]
+async fn an_order_that_waits_for_its_customer_is_in_flight_until_it_can_not_expire() {
+    let world = world::in_order().await;
+    let waits = "UPDATE orders SET status = 'reserved', reason = NULL, payment_state = 'requires_payment_method',
+                                   updated_at = now() - interval '1 hour' WHERE idempotency_key = 'key-2';
+                 INSERT INTO towpath.timer (name, next_due) VALUES ('expire-orders', now())";
+    let copy = world.with("order", waits).await;
+    copy.execute("payment", "UPDATE payments SET updated_at = now() - interval '1 hour'").await;
+    let rules = Rules { may_wait: true, ..strictly() };
+    let look = async || towpath_audit::once(&copy.for_audit(), &Scope::all(), &rules).await.expect("the audit reads");
+    let report = look().await;
+    assert!(report.is_clean() && !report.is_settled(), "{report}");
+    for (sql, undo) in [
+        (
+            "UPDATE towpath.timer SET next_due = now() - interval '2 minutes'",
+            "UPDATE towpath.timer SET next_due = now()",
+        ),
+        (
+            "UPDATE orders SET created_at = now() + interval '1 second', updated_at = now() - interval '2 minutes'
+             WHERE status = 'expired'",
+            "UPDATE orders SET created_at = now() - interval '1 hour' WHERE status = 'expired'",
+        ),
+    ] {
+        copy.execute("order", sql).await;
+        assert_eq!(broken(&look().await), [4], "{sql}");
+        copy.execute("order", undo).await;
+        assert!(look().await.is_clean(), "{undo}");
+    }
 }
 
 const BREAKS: &[Break] = &[

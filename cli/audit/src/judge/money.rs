@@ -14,7 +14,7 @@ pub(super) fn judge(books: &Books<'_>, rules: &Rules) -> Invariant {
     let mut verdict = Invariant::new(5, promise, "payments", payments.len());
     for payment in payments {
         if let Some(order) = books.order(payment.order_id) {
-            for fault in faults_of(books, order, payment) {
+            for fault in faults_of(books, rules, order, payment) {
                 verdict.unless_under_way(payment.id, fault, books.age_s(order.id), rules.grace_s);
             }
         }
@@ -26,7 +26,7 @@ pub(super) fn judge(books: &Books<'_>, rules: &Rules) -> Invariant {
 }
 
 /// What is wrong between an order and what payment recorded of it.
-fn faults_of(books: &Books<'_>, order: &OrderRow, payment: &PaymentRow) -> Vec<String> {
+fn faults_of(books: &Books<'_>, rules: &Rules, order: &OrderRow, payment: &PaymentRow) -> Vec<String> {
     let refunds = books.refunds(payment.id);
     let (id, status) = (order.id, &order.status);
     let mut faults = Vec::new();
@@ -36,6 +36,7 @@ fn faults_of(books: &Books<'_>, order: &OrderRow, payment: &PaymentRow) -> Vec<S
         (Stand::Open, _) | (Stand::Void, "declined" | "cancelled" | "refunded") | (Stand::Confirmed, "captured") => {}
         // A bank may take days. The timer asks it.
         (Stand::Void, "refund_pending") if refunds.iter().any(|refund| refund.status == "pending" && refund.taken) => {}
+        (Stand::Void, "processing") if rules.may_wait && payment.will_ask => {}
         (Stand::Void, "captured") => faults.push(format!("was captured, and order {id} is {status}")),
         // Whether a confirmed order is paid is the second invariant's matter; that nothing went back is this one's.
         (Stand::Confirmed, "refunded" | "refund_pending") => {

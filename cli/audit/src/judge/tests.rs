@@ -24,6 +24,8 @@ fn order(id: Uuid, status: &str) -> OrderRow {
         customer: "c".into(),
         key: format!("key-{}", id.as_u128()),
         payment_id: Some(id),
+        payment_state: None,
+        passed_over: false,
         age_s: 60.0,
     }
 }
@@ -37,6 +39,7 @@ fn payment(order_id: Uuid, status: &str) -> PaymentRow {
         amount: 300,
         currency: "EUR".into(),
         provider: "sandbox".into(),
+        will_ask: false,
         age_s: 60.0,
     }
 }
@@ -61,6 +64,7 @@ fn world() -> Snapshot {
     Snapshot {
         orders: vec![order(CONFIRMED, "confirmed"), order(REJECTED, "rejected"), order(CANCELLED, "cancelled")],
         demands: orders.map(|order_id| PiecesRow { order_id, sku: SKU.into(), pieces: 3 }).into(),
+        expires: false,
         answers: vec![AnswerRow { key: "key-1".into(), order_id: CONFIRMED }],
         known_skus: vec![SKU.into()],
         payments: vec![payment(CONFIRMED, "captured"), payment(REJECTED, "declined"), payment(CANCELLED, "refunded")],
@@ -82,7 +86,7 @@ fn world() -> Snapshot {
 }
 
 fn look(snapshot: &Snapshot) -> Report {
-    judge(snapshot, &Rules { grace_s: 10.0, answered: Vec::new() })
+    judge(snapshot, &Rules { grace_s: 10.0, answered: Vec::new(), may_wait: true })
 }
 
 /// The numbers of the invariants that this change breaks.
@@ -124,7 +128,7 @@ fn the_first_is_broken_by_orders_that_are_missing_doubled_or_not_whole() {
 #[test]
 fn the_first_is_broken_by_an_answer_that_is_not_true() {
     let answered = |id: u128, key: &str| Answered { id: Uuid::from_u128(id), key: Some(key.into()) };
-    let look = |answer| judge(&world(), &Rules { grace_s: 10.0, answered: vec![answer] });
+    let look = |answer| judge(&world(), &Rules { grace_s: 10.0, answered: vec![answer], may_wait: true });
     assert!(look(answered(1, "key-1")).is_clean());
     assert_eq!(broken(&look(answered(1, "key-2"))), [1]);
     assert_eq!(broken(&look(answered(9, "key-9"))), [1]);
@@ -167,6 +171,56 @@ fn the_fourth_is_broken_by_an_order_that_stands_still() {
     assert_eq!(broken_by(|rows| stuck(rows, "pending")), [4]);
     assert_eq!(broken_by(|rows| stuck(rows, "reserved")), [4]);
     assert_eq!(broken_by(|rows| rows.reservations[1].state = Held::Open), [4]);
+}
+
+#[test]
+fn an_order_that_waits_is_in_flight_while_orders_expire_and_broken_where_it_can_never_end() {
+    let waits = |status: &str, asks: Option<&str>| {
+        let mut rows = world();
+        rows.expires = true;
+        rows.orders[1] = OrderRow { payment_state: asks.map(Into::into), ..order(REJECTED, "reserved") };
+        rows.payments[1].status = status.into();
+        rows.reservations[1].state = Held::Open;
+        rows.ledger.remove(1);
+        rows
+    };
+    let (action, method) = (Some("requires_action"), Some("requires_payment_method"));
+    for (status, asks) in
+        [("requires_action", action), ("declined", method), ("processing", None), ("processing", action)]
+    {
+        let rows = waits(status, asks);
+        let report = look(&rows);
+        assert!(report.is_clean(), "{status}: {report}");
+        let [found] = report.invariants[3].in_flight.as_slice() else { panic!("{status}: named: {report}") };
+        assert!(found.what.contains("waits for its customer or a bank"), "{}", found.what);
+        let late = Snapshot { expires: false, ..rows.clone() };
+        assert_eq!(broken(&look(&late)), [4], "{status}: nothing expires it");
+        let mut passed_over = rows.clone();
+        passed_over.orders[1].passed_over = true;
+        assert_eq!(broken(&look(&passed_over)), [4], "{status}: others expired, and it didn't");
+        let end = judge(&rows, &Rules { grace_s: 10.0, answered: Vec::new(), may_wait: false });
+        assert_eq!(broken(&end), [4], "{status}: whoever waits for its end waits for it");
+    }
+    for (status, asks) in [("pending", None), ("captured", action), ("requires_action", None), ("declined", None)] {
+        assert!(broken(&look(&waits(status, asks))).contains(&4), "{status}: nobody is waited for");
+    }
+    let mut unreserved = waits("requires_action", action);
+    unreserved.orders[1].status = "pending".into();
+    assert_eq!(broken(&look(&unreserved)), [4]);
+}
+
+#[test]
+fn a_bank_may_still_work_on_the_payment_of_an_ended_order_while_it_is_asked() {
+    let works = |will_ask| {
+        let mut rows = world();
+        rows.payments[1] = PaymentRow { will_ask, ..payment(REJECTED, "processing") };
+        rows.ledger.remove(1);
+        rows
+    };
+    assert!(look(&works(true)).is_clean());
+    assert_eq!(broken(&look(&works(false))), [5], "nobody asks the bank");
+    let end = judge(&works(true), &Rules { grace_s: 10.0, answered: Vec::new(), may_wait: false });
+    assert_eq!(broken(&end), [5]);
 }
 
 #[test]

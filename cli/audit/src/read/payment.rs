@@ -6,7 +6,7 @@ use crate::scope::Scope;
 use crate::snapshot::{LedgerRow, PaymentRow, RefundRow, Snapshot};
 
 const PAYMENTS: &str = "
-    SELECT id, order_id, status, amount, currency, provider,
+    SELECT id, order_id, status, amount, currency, provider, ask_at IS NOT NULL AS will_ask,
            extract(epoch FROM clock_timestamp() - updated_at)::float8 AS age_s
     FROM app.payments
     WHERE $1::uuid[] IS NULL OR order_id = ANY ($1)
@@ -33,6 +33,7 @@ pub(crate) async fn payment(database: &Transaction<'_>, scope: &Scope, snapshot:
             amount: row.try_get("amount")?,
             currency: row.try_get("currency")?,
             provider: row.try_get("provider")?,
+            will_ask: row.try_get("will_ask")?,
             age_s: row.try_get("age_s")?,
         });
     }
