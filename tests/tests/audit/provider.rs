@@ -276,6 +276,9 @@ const DIFFERENCES: &[(&str, &[(&str, &str)])] = &[
         "DELETE FROM refunds; UPDATE payments SET status = 'captured', reason = NULL WHERE status = 'refunded'",
         &[("missing here", "re-3")],
     ),
+    ("DELETE FROM refunds; DELETE FROM sandbox_ledger WHERE reference = 're-3'", &[("refund sum", "ch-3")]),
+    ("UPDATE payments SET intent_closed = true WHERE provider_reference = 'ch-2'", &[("status", "ch-2")]),
+    ("UPDATE payments SET provider_reference = 'ch-1' WHERE provider_reference = 'ch-2'", &[("order", "ch-1")]),
     ("DELETE FROM refunds; DELETE FROM payments WHERE provider_reference = 'ch-3'", &[("missing here", "ch-3")]),
     ("UPDATE sandbox_intents SET order_id = gen_random_uuid() WHERE reference = 'ch-1'", &[("order", "ch-1")]),
     (

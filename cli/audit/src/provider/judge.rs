@@ -73,18 +73,38 @@ impl<'a> Judge<'a> {
         ages.fold(f64::INFINITY, f64::min) < self.grace_s
     }
 
+    /// Whether payment is going to ask: it asks again and again, and until then it does not know.
+    fn will_ask(&self, ask_in_s: Option<f64>) -> bool {
+        ask_in_s.is_some_and(|seconds| seconds > -self.grace_s.max(1.0))
+    }
+
     /// All that names one intent. An intent of ours that no payment names comes back: its order may have a payment.
     pub(super) fn group(&mut self, group: Group) -> Option<Unnamed> {
-        match group {
-            Group { payment: Some(payment), intent: Some(intent), refunds } => self.pair(&payment, &intent, &refunds),
-            Group { payment: Some(payment), intent: None, refunds } => self.without_intent(&payment, &refunds),
-            Group { payment: None, intent: Some(intent), refunds } => match intent.order_id {
+        let Group { mut payments, intent, refunds } = group;
+        match (self.whose(&mut payments, intent.as_ref()), intent) {
+            (Some(payment), Some(intent)) => self.pair(&payment, &intent, &refunds),
+            (Some(payment), None) => self.without_intent(&payment, &refunds),
+            (None, Some(intent)) => match intent.order_id {
                 Some(order_id) => return Some(Unnamed { order_id, intent, refunds }),
                 None => self.foreign += 1 + refunds.len() as u64,
             },
-            Group { payment: None, intent: None, refunds } => refunds.iter().for_each(|refund| self.alone(refund)),
+            (None, None) => refunds.iter().for_each(|refund| self.alone(refund)),
         }
         None
+    }
+
+    /// The payment of an intent: of several, that of the order which the intent is for. The others can't be right.
+    fn whose(&mut self, payments: &mut Vec<Payment>, intent: Option<&Intent>) -> Option<Payment> {
+        let order_id = intent.and_then(|intent| intent.order_id);
+        let right = payments.iter().position(|payment| Some(payment.order_id) == order_id).unwrap_or_default();
+        let payment = (right < payments.len()).then(|| payments.swap_remove(right));
+        let reference = intent.map_or("its intent", |intent| &intent.reference);
+        for other in payments {
+            let about = About { order_id: Some(other.order_id), payment_id: Some(other.id), reference };
+            let what = format!("is {} here, by an intent that another payment names too", other.status);
+            self.differs(about, Kind::Order, false, what);
+        }
+        payment
     }
 
     fn without_intent(&mut self, payment: &Payment, refunds: &[Refund]) {
@@ -119,8 +139,8 @@ impl<'a> Judge<'a> {
             let what = format!("{} of {} were charged", intent.received, sum(intent.amount, &intent.currency));
             self.differs(about, Kind::Amount, false, what);
         }
-        if let Some(what) = status_differs(&payment.status, intent) {
-            let in_flight = self.is_young(Some(payment), Some(intent.created));
+        if let Some(what) = status_differs(payment, intent) {
+            let in_flight = self.will_ask(payment.ask_in_s) || self.is_young(Some(payment), Some(intent.created));
             self.differs(about, Kind::Status, in_flight, what);
         }
         self.refunds(payment, intent, refunds);
@@ -155,7 +175,13 @@ impl<'a> Judge<'a> {
                 format!("gives {} back; the payment is {}", sum(refund.amount, &refund.currency), payment.status);
             self.differs(of(&refund.reference), Kind::MissingHere, in_flight, what);
         }
-        let (Some(ours), Some(named)) = (ours, named) else { return };
+        let (Some(ours), Some(named)) = (ours, named) else {
+            if payment.status == "refunded" && live != intent.received {
+                let what = format!("{live} of {} are given back", sum(intent.received, &intent.currency));
+                self.differs(of(&intent.reference), Kind::RefundSum, false, what);
+            }
+            return;
+        };
         let Some(theirs) = refunds.iter().find(|refund| refund.reference == named) else {
             let in_flight = self.is_young(Some(payment), None);
             let what = format!("is {} here: {}", ours.status, sum(ours.amount, &ours.currency));
@@ -164,9 +190,7 @@ impl<'a> Judge<'a> {
         };
         self.is_worth(of(named), ours.amount, &ours.currency, theirs.amount, &theirs.currency);
         if ours.status != theirs.outcome() {
-            // Payment asks again and again; until then it does not know.
-            let will_ask = ours.ask_in_s.is_some_and(|seconds| seconds > -self.grace_s.max(1.0));
-            let in_flight = will_ask || self.is_young(Some(payment), None);
+            let in_flight = self.will_ask(ours.ask_in_s) || self.is_young(Some(payment), None);
             let what = format!("is {} here, {} at the provider", ours.status, theirs.status);
             self.differs(of(named), Kind::Status, in_flight, what);
         }
@@ -206,13 +230,16 @@ fn sum(amount: i64, currency: &str) -> String {
 }
 
 /// What a payment's status and its intent's have against each other.
-fn status_differs(ours: &str, intent: &Intent) -> Option<String> {
-    let theirs = intent.status.as_str();
+fn status_differs(payment: &Payment, intent: &Intent) -> Option<String> {
+    let (ours, theirs) = (payment.status.as_str(), intent.status.as_str());
     let fits = match ours {
         "captured" | "refund_pending" | "refunded" | "needs_attention" => theirs == "succeeded",
         // Somebody could still pay one that is not cancelled.
         "cancelled" => theirs == "canceled",
-        // Declined, pending, and whatever waits for the customer: not charged.
+        "declined" if payment.closed => theirs == "canceled",
+        // What the customer or a bank did meanwhile, payment hears when it asks.
+        "requires_action" | "processing" => theirs == ours,
+        // Declined and pending: not charged.
         _ => theirs != "succeeded",
     };
     (!fits).then(|| format!("is {ours} here, {theirs} at the provider"))

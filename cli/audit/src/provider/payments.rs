@@ -19,7 +19,8 @@ macro_rules! select {
     ($where:literal) => {
         concat!(
             "SELECT p.id, p.order_id, p.status, p.amount, p.currency, p.provider_reference,
-                extract(epoch FROM now() - p.updated_at)::float8 AS age_s,
+                extract(epoch FROM now() - p.updated_at)::float8 AS age_s, p.intent_closed,
+                extract(epoch FROM p.ask_at - now())::float8 AS payment_ask_in_s,
                 r.id AS refund, r.status AS refund_status, r.amount AS refund_amount, r.currency AS refund_currency,
                 r.provider_reference AS refund_reference,
                 extract(epoch FROM r.ask_at - now())::float8 AS ask_in_s
@@ -80,6 +81,8 @@ fn read(row: &Row) -> Result<Payment, Error> {
         amount: row.try_get("amount")?,
         currency: row.try_get("currency")?,
         age_s: row.try_get("age_s")?,
+        closed: row.try_get("intent_closed")?,
+        ask_in_s: row.try_get("payment_ask_in_s")?,
         refund,
     })
 }

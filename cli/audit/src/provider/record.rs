@@ -18,6 +18,10 @@ pub struct Payment {
     pub currency: String,
     /// Seconds since it last changed.
     pub age_s: f64,
+    /// Whether its intent is cancelled, as far as payment knows, though it was declined before.
+    pub closed: bool,
+    /// Seconds until payment asks the provider what became of it; none where it doesn't ask.
+    pub ask_in_s: Option<f64>,
     /// Its refund, if there is one.
     pub refund: Option<Returned>,
 }

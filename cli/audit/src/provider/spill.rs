@@ -23,10 +23,10 @@ pub(super) enum Record {
     Refund(Refund),
 }
 
-/// All that names one intent.
+/// All that names one intent. More than one payment is a fault.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    pub(super) payment: Option<Payment>,
+    pub(super) payments: Vec<Payment>,
     pub(super) intent: Option<Intent>,
     pub(super) refunds: Vec<Refund>,
 }
@@ -89,7 +89,7 @@ impl Spill {
             let (intent, record): (String, Record) = serde_json::from_str(&line?)?;
             let group = groups.entry(intent).or_default();
             match record {
-                Record::Payment(payment) => group.payment = Some(payment),
+                Record::Payment(payment) => group.payments.push(payment),
                 Record::Intent(intent) => group.intent = Some(intent),
                 Record::Refund(refund) => group.refunds.push(refund),
             }

@@ -9,7 +9,8 @@ fn order() -> Uuid {
 
 fn payment(status: &str) -> Payment {
     let (id, order_id, status, currency) = (Uuid::from_u128(8), order(), status.into(), "EUR".into());
-    Payment { id, order_id, status, amount: 500, currency, age_s: 1000.0, refund: None }
+    let (closed, ask_in_s) = (false, None);
+    Payment { id, order_id, status, amount: 500, currency, age_s: 1000.0, closed, ask_in_s, refund: None }
 }
 
 fn returned(status: &str, reference: Option<&str>) -> Returned {
@@ -43,7 +44,7 @@ fn found(compare: impl FnOnce(&mut Judge<'_>)) -> Vec<(Kind, String, bool)> {
 }
 
 fn of(payment: Option<Payment>, intent: Option<Intent>, refunds: Vec<Refund>) -> Vec<(Kind, String, bool)> {
-    found(|judge| assert!(judge.group(Group { payment, intent, refunds }).is_none()))
+    found(|judge| assert!(judge.group(Group { payments: Vec::from_iter(payment), intent, refunds }).is_none()))
 }
 
 #[test]
@@ -88,6 +89,56 @@ fn a_status_that_the_other_side_does_not_have_is_told() {
     }
     let payable = of(Some(payment("cancelled")), Some(intent("requires_confirmation")), vec![]);
     assert_eq!(payable, [(Kind::Status, "pi_1".into(), false)], "somebody could pay it");
+}
+
+#[test]
+fn a_refund_that_nobody_has_is_told_though_the_row_of_it_is_gone() {
+    let sum = [(Kind::RefundSum, "pi_1".to_owned(), false)];
+    assert_eq!(of(Some(payment("refunded")), Some(intent("succeeded")), vec![]), sum);
+    let failed = vec![refund("re_1", "failed", 500)];
+    assert_eq!(of(Some(payment("refunded")), Some(intent("succeeded")), failed), sum);
+    let found = of(Some(payment("refunded")), Some(intent("succeeded")), vec![refund("re_1", "succeeded", 500)]);
+    assert_eq!(found, [(Kind::MissingHere, "re_1".into(), false)], "the money is back, and its row is gone");
+}
+
+#[test]
+fn a_declined_payment_whose_intent_is_closed_here_can_not_be_paid_there() {
+    let closed = || Some(Payment { closed: true, ..payment("declined") });
+    for theirs in ["requires_payment_method", "requires_action", "requires_confirmation", "processing"] {
+        assert_eq!(of(closed(), Some(intent(theirs)), vec![]), [(Kind::Status, "pi_1".into(), false)], "{theirs}");
+    }
+    assert_eq!(of(closed(), Some(intent("canceled")), vec![]), []);
+}
+
+#[test]
+fn a_payment_that_waits_hears_of_its_end_or_it_is_told() {
+    for ours in ["requires_action", "processing"] {
+        let waits = |ask_in_s| Some(Payment { ask_in_s, ..payment(ours) });
+        assert_eq!(of(waits(None), Some(intent(ours)), vec![]), []);
+        for theirs in ["canceled", "requires_payment_method", "succeeded"] {
+            let found = |ask_in_s| of(waits(ask_in_s), Some(intent(theirs)), vec![]);
+            assert_eq!(found(None), [(Kind::Status, "pi_1".into(), false)], "{ours} {theirs}: nobody asks");
+            assert_eq!(found(Some(-3000.0)), [(Kind::Status, "pi_1".into(), false)], "it should have asked");
+            assert_eq!(found(Some(3000.0)), [(Kind::Status, "pi_1".into(), true)], "it will");
+        }
+    }
+}
+
+#[test]
+fn two_payments_of_one_intent_are_told_whichever_is_read_first() {
+    let right = payment("captured");
+    let wrong = Payment { id: Uuid::from_u128(18), order_id: Uuid::from_u128(17), ..payment("captured") };
+    for payments in [vec![right.clone(), wrong.clone()], vec![wrong.clone(), right.clone()]] {
+        let told = |intent: Option<Intent>| {
+            let mut ids = Vec::new();
+            let mut tell = |difference: Difference| ids.push((difference.kind, difference.payment_id));
+            let mut judge = Judge::new("stripe", super::super::stripe_units, NOW, 10.0, &mut tell);
+            assert!(judge.group(Group { payments: payments.clone(), intent, refunds: vec![] }).is_none());
+            ids
+        };
+        assert_eq!(told(Some(intent("succeeded"))), [(Kind::Order, Some(wrong.id))], "only the wrong one");
+        assert_eq!(told(None).len(), 2, "one is doubled, and there is no intent");
+    }
 }
 
 #[test]
@@ -160,7 +211,7 @@ fn a_refund_that_payment_will_ask_about_is_in_flight_and_another_is_not() {
 fn an_intent_that_no_payment_names_is_an_attempt_or_a_charge_beside_the_books() {
     let unnamed = |intent: Intent, refunds, payment: Option<Payment>| {
         found(|judge| {
-            let unnamed = judge.group(Group { payment: None, intent: Some(intent), refunds }).expect("of ours");
+            let unnamed = judge.group(Group { payments: vec![], intent: Some(intent), refunds }).expect("of ours");
             judge.unnamed(&unnamed, payment.as_ref());
         })
     };
@@ -180,11 +231,12 @@ fn what_names_no_order_and_no_payment_is_not_ours() {
     let mut judge = Judge::new("stripe", super::super::stripe_units, NOW, 10.0, &mut tell);
     let strangers = Refund { order_id: None, ..refund("re_1", "succeeded", 500) };
     let intent = Intent { order_id: None, ..intent("succeeded") };
-    let group = Group { payment: None, intent: Some(intent.clone()), refunds: vec![strangers.clone()] };
+    let group = Group { payments: vec![], intent: Some(intent.clone()), refunds: vec![strangers.clone()] };
     assert!(judge.group(group).is_none());
     assert!(judge.group(Group { refunds: vec![strangers], ..Group::default() }).is_none());
     assert_eq!(judge.summary(&Counts::default(), 0).foreign, 3);
     // But one that a payment names is compared.
-    assert!(judge.group(Group { payment: Some(payment("declined")), intent: Some(intent), refunds: vec![] }).is_none());
+    let group = Group { payments: vec![payment("declined")], intent: Some(intent), refunds: vec![] };
+    assert!(judge.group(group).is_none());
     assert_eq!((judge.differences, told), (1, 1));
 }
