@@ -9,6 +9,9 @@ use crate::domain::{Heard, OnDecline, Priced, Said, Seen, Status};
 /// The topic of all events of orders. The key is the order's id.
 const TOPIC: &str = "order.events";
 
+/// The advice of a payment that no payment method pays.
+const NEVER: &str = "never";
+
 /// `order.placed`, under this event id.
 pub(crate) fn placed(id: Id, event_id: Id, priced: &Priced) -> Event {
     let currency = priced.total.currency;
@@ -74,6 +77,8 @@ struct PaymentCaptured {
 struct PaymentDeclined {
     payment_id: Id,
     reason: String,
+    #[serde(default)]
+    advice: Option<String>,
 }
 
 /// `payment.action_required` and `payment.refunded`.
@@ -104,8 +109,9 @@ pub(crate) fn heard(delivery: &Delivery) -> Result<Option<(Heard, Option<Seen>)>
             (Heard::ActionRequired { payment_id }, None)
         }
         "payment.declined" => {
-            let PaymentDeclined { payment_id, reason } = delivery.data()?;
-            (Heard::PaymentDeclined { payment_id, reason }, None)
+            let PaymentDeclined { payment_id, reason, advice } = delivery.data()?;
+            let payable = advice.as_deref() != Some(NEVER);
+            (Heard::PaymentDeclined { payment_id, reason, payable }, None)
         }
         "payment.refunded" => {
             let OfPayment { payment_id } = delivery.data()?;
@@ -121,7 +127,7 @@ pub(crate) fn detail(heard: &Heard) -> Value {
         Heard::StockReserved | Heard::StockReleased => json!({}),
         Heard::StockRejected { reason } => json!({"reason": reason}),
         Heard::PaymentCaptured { payment_id, amount } => json!({"payment_id": payment_id, "amount": amount}),
-        Heard::PaymentDeclined { payment_id, reason } => json!({"payment_id": payment_id, "reason": reason}),
+        Heard::PaymentDeclined { payment_id, reason, .. } => json!({"payment_id": payment_id, "reason": reason}),
         Heard::ActionRequired { payment_id } | Heard::PaymentRefunded { payment_id } => {
             json!({"payment_id": payment_id})
         }

@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn an_order_that_waits_for_its_customer_wakes_who_waits_and_keeps_its_status() {
         let (id, payment_id) = (Id::new(), Id::new());
-        let heard = Heard::PaymentDeclined { payment_id, reason: "expired_card".into() };
+        let heard = Heard::PaymentDeclined { payment_id, reason: "expired_card".into(), payable: true };
         let entry = Entry::of("payment.declined", "e", json!({}));
         let unit = carry_out(UnitOfWork::new(), id, &seen(), &seen().hear(&heard), Some(entry), None).into_request();
         let params = &unit.steps[0].params;

@@ -318,7 +318,9 @@ impl World {
                 self.pays(Heard::PaymentCaptured { payment_id, amount: self.total });
             }
             pay::Status::RequiresAction => self.pays(Heard::ActionRequired { payment_id }),
-            pay::Status::Declined => self.pays(Heard::PaymentDeclined { payment_id, reason: "card_declined".into() }),
+            pay::Status::Declined => {
+                self.pays(Heard::PaymentDeclined { payment_id, reason: "card_declined".into(), payable: true })
+            },
             other => assert_eq!(other, pay::Status::Cancelled),
         }
     }

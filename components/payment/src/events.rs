@@ -104,6 +104,10 @@ mod tests {
         assert_documented(&declined);
         let expected = json!({"order_id": order_id, "payment_id": id, "reason": "expired_card", "advice": "final"});
         assert_eq!((declined.kind.as_str(), declined.data), ("payment.declined", expected));
+        for reason in ["currency_not_supported", "amount_not_chargeable", "amount_too_small", "amount_too_large"] {
+            let declined = super::declined(order_id, id, reason);
+            assert_eq!(declined.data["advice"], "never", "an order waits for no other payment method: {reason}");
+        }
         let refunded = refunded(order_id, id, amount);
         assert_documented(&refunded);
         let expected = json!({"order_id": order_id, "payment_id": id, "amount": amount});

@@ -84,6 +84,8 @@ pub enum Heard {
         payment_id: Id,
         /// Such as `card_declined`.
         reason: String,
+        /// Whether another payment method may pay: none does where the provider takes no such amount or currency.
+        payable: bool,
     },
     /// The provider refunded the charge.
     PaymentRefunded {
@@ -212,10 +214,10 @@ impl Seen {
             Heard::ActionRequired { payment_id } if open => {
                 Decision::Await { asks: Asks::Action, payment_id: *payment_id }
             }
-            Heard::PaymentDeclined { payment_id, .. } if open && self.on_decline == OnDecline::Wait => {
+            Heard::PaymentDeclined { payment_id, payable: true, .. } if open && self.on_decline == OnDecline::Wait => {
                 Decision::Await { asks: Asks::PaymentMethod, payment_id: *payment_id }
             }
-            Heard::PaymentDeclined { payment_id, reason } if open => {
+            Heard::PaymentDeclined { payment_id, reason, .. } if open => {
                 Decision::Say { said: Said::Rejected { reason: reason.clone() }, payment_id: Some(*payment_id) }
             }
             Heard::PaymentCaptured { payment_id, .. }
@@ -298,7 +300,11 @@ mod tests {
             "[a-z]{1,5}".prop_map(|reason| Heard::StockRejected { reason }),
             (id(), money()).prop_map(|(payment_id, amount)| Heard::PaymentCaptured { payment_id, amount }),
             id().prop_map(|payment_id| Heard::ActionRequired { payment_id }),
-            (id(), "[a-z]{1,5}").prop_map(|(payment_id, reason)| Heard::PaymentDeclined { payment_id, reason }),
+            (id(), "[a-z]{1,5}", any::<bool>()).prop_map(|(payment_id, reason, payable)| Heard::PaymentDeclined {
+                payment_id,
+                reason,
+                payable
+            }),
             id().prop_map(|payment_id| Heard::PaymentRefunded { payment_id }),
         ]
     }
@@ -343,10 +349,12 @@ mod tests {
         }
 
         #[test]
-        fn a_decline_ends_an_open_order_unless_it_waits(seen in seen(), payment_id in Just(payment(1))) {
-            let decision = seen.hear(&Heard::PaymentDeclined { payment_id, reason: "expired_card".into() });
+        fn a_decline_ends_an_open_order_unless_it_waits_for_what_can_pay(
+            seen in seen(), payment_id in Just(payment(1)), payable in any::<bool>(),
+        ) {
+            let decision = seen.hear(&Heard::PaymentDeclined { payment_id, reason: "expired_card".into(), payable });
             let open = !seen.status.is_decided();
-            let waits = open && seen.on_decline == OnDecline::Wait;
+            let waits = open && payable && seen.on_decline == OnDecline::Wait;
             prop_assert_eq!(decision.status() == Some(Status::Rejected), open && !waits);
             prop_assert_eq!(waits, decision == Decision::Await { asks: Asks::PaymentMethod, payment_id });
         }

@@ -10,7 +10,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::units::AMOUNT_NOT_CHARGEABLE;
+use super::units::Unpayable;
 
 /// Stripe's error object.
 #[derive(Default, Deserialize)]
@@ -46,6 +46,8 @@ impl Fault {
 /// What a customer can do about a declined payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Advice {
+    /// No payment method pays this: the provider takes no such amount or currency.
+    Never,
     /// This payment method won't pay this: take another one.
     Final,
     /// The customer can mend it: other details, the bank, an authentication.
@@ -59,6 +61,7 @@ impl Advice {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Never => "never",
             Self::Final => "final",
             Self::AskCustomer => "ask_customer",
             Self::TryLater => "try_later",
@@ -92,9 +95,11 @@ pub enum Verdict {
 /// The reason that tells nothing.
 pub const DECLINED: &str = "card_declined";
 
-use Advice::{AskCustomer, Final, TryLater};
+use Advice::{AskCustomer, Final, Never, TryLater};
 
 /// Stripe's decline codes: the code, what the customer can do, and what the customer may know.
+///
+/// None of these reasons is one of [`Unpayable`]: another card may pay.
 ///
 /// Stripe asks to present `fraudulent`, `lost_card`, `merchant_blacklist` and `stolen_card` as a generic decline, and says
 /// of `pickup_card` and `restricted_card` that the card may be lost or stolen.
@@ -107,7 +112,7 @@ pub const DECLINES: &[(&str, Advice, &str)] = &[
     ("card_not_supported", Final, "card_not_supported"),
     ("card_velocity_exceeded", AskCustomer, "card_velocity_exceeded"),
     ("compliance_violation", Final, DECLINED),
-    ("currency_not_supported", Final, "currency_not_supported"),
+    ("currency_not_supported", Final, "card_currency_not_supported"),
     ("do_not_honor", AskCustomer, "do_not_honor"),
     ("do_not_try_again", Final, "do_not_try_again"),
     ("duplicate_transaction", AskCustomer, "duplicate_transaction"),
@@ -180,8 +185,8 @@ pub enum Means {
 pub const CODES: &[(&str, Means)] = &[
     ("account_closed", Means::Declined(Final, "account_closed")),
     ("account_invalid", Means::OurFault),
-    ("amount_too_large", Means::Declined(Final, "amount_too_large")),
-    ("amount_too_small", Means::Declined(Final, "amount_too_small")),
+    ("amount_too_large", Means::Declined(Never, "amount_too_large")),
+    ("amount_too_small", Means::Declined(Never, "amount_too_small")),
     ("api_key_expired", Means::Later),
     // Our balance at Stripe is too low for a refund. It goes through once somebody tops it up.
     ("balance_insufficient", Means::Spent),
@@ -192,7 +197,7 @@ pub const CODES: &[(&str, Means)] = &[
     ("charge_already_refunded", Means::Spent),
     ("charge_disputed", Means::OurFault),
     ("charge_exceeds_source_limit", Means::Declined(TryLater, "charge_exceeds_source_limit")),
-    ("charge_exceeds_transaction_limit", Means::Declined(Final, "amount_too_large")),
+    ("charge_exceeds_transaction_limit", Means::Declined(Final, "charge_exceeds_transaction_limit")),
     ("charge_not_refundable", Means::OurFault),
     ("country_unsupported", Means::Declined(Final, "country_unsupported")),
     ("debit_not_authorized", Means::Declined(AskCustomer, "debit_not_authorized")),
@@ -221,7 +226,7 @@ pub const CODES: &[(&str, Means)] = &[
     // The intent isn't where the call needs it: the look-up tells where it is.
     ("payment_intent_unexpected_state", Means::Spent),
     ("payment_method_billing_details_address_missing", Means::Declined(AskCustomer, "invalid_payment_method")),
-    ("payment_method_currency_mismatch", Means::Declined(Final, "currency_not_supported")),
+    ("payment_method_currency_mismatch", Means::Declined(Final, "card_currency_not_supported")),
     ("payment_method_customer_decline", Means::Declined(AskCustomer, "declined_by_customer")),
     ("payment_method_invalid_parameter", Means::Declined(AskCustomer, "invalid_payment_method")),
     ("payment_method_invalid_parameter_testmode", Means::Declined(Final, "testmode_decline")),
@@ -309,6 +314,9 @@ fn declined(reason: &str, provider_code: Option<&str>) -> Verdict {
 /// What a customer can do about a payment that was declined for this reason.
 #[must_use]
 pub fn advice(reason: &str) -> Advice {
+    if Unpayable::ALL.iter().any(|why| why.reason() == reason) {
+        return Never;
+    }
     let of_bank = DECLINES.iter().filter(|(_, _, known)| *known == reason).map(|(_, advice, _)| *advice);
     let of_code = CODES.iter().filter_map(|(_, means)| match means {
         Means::Declined(advice, known) if *known == reason => Some(*advice),
@@ -316,8 +324,6 @@ pub fn advice(reason: &str) -> Advice {
     });
     // One reason stands for several codes: the advice is the one that fits all of them.
     match of_bank.chain(of_code).collect::<Vec<_>>().as_slice() {
-        // The one reason of our own is of an amount: no payment method pays it.
-        [] if reason == AMOUNT_NOT_CHARGEABLE => Final,
         [first, rest @ ..] if rest.iter().all(|advice| advice == first) => *first,
         _ => AskCustomer,
     }

@@ -76,6 +76,9 @@ pub enum Unpayable {
 }
 
 impl Unpayable {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Currency, Self::Fraction, Self::TooSmall, Self::TooLarge];
+
     /// As the order says it.
     #[must_use]
     pub fn reason(self) -> &'static str {

@@ -98,13 +98,28 @@ fn every_reason_has_advice() {
         ("expired_card", Final),
         ("issuer_not_available", TryLater),
         ("card_declined", AskCustomer),
-        ("amount_too_small", Final),
-        ("currency_not_supported", Final),
-        ("amount_not_chargeable", Final),
+        ("amount_too_small", Never),
+        ("amount_too_large", Never),
+        ("currency_not_supported", Never),
+        ("amount_not_chargeable", Never),
+        ("card_currency_not_supported", Final),
+        ("charge_exceeds_transaction_limit", Final),
         ("invalid_payment_method", AskCustomer),
         ("a code of tomorrow", AskCustomer),
     ] {
         assert_eq!(advice(reason), expected, "{reason}");
+    }
+}
+
+#[test]
+fn only_what_no_payment_method_pays_is_never_paid() {
+    for (code, _, told) in DECLINES {
+        assert_ne!(advice(told), Never, "{code}: another card may pay");
+    }
+    for (code, means) in CODES {
+        if let Means::Declined(meant, told) = means {
+            assert_eq!(advice(told) == Never, *meant == Never, "{code}");
+        }
     }
 }
 
