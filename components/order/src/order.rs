@@ -77,7 +77,7 @@ impl Order {
         Self { status, reason: None, payment_id: None, payment_state: None, updated_at, ..self }
     }
 
-    /// As it is once its customer has taken another payment method.
+    /// As it is once its customer has gone on with its payment.
     pub(crate) fn into_resumed(self) -> Self {
         Self { payment_state: None, ..self }
     }

@@ -36,7 +36,7 @@ pub(crate) async fn pay(context: &Context, request: &Request, id: Id) -> Result<
         let (seen, order, owner) =
             (steps::seen(row)?, Order::read(row)?, secret::is_owner(request, &row.get::<String>("idempotency_key")?));
         // A repetition gets the first answer, whatever became of the order since then.
-        let order = if payment_method.is_some() { order.into_resumed() } else { order };
+        let order = order.into_resumed();
         let answer = order.answer(202);
         let key = key.within(OPERATION, Some(order.customer_id()));
         let unit = UnitOfWork::new().idempotent(key, &hash, &answer);

@@ -263,6 +263,8 @@ mod tests {
     #[test]
     fn a_customer_who_goes_on_is_asked_for_nothing_and_payment_hears_of_it() {
         let (id, seen) = (Id::new(), Seen { asks: Some(Asks::Action), ..seen() });
+        let look = carry_out(UnitOfWork::new(), id, &seen, &Decision::Resume { payment_method: None }, None, None);
+        assert_eq!(look.into_request().steps[0].params[8], Value::Null, "whoever waits waits for what the look finds");
         let decision = Decision::Resume { payment_method: Some("pm_2".into()) };
         let unit = carry_out(UnitOfWork::new(), id, &seen, &decision, None, None).into_request();
         let params = &unit.steps[0].params;

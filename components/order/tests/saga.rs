@@ -295,8 +295,23 @@ impl World {
             self.payment = Some(pay::Status::Pending);
             (self.course.asks, self.course.pays) = (false, true);
         }
+        let before = self.payment;
         self.ask();
-        self.settle_payment();
+        // What stands as it was is said again, since the order asked.
+        if !another && self.payment == before {
+            self.say_again();
+        }
+    }
+
+    fn say_again(&mut self) {
+        let payment_id = self.payment_id;
+        match self.payment {
+            Some(pay::Status::RequiresAction) => self.pays(Heard::ActionRequired { payment_id }),
+            Some(pay::Status::Declined) => {
+                self.pays(Heard::PaymentDeclined { payment_id, reason: "card_declined".into(), payable: true });
+            }
+            _ => {}
+        }
     }
 
     fn ask(&mut self) {
@@ -319,8 +334,8 @@ impl World {
             }
             pay::Status::RequiresAction => self.pays(Heard::ActionRequired { payment_id }),
             pay::Status::Declined => {
-                self.pays(Heard::PaymentDeclined { payment_id, reason: "card_declined".into(), payable: true })
-            },
+                self.pays(Heard::PaymentDeclined { payment_id, reason: "card_declined".into(), payable: true });
+            }
             other => assert_eq!(other, pay::Status::Cancelled),
         }
     }

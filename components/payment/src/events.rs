@@ -81,6 +81,7 @@ mod tests {
             payment_method: "pm".into(),
             provider: Name::Sandbox,
             reference: Some("ch".into()),
+            reason: None,
             attempt: 1,
             retries: 0,
             refund_attempt: 1,

@@ -70,13 +70,22 @@ pub(crate) async fn resume(context: &Context, delivery: &Delivery, wanted: &Paym
         Outcome::Committed(results) => store::read_payment(results.last())?,
         Outcome::Duplicate | Outcome::Replayed(_) => look(&relay, order_id).await?,
     };
-    if let Some(row) = row.as_ref().filter(|row| row.seen.may_ask() && row.seen.next() == Next::Nothing) {
-        let provider = Provider::named(context, &relay, row.provider).await?;
+    let Some(payment) = row.as_ref().filter(|row| row.seen.next() == Next::Nothing) else {
+        return settle(context, &relay, order_id, row, UnitOfWork::new).await;
+    };
+    if payment.seen.may_ask() {
+        let provider = Provider::named(context, &relay, payment.provider).await?;
         let raised = Cell::new(false);
-        let step = Step { relay: &relay, provider: &provider, order_id, payment: row, raised: &raised };
-        return step.ask().await.map(drop);
+        let step = Step { relay: &relay, provider: &provider, order_id, payment, raised: &raised };
+        if step.ask().await? {
+            return Ok(());
+        }
     }
-    settle(context, &relay, order_id, row, UnitOfWork::new).await
+    // The order waits for an answer. One that took another payment method got it with what became of that.
+    match record::stands(order_id, payment).filter(|_| wanted.payment_method.is_none()) {
+        Some(stands) => stands.run(&relay).await,
+        None => Ok(()),
+    }
 }
 
 /// Handles the end of an order: cancels what is not charged, refunds what was captured, and records the end, so that

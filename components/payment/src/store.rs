@@ -32,7 +32,7 @@ pub const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 
 
 /// The columns that decisions depend on: always one row. Parameter: the order.
 pub const SEEN: &str = "
-SELECT p.id, p.status, p.amount, p.currency, p.payment_method, p.provider, p.provider_reference, p.attempt,
+SELECT p.id, p.status, p.reason, p.amount, p.currency, p.payment_method, p.provider, p.provider_reference, p.attempt,
        p.retries, p.intent_closed, c.reason AS cancelled, r.provider_reference AS refund_reference, r.attempt AS refund_attempt
 FROM (SELECT $1::uuid AS order_id) o
 LEFT JOIN payments p ON p.order_id = o.order_id
@@ -76,6 +76,10 @@ SET status = $2, provider_reference = $3, reason = $4, provider_code = $5,
 WHERE id = $1 AND status = $8 AND attempt = $9
   AND (SELECT c.reason FROM cancellations c WHERE c.order_id = payments.order_id) IS NOT DISTINCT FROM $6::text
   AND provider_reference IS NOT DISTINCT FROM $7::text";
+
+/// Whether a payment still is as it was read, until the unit of work ends: one row then. Parameters: id; status and attempt as
+/// seen.
+pub const STANDS: &str = "SELECT id FROM payments WHERE id = $1 AND status = $2 AND attempt = $3 FOR UPDATE";
 
 /// The customer takes another payment method: the next attempt begins, unless the order has ended.
 ///
@@ -241,6 +245,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("RAISE", RAISE),
     ("RAISE_REFUND", RAISE_REFUND),
     ("CHARGED", CHARGED),
+    ("STANDS", STANDS),
     ("RETRY", RETRY),
     ("INTENT_CLOSED", INTENT_CLOSED),
     ("PAYMENT_IS_DUE", PAYMENT_IS_DUE),
@@ -270,6 +275,8 @@ pub(crate) struct Row {
     pub(crate) payment_method: String,
     pub(crate) provider: Name,
     pub(crate) reference: Option<String>,
+    /// Why it is declined, if it is.
+    pub(crate) reason: Option<String>,
     pub(crate) attempt: i32,
     /// How often the customer took another payment method.
     pub(crate) retries: i32,
@@ -332,6 +339,7 @@ pub(crate) fn read_payment(rows: Option<&Rows>) -> Result<Option<Row>, RelayErro
         amount: amount(row)?,
         payment_method: row.get("payment_method")?,
         provider: provider(row)?,
+        reason: row.get("reason")?,
         attempt: row.get("attempt")?,
         retries: row.get("retries")?,
         refund_attempt: row.get::<Option<i32>>("refund_attempt")?.unwrap_or(1),

@@ -185,10 +185,10 @@ impl Decision {
     #[must_use]
     pub fn asks(&self, before: Option<Asks>) -> Option<Asks> {
         match self {
-            // A look may find that nothing has changed, and payment says nothing then.
-            Self::Reserve | Self::Note { .. } | Self::Resume { payment_method: None } => before,
+            Self::Reserve | Self::Note { .. } => before,
             Self::Await { asks, .. } => Some(*asks),
-            Self::Say { .. } | Self::Resume { payment_method: Some(_) } => None,
+            // Payment answers in any case, also where a look finds that nothing has changed.
+            Self::Say { .. } | Self::Resume { .. } => None,
         }
     }
 }
@@ -373,6 +373,14 @@ mod tests {
                 let after = Seen { status: next, asks: seen.hear(&heard).asks(seen.asks), ..seen };
                 prop_assert_eq!(after.hear(&heard).status(), None);
             }
+        }
+    }
+
+    #[test]
+    fn a_customer_who_goes_on_waits_for_what_payment_answers() {
+        for payment_method in [None, Some("pm_card_visa".to_owned())] {
+            let resumed = Decision::Resume { payment_method };
+            assert_eq!(resumed.asks(Some(Asks::Action)), None, "nobody is told what was so before: {resumed:?}");
         }
     }
 

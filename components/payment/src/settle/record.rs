@@ -71,6 +71,19 @@ pub(super) fn closed(payment: &Row) -> Record {
     Record::of(UnitOfWork::new().step(store::INTENT_CLOSED, [payment.id.into()]).expect(1, MOVED_ON))
 }
 
+/// Says again what a payment asks of its customer, where it still is as it was read: its order has asked. `None` where it asks
+/// nothing.
+pub(super) fn stands(order_id: Id, payment: &Row) -> Option<Record> {
+    let status = payment.seen.payment?;
+    let event = match status {
+        Status::RequiresAction => events::action_required(order_id, payment.id),
+        Status::Declined => events::declined(order_id, payment.id, payment.reason.as_deref().unwrap_or_default()),
+        _ => return None,
+    };
+    let params = [payment.id.into(), status.as_str().into(), payment.attempt.into()];
+    Some(Record::of(UnitOfWork::new().step(store::STANDS, params).expect(1, MOVED_ON).event(event)))
+}
+
 /// Records what became of the charge. `seen` is the intent that the row named when it was read.
 pub(super) fn ended(
     unit: UnitOfWork,
@@ -176,6 +189,7 @@ mod tests {
             payment_method: "pm_card_visa".into(),
             provider: Name::Sandbox,
             reference: Some("pi".into()),
+            reason: None,
             attempt: 1,
             retries: 0,
             refund_attempt: 1,
@@ -236,6 +250,31 @@ mod tests {
         assert_eq!(event.data.as_object().map(serde_json::Map::len), Some(2), "order and payment: {}", event.data);
         let works = unit(&payment(None), &Standing::Processing);
         assert_eq!((&works.steps[1].params[1], works.events.len()), (&json!("processing"), 0));
+    }
+
+    #[test]
+    fn an_order_that_asks_is_answered_also_where_nothing_has_changed() {
+        let told = |status| {
+            let mut payment = payment(None);
+            payment.seen.payment = Some(status);
+            payment.reason = (status == Status::Declined).then(|| "expired_card".into());
+            stands(Id::new(), &payment).map(Record::into_request)
+        };
+        for (status, kind) in
+            [(Status::RequiresAction, "payment.action_required"), (Status::Declined, "payment.declined")]
+        {
+            let told = told(status).expect("it asks its customer");
+            assert_eq!((told.steps.len(), told.steps[0].sql.as_str()), (1, store::STANDS));
+            assert_eq!(told.steps[0].params[1..], [json!(status.as_str()), json!(1)]);
+            assert_eq!(told.steps[0].label.as_deref(), Some(MOVED_ON), "whoever changed it says so");
+            let [event] = told.events.as_slice() else { panic!("one event") };
+            assert_eq!(event.kind, kind);
+        }
+        assert_eq!(told(Status::Declined).expect("an answer").events[0].data["reason"], "expired_card");
+        for status in Status::ALL {
+            let asks = matches!(status, Status::RequiresAction | Status::Declined);
+            assert_eq!(told(status).is_some(), asks, "{status}");
+        }
     }
 
     #[test]
