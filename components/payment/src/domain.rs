@@ -52,7 +52,8 @@ use Status::{
 pub const AMOUNT_MISMATCH: &str = "amount_mismatch";
 /// The reason of a payment whose refund failed.
 pub const REFUND_FAILED: &str = "refund_failed";
-/// The reason of a payment whose intent somebody cancelled at the provider while the order was open.
+/// The reason of a payment whose intent somebody cancelled at the provider while the order was open: another payment method
+/// begins a new one.
 pub const CANCELLED_AT_PROVIDER: &str = "payment_cancelled";
 
 /// Every legal step.
@@ -247,10 +248,10 @@ impl Seen {
         (self.payment != Some(next)).then_some(next)
     }
 
-    /// Whether an answer closes the intent of a declined payment.
+    /// Whether an answer closes the intent of a declined payment, whose order has ended. That of an open order may take another.
     #[must_use]
     pub fn closes(self, standing: &Standing) -> bool {
-        self.payment == Some(Declined) && *standing == Standing::Cancelled
+        self.payment == Some(Declined) && self.cancelled.is_some() && *standing == Standing::Cancelled
     }
 
     /// The new status of a payment when its order ends, if it changes.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use towpath_sdk::{Context, Delivery, Id, Outcome, Problem, Query, Relay, UnitOfWork};
 
 use crate::{
-    domain::{Cancellation, Next},
+    domain::{CANCELLED_AT_PROVIDER, Cancellation, Next},
     events::{PaymentRequested, StockReserved},
     late,
     provider::{
@@ -63,7 +63,7 @@ pub(crate) async fn resume(context: &Context, delivery: &Delivery, wanted: &Paym
     // The event's inbox id is used here: a second delivery begins no second attempt. From here on the rows alone decide.
     let unit = delivery.unit().step(store::LOCK, [json!(order_id.to_string())]);
     let unit = match &wanted.payment_method {
-        Some(method) => unit.step(store::RETRY, [order_id.into(), json!(method)]),
+        Some(method) => unit.step(store::RETRY, [order_id.into(), json!(method), CANCELLED_AT_PROVIDER.into()]),
         None => unit,
     };
     let row = match relay.run(unit.step(store::SEEN, [order_id.into()])).await? {

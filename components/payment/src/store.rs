@@ -81,12 +81,14 @@ WHERE id = $1 AND status = $8 AND attempt = $9
 /// seen.
 pub const STANDS: &str = "SELECT id FROM payments WHERE id = $1 AND status = $2 AND attempt = $3 FOR UPDATE";
 
-/// The customer takes another payment method: the next attempt begins, unless the order has ended.
+/// The customer takes another payment method: the next attempt begins, unless the order has ended. It charges the same intent,
+/// which is charged once at most, and a new one only where that one is cancelled, and so never charged.
 ///
-/// Parameters: order, payment method.
+/// Parameters: order, payment method, the reason of a payment whose intent is cancelled.
 pub const RETRY: &str = "
 UPDATE payments
 SET status = 'pending', payment_method = $2, attempt = attempt + 1, retries = retries + 1,
+    provider_reference = CASE WHEN reason IS DISTINCT FROM $3::text THEN provider_reference END,
     reason = NULL, provider_code = NULL, asked = 0, ask_at = NULL, updated_at = greatest(clock_timestamp(), updated_at)
 WHERE order_id = $1 AND status IN ('requires_action', 'declined') AND NOT intent_closed
   AND NOT EXISTS (SELECT FROM cancellations c WHERE c.order_id = payments.order_id)";

@@ -1,6 +1,7 @@
 //! Payments that wait at the provider, and the sandbox's side of it.
 
 use tokio_postgres::Client;
+use towpath_payment::domain::CANCELLED_AT_PROVIDER;
 use towpath_payment::provider::sandbox::store as books;
 use towpath_payment::store;
 use uuid::Uuid;
@@ -29,7 +30,9 @@ async fn a_payment_that_waits_is_asked_about_and_goes_on_once_by_another_payment
     assert_eq!(client.execute(store::PAYMENT_IS_DUE, &[&"pi"]).await.expect("a webhook"), 1);
     assert_eq!(due(client).await, [id]);
     // Another payment method: one attempt more, and what is said of the one before comes too late.
-    let retry = async |client: &Client| client.execute(store::RETRY, &[&order, &"pm_2"]).await.expect("an update");
+    let retry = async |client: &Client| {
+        client.execute(store::RETRY, &[&order, &"pm_2", &CANCELLED_AT_PROVIDER]).await.expect("an update")
+    };
     assert_eq!((retry(client).await, retry(client).await), (1, 0));
     assert!(due(client).await.is_empty());
     let row = client.query_one(store::SEEN, &[&order]).await.expect("a row");
@@ -44,6 +47,36 @@ async fn a_payment_that_waits_is_asked_about_and_goes_on_once_by_another_payment
     assert_eq!(client.execute(store::INTENT_CLOSED, &[&id]).await.expect("closed"), 1);
     assert_eq!(client.execute(store::PAYMENT_IS_DUE, &[&"pi"]).await.expect("a webhook"), 0);
     assert!(due(client).await.is_empty());
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn another_payment_method_begins_a_new_intent_only_where_the_old_one_is_cancelled() {
+    let database = Database::migrated("payment").await;
+    let client = &database.client;
+    for (reason, kept) in [("expired_card", Some("pi")), (CANCELLED_AT_PROVIDER, None)] {
+        let order = Uuid::now_v7();
+        let id = with_intent(client, order).await;
+        let declined: Params<'_, 10> = [
+            &id,
+            &"declined",
+            &Some("pi"),
+            &Some(reason),
+            &NOTHING,
+            &NOTHING,
+            &Some("pi"),
+            &"pending",
+            &1_i32,
+            &None::<i64>,
+        ];
+        assert_eq!(client.execute(store::CHARGED, &declined).await.expect("recorded"), 1);
+        let retry: Params<'_, 3> = [&order, &"pm_2", &CANCELLED_AT_PROVIDER];
+        assert_eq!(client.execute(store::RETRY, &retry).await.expect("an update"), 1);
+        let row = client.query_one(store::SEEN, &[&order]).await.expect("a row");
+        assert_eq!(row.get::<_, Option<&str>>("provider_reference"), kept, "{reason}");
+        assert_eq!((row.get::<_, &str>("status"), row.get::<_, i32>("attempt")), ("pending", 2));
+        assert_eq!(row.get::<_, Option<&str>>("reason"), None);
+    }
     database.drop().await;
 }
 

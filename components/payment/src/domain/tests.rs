@@ -117,6 +117,8 @@ enum Piece {
     Cancel,
     /// `order.payment_requested`: the customer takes another payment method.
     Retry,
+    /// Somebody cancels at the provider what is not charged.
+    CancelThere,
     /// The customer authenticates at the provider, or pays there with another card.
     Customer,
     /// The timer, or a webhook, asks what became of a payment that waits; the answer is in hand.
@@ -168,6 +170,8 @@ struct World {
     payment: Option<Status>,
     intent: Option<usize>,
     closed: bool,
+    /// Whether the payment is declined because its intent is cancelled: its reason says so.
+    lost: bool,
     attempt: usize,
     refund_taken: bool,
     cancelled: Option<Cancellation>,
@@ -250,6 +254,7 @@ impl World {
             Answer::Stands(standing) => {
                 if let Some(next) = self.seen().stands(standing) {
                     self.take(next);
+                    self.lost = next == Declined && *standing == Standing::Cancelled;
                     self.captured_said += usize::from(matches!(next, Captured | RefundPending));
                 }
             }
@@ -286,6 +291,16 @@ impl World {
             Piece::Retry if self.seen().may_retry() => {
                 self.take(Pending);
                 self.attempt += 1;
+                if std::mem::take(&mut self.lost) {
+                    self.intent = None;
+                }
+            }
+            Piece::CancelThere => {
+                for intent in
+                    self.intents.iter_mut().filter(|intent| !matches!(intent, Intent::Charged | Intent::Works))
+                {
+                    *intent = Intent::Cancelled;
+                }
             }
             Piece::Retry => {}
             Piece::Customer => {
@@ -344,9 +359,22 @@ impl World {
 }
 
 fn pieces() -> impl Strategy<Value = Vec<Piece>> {
-    use Piece::{Ask, AskLate, Begin, Cancel, Customer, Die, Look, Record, Retry, Settle, Timer};
+    use Piece::{Ask, AskLate, Begin, Cancel, CancelThere, Customer, Die, Look, Record, Retry, Settle, Timer};
     let piece = proptest::sample::select(vec![
-        Begin, Ask, Ask, Record, Record, Die, AskLate, Cancel, Settle, Timer, Retry, Customer, Look,
+        Begin,
+        Ask,
+        Ask,
+        Record,
+        Record,
+        Die,
+        AskLate,
+        Cancel,
+        Settle,
+        Timer,
+        Retry,
+        Customer,
+        Look,
+        CancelThere,
     ]);
     proptest::collection::vec(piece, 0..24)
 }
@@ -385,6 +413,23 @@ proptest! {
         } else {
             prop_assert_eq!(&world.refund, &None);
         }
+    }
+
+    /// However an intent was lost, another payment method pays at last, and once.
+    #[test]
+    fn another_payment_method_pays_after_the_intent_was_cancelled_at_the_provider(pieces in pieces(), card in card()) {
+        let mut world = World::default();
+        for piece in pieces.into_iter().filter(|piece| !matches!(piece, Piece::Cancel)) {
+            world.run(piece, card, Back::AtOnce);
+        }
+        world.run(Piece::Begin, card, Back::AtOnce);
+        world.run(Piece::CancelThere, card, Back::AtOnce);
+        for _ in 0..3 {
+            world.settle(Card::Pays, Back::AtOnce);
+            world.run(Piece::Retry, card, Back::AtOnce);
+        }
+        world.settle(Card::Pays, Back::AtOnce);
+        prop_assert_eq!((world.payment, world.charges()), (Some(Captured), 1));
     }
 
     #[test]

@@ -179,7 +179,10 @@ mod tests {
     use super::*;
     use crate::{
         domain::Seen,
-        provider::{Name, outcomes::Decline},
+        provider::{
+            Name,
+            outcomes::{CODES, DECLINES, Decline, Means},
+        },
     };
 
     fn payment(cancelled: Option<Cancellation>) -> Row {
@@ -250,6 +253,21 @@ mod tests {
         assert_eq!(event.data.as_object().map(serde_json::Map::len), Some(2), "order and payment: {}", event.data);
         let works = unit(&payment(None), &Standing::Processing);
         assert_eq!((&works.steps[1].params[1], works.events.len()), (&json!("processing"), 0));
+    }
+
+    #[test]
+    fn an_intent_that_is_cancelled_under_an_open_order_has_a_reason_of_its_own() {
+        let lost = unit(&payment(None), &Standing::Cancelled);
+        assert_eq!(lost.steps[1].params[1..4], [json!("declined"), json!("pi"), json!(CANCELLED_AT_PROVIDER)]);
+        let others =
+            DECLINES.iter().map(|(_, _, told)| *told).chain(CODES.iter().filter_map(|(_, means)| match means {
+                Means::Declined(_, told) => Some(*told),
+                _ => None,
+            }));
+        assert!(
+            others.into_iter().all(|told| told != CANCELLED_AT_PROVIDER),
+            "or its payment would be charged by two intents"
+        );
     }
 
     #[test]
