@@ -43,18 +43,23 @@ pub use trace::Trace;
 
 /// Makes `async fn $handler(Context, Request) -> Result<Response, Problem>` the component's entry point.
 ///
+/// `$max_body` tells how many bytes a client may send to a path, where that is not [`serve::max_body`].
+///
 /// The export exists in WebAssembly alone: natively all services are linked into one test binary, where the five
 /// entry points would have the same name.
 #[macro_export]
 macro_rules! service {
     ($handler:path) => {
+        $crate::service!($handler, $crate::serve::max_body);
+    };
+    ($handler:path, $max_body:path) => {
         #[cfg(target_arch = "wasm32")]
         mod entry {
             use super::*;
 
             #[::spin_sdk::http_service]
             async fn entry(request: ::spin_sdk::http::Request) -> impl ::spin_sdk::http::IntoResponse {
-                $crate::serve::serve(request, $handler).await
+                $crate::serve::serve(request, $max_body, $handler).await
             }
         }
     };

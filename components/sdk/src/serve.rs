@@ -14,7 +14,7 @@ use crate::{
     request::REQUEST_ID,
 };
 
-/// The largest body that a client may send.
+/// The largest body that a client may send, where a service says nothing else.
 pub const MAX_BODY_BYTES: usize = 64 << 10;
 /// The largest body that the relay may send: an event that a service published.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
@@ -24,14 +24,21 @@ const CLIENT_BUDGET: Duration = Duration::from_millis(1_600);
 /// The time for each call that a handler makes for a delivery: the relay waits longer, and repeats what fails.
 const DELIVERY_BUDGET: Duration = Duration::from_secs(10);
 
+/// The largest body that a client may send to a path, where a service says nothing else.
+#[must_use]
+pub fn max_body(_path: &str) -> usize {
+    MAX_BODY_BYTES
+}
+
 /// Runs the handler; what the macro [`service!`](crate::service) calls.
 pub async fn serve(
     request: spin_sdk::http::Request,
+    max_body: fn(&str) -> usize,
     handler: impl AsyncFnOnce(Context, Request) -> Result<Response, Problem>,
 ) -> http::Response<Full<Bytes>> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let delivered = uri.path().starts_with("/_relay/");
-    let max = if delivered { MAX_EVENT_BYTES } else { MAX_BODY_BYTES };
+    let max = if delivered { MAX_EVENT_BYTES } else { max_body(uri.path()) };
     let (trace, id) = (Trace::of(request.headers()), request_id(request.headers()));
     let answer = async {
         if delivered {
