@@ -210,7 +210,8 @@ WITH told AS (
 )
 SELECT p.id, p.order_id FROM told JOIN payments p ON p.id = told.payment_id";
 
-/// Records what the provider says of a dispute, unless it said something newer, and returns the payment.
+/// Records what the provider says of a dispute, unless it said something newer, and returns the payment. Of what it said in one
+/// second the further status counts: a review comes after a response.
 ///
 /// Parameters: intent; dispute, status, reason, amount, currency, whether it is closed, when it was said.
 pub const DISPUTED: &str = "
@@ -221,7 +222,8 @@ WITH told AS (
     ON CONFLICT (reference) DO UPDATE
     SET status = excluded.status, reason = excluded.reason, amount = excluded.amount, currency = excluded.currency,
         closed = excluded.closed, said_at = excluded.said_at
-    WHERE (c.closed, c.said_at) <= (excluded.closed, excluded.said_at)
+    WHERE (c.closed, c.said_at, c.status LIKE '%under_review')
+          <= (excluded.closed, excluded.said_at, excluded.status LIKE '%under_review')
     RETURNING payment_id
 )
 SELECT p.id, p.order_id FROM told JOIN payments p ON p.id = told.payment_id";

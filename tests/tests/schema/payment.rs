@@ -266,6 +266,8 @@ async fn the_newest_word_about_a_dispute_counts_and_a_closed_one_stays_closed() 
     };
     assert_eq!(disputed(client, "under_review", false, 20).await, [id]);
     assert!(disputed(client, "needs_response", false, 10).await.is_empty(), "an older word came late");
+    assert!(disputed(client, "needs_response", false, 20).await.is_empty(), "a review comes after a response");
+    assert_eq!(disputed(client, "under_review", false, 20).await, [id], "the same word again");
     assert_eq!(status(client).await, "under_review");
     assert_eq!(disputed(client, "lost", true, 30).await, [id]);
     // Seconds are coarse: what closed it counts, whichever comes first.

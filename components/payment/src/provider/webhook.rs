@@ -184,7 +184,30 @@ pub fn read(body: &[u8], ours_is_live: Option<bool>) -> Result<Webhook, String> 
     }
     let other_mode = livemode.zip(ours_is_live).is_some_and(|(theirs, ours)| theirs != ours);
     let about = about(&kind, &data.object).filter(|_| account.is_none() && !other_mode).unwrap_or(About::Nothing);
-    Ok(Webhook { id, kind: kind.chars().take(MAX_CHARS).collect(), created, about })
+    let webhook = Webhook { id, kind: kind.chars().take(MAX_CHARS).collect(), created, about };
+    // JSON has it, and the database takes none.
+    if webhook.texts().iter().any(|text| text.contains('\0')) {
+        return Err("no name in it may have the character U+0000".into());
+    }
+    Ok(webhook)
+}
+
+impl Webhook {
+    /// All text that is kept of it.
+    fn texts(&self) -> Vec<&str> {
+        let mut texts: Vec<&str> = vec![&self.id, &self.kind];
+        match &self.about {
+            About::Intent { intent } | About::Refund { intent } => texts.push(intent),
+            About::Refunded { intent, charge, currency, amount: _ } => texts.extend([&**intent, charge, currency]),
+            About::Dispute(dispute) => {
+                let Dispute { reference, intent, status, reason, currency, amount: _, closed: _ } = dispute;
+                texts.extend([&**reference, intent, status, currency]);
+                texts.extend(reason.as_deref());
+            }
+            About::Nothing => {}
+        }
+        texts
+    }
 }
 
 fn about(kind: &str, object: &Value) -> Option<About> {
@@ -199,10 +222,12 @@ fn about(kind: &str, object: &Value) -> Option<About> {
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             About::Refund { intent: intent()? }
         }
+        // Nothing of it went back, as after a refund that failed.
+        "charge.refunded" if object["amount_refunded"] == 0 => About::Refund { intent: intent()? },
         "charge.refunded" => About::Refunded {
             intent: intent()?,
             charge: text("id")?,
-            amount: object["amount_refunded"].as_i64().filter(|amount| *amount >= 0)?,
+            amount: object["amount_refunded"].as_i64().filter(|amount| *amount > 0)?,
             currency: text("currency")?,
         },
         "charge.dispute.created"

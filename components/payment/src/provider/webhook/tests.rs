@@ -103,6 +103,9 @@ fn webhooks_say_what_they_are_about() {
     let refunded =
         About::Refunded { intent: intent.clone(), charge: "ch_1".into(), amount: 5, currency: currency.clone() };
     assert_eq!(webhook("charge.refunded", &charge).about, refunded);
+    let nothing = json!({"id": "ch_1", "payment_intent": "pi_1", "amount_refunded": 0, "currency": "eur"});
+    let nothing = webhook("charge.refunded", &nothing).about;
+    assert_eq!(nothing, About::Refund { intent: intent.clone() }, "nothing went back: a question, and no case");
     for (status, closed) in [("needs_response", false), ("under_review", false), ("won", true), ("lost", true)] {
         let object = json!({"id": "dp_1", "payment_intent": "pi_1", "status": status, "reason": "fraudulent", "amount": 5, "currency": "eur"});
         let (intent, currency) = (intent.clone(), currency.clone());
@@ -143,6 +146,33 @@ fn what_is_no_webhook_is_refused() {
     ] {
         assert!(read(wrong, None).is_err(), "{}", String::from_utf8_lossy(wrong));
     }
+}
+
+#[test]
+fn a_name_with_a_character_that_no_database_takes_is_no_webhook() {
+    let body = |id: &str, kind: &str, object: Value| {
+        json!({"id": id, "type": kind, "created": 1, "data": {"object": object}}).to_string()
+    };
+    let dispute = |field: &str| {
+        let mut object = json!({"id": "dp_1", "payment_intent": "pi_1", "status": "won", "reason": "fraudulent",
+            "amount": 5, "currency": "eur", "evidence": "\0"});
+        object[field] = "a\0".into();
+        body("evt_1", "charge.dispute.closed", object)
+    };
+    for wrong in [
+        body("evt\0", "a.kind", json!({})),
+        body("evt_1", "a\0", json!({})),
+        body("evt_1", "payment_intent.succeeded", json!({"id": "pi\0"})),
+        body("evt_1", "refund.updated", json!({"payment_intent": "pi\0"})),
+        dispute("id"),
+        dispute("payment_intent"),
+        dispute("status"),
+        dispute("reason"),
+        dispute("currency"),
+    ] {
+        assert!(read(wrong.as_bytes(), None).is_err(), "{wrong}");
+    }
+    assert!(read(dispute("evidence").as_bytes(), None).is_ok(), "what is not kept may have it");
 }
 
 proptest! {
