@@ -15,6 +15,7 @@ mod reader;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod urls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
