@@ -21,6 +21,9 @@ use crate::domain::{client, rate_limited};
 use leases::Leases;
 use local::Buckets;
 
+/// The most clients that an instance keeps in mind. It asks the relay for each request of others, and while the relay does not answer
+/// they pass.
+const MAX_CLIENTS: usize = 1_000;
 /// How long a request waits for the relay's answer about the limit.
 const LIMIT_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long this instance counts for itself, without a call to the relay, after some failed.

@@ -16,6 +16,8 @@ use crate::{
 
 /// The largest body that a client may send, where a service says nothing else.
 pub const MAX_BODY_BYTES: usize = 64 << 10;
+/// The largest webhook: Stripe takes 150,000 characters of evidence in a dispute, and each has up to 12 bytes in JSON.
+const MAX_WEBHOOK_BYTES: usize = 2 << 20;
 /// The largest body that the relay may send: an event that a service published.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
 /// The time for all calls that a handler makes for a client's request: clients get a response within two seconds, of
@@ -28,6 +30,15 @@ const DELIVERY_BUDGET: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn max_body(_path: &str) -> usize {
     MAX_BODY_BYTES
+}
+
+/// The same for the services that a webhook of the payment provider passes: the gateway, and payment behind it.
+#[must_use]
+pub fn max_body_with_webhooks(path: &str) -> usize {
+    match path {
+        "/v1/providers/stripe/webhooks" => MAX_WEBHOOK_BYTES,
+        _ => max_body(path),
+    }
 }
 
 /// Runs the handler; what the macro [`service!`](crate::service) calls.
@@ -123,6 +134,16 @@ fn log_failure(trace: &Trace, request_id: &str, request: &str, problem: &Problem
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_webhook_with_all_the_evidence_of_a_dispute_fits_and_nothing_else_is_as_large() {
+        // Written as JSON writes what is beyond the first plane: two escapes of six bytes.
+        const EVIDENCE: usize = 150_000 * 12;
+        assert!(max_body_with_webhooks("/v1/providers/stripe/webhooks") > EVIDENCE + MAX_BODY_BYTES);
+        for path in ["/v1/orders", "/v1/providers/sandbox/challenges", "/v1/providers/stripe/webhooks/x", "/"] {
+            assert_eq!(max_body_with_webhooks(path), MAX_BODY_BYTES, "{path}");
+        }
+    }
 
     #[test]
     fn a_request_keeps_an_id_that_a_log_can_show() {

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::MAX_CLIENTS;
+
 /// How long a token may be spent.
 const MAX_AGE: Duration = Duration::from_secs(1);
-/// The most clients that an instance has tokens of; the relay is asked for each request of others.
-const MAX_CLIENTS: usize = 1_000;
 /// A lease is at most this part of what a client may take in a second: so much of it may be lost in each instance.
 const MAX_PART: u32 = 20;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The most clients that an instance counts; further ones pass.
-const MAX_CLIENTS: usize = 1_000;
+use super::MAX_CLIENTS;
+
 /// What a client may take at once: as much as in this time.
 const MAX_BURST: Duration = Duration::from_secs(1);
 
